@@ -1,0 +1,1 @@
+"""The shared harness: plan, run, evaluate, record, export."""

@@ -1,0 +1,1 @@
+"""One module per paper: what a method is, as data and a few typed functions (see ``methods.contract``)."""

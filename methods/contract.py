@@ -1,0 +1,245 @@
+"""What a paper's module is to the harness: data and a few typed functions.
+
+The runner in ``benchmarks`` owns every loop, the clock, the random streams, evaluation, checkpoints and
+records.  A module under ``methods/`` that defines ``METHOD`` is a method; it is found by its file name and
+needs no entry anywhere else.  Nothing here or in any method imports ``benchmarks`` or ``datasets``.
+
+Terms.  *Source*: the labelled domain.  *Target*: the domain that is tested, of which training sees images
+only.  *Variant*: a named configuration of the method (``default`` is the paper's full method).
+*Experiment*: one table or figure of the paper.  *Task*: ``source:target``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from methods.network import Network
+
+
+class Batch(NamedTuple):
+    """What one training step sees.  Target labels are not part of it, by construction."""
+
+    source_x: Tensor
+    """Source inputs, float, (B, channels, height, width) or (B, features), normalised."""
+    source_y: Tensor
+    """Source labels, int64, (B,), in 0 .. classes - 1."""
+    target_x: Tensor
+    """Unlabelled target inputs, shaped like ``source_x`` but for a B of its own."""
+    progress: float
+    """Fraction of the training done before this step, p in [0, 1)."""
+
+
+class Term(NamedTuple):
+    """One named part of the objective; the runner minimises the sum of weight * value."""
+
+    value: Tensor
+    """Scalar tensor, the unweighted value: it is what the training history records."""
+    weight: float = 1.0
+    """Trade-off parameter at this step (lambda, nu, gamma ... of the papers)."""
+
+
+Losses = Mapping[str, Term]
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a learning rate.  A parameter in no group is not trained."""
+
+    parameters: tuple[nn.Parameter, ...]
+    rate: float = 1.0
+    """Multiple of the recipe's rate."""
+    decay: bool = True
+    """Whether the recipe's weight decay applies."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The optimisation: SGD with momentum, rate annealed as eta_p = rate / (1 + a p)^b, p in [0, 1) the progress.
+
+    JAN states a = 10, b = 0.75 (section 4.1); DAN's Caffe "inv" policy with gamma 1e-3, power 0.75 and 20,000
+    iterations is a = 20, b = 0.75.  a = 0 keeps the rate constant.
+    """
+
+    steps: int
+    """Number of optimiser steps."""
+    epoch: int
+    """Steps between two evaluations; also the period of once-per-epoch parts of a method."""
+    rate: float
+    """Learning rate of new layers; a pretrained trunk learns at ``Network.trunk_rate`` times this."""
+    batch: int = 64
+    """Images of each domain in a step."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    annealing: float = 20.0
+    """a in eta_p."""
+    power: float = 0.75
+    """b in eta_p."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a method in one of its variants."""
+
+    method: str
+    variant: str = "default"
+    label: str = ""
+    """How the table names it; the variant (or the method) if empty."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One table or figure of a paper, as data."""
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    """In the order of the table."""
+    recipes: Mapping[str, Recipe]
+    """Data sets it exists for, the default one first, each with its recipe."""
+    baseline: Row
+    """The row that differences are taken over; one of ``rows``."""
+    seeds: int = 3
+    sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Config field -> values; every row whose method has the field is run once per value."""
+    protocol: str = "full"
+    backbone: str = "lenet"
+    track: str = "finetune"
+    default: bool = False
+    """Run when no experiment is named."""
+    published: tuple[str, ...] = ()
+    """Tables of the paper (column ``table`` of ``results/published.csv``) shown beside this one."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper that a comparison of two rows decides, over all tasks of the experiment."""
+
+    name: str
+    text: str
+    experiment: str
+    better: Row
+    worse: Row
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Bibliographic data and what is reproduced."""
+
+    title: str
+    authors: str
+    venue: str
+    year: int
+    link: str
+    experiments: tuple[Experiment, ...]
+    claims: tuple[Claim, ...] = ()
+    published_rows: Mapping[str, str] = field(default_factory=dict)
+    """Row label here -> ``method`` in ``results/published.csv``."""
+    key: str = ""
+    """``paper`` in ``results/published.csv``; the module's name if empty."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Everything the runner needs of a method.
+
+    ``build``, ``step`` and the optional functions are called in this order::
+
+        model = build(config, network)                   once, under the random stream "init"
+        for every epoch:
+            before_epoch(model)                          once per ``Recipe.epoch`` steps, before the first of them
+            losses = step(model, batch)                  forward only; the runner does the rest
+        model(x) -> logits                               in evaluation mode, (N, classes)
+
+    Whatever must survive an interruption is a parameter or a buffer of the model.
+    """
+
+    config: type
+    """Frozen dataclass; a docstring under each field gives symbol, equation and the paper's value."""
+    build: Callable[[Any, Network], nn.Module]
+    step: Callable[[Any, Batch], Losses]
+    variants: Mapping[str, Any] = field(default_factory=dict)
+    """Variant name -> configuration; has ``default``."""
+    paper: Paper | None = None
+    """None for a baseline that no paper of the suite introduces."""
+    revision: int = 1
+    """Raised by hand when a change of the module alters its numbers."""
+    chosen: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Config field -> grid: what the suite's label-free rule chooses per data set and track."""
+    groups: Callable[[Any], list[ParameterGroup]] | None = None
+    """Parameter groups; by default those of the network, and everything else at rate 1."""
+    before_epoch: Callable[[Any], None] | None = None
+    counts: Callable[[Any], Mapping[str, float]] | None = None
+    """Figures of the trained model itself that the record keeps (never accuracies): beta, alpha, ..."""
+    applies: Callable[[Any, Network], str | None] | None = None
+    """Reason why this configuration makes no sense on this network, or None.  Shown in the plan, not run."""
+
+
+class UnknownMethodError(LookupError):
+    """A method, variant or experiment of this name does not exist; the message lists those that do."""
+
+
+def names() -> list[str]:
+    """Names of all modules of ``methods/`` that define ``METHOD``, sorted."""
+    import methods
+
+    found = []
+    for module in pkgutil.iter_modules(methods.__path__):
+        if hasattr(importlib.import_module(f"methods.{module.name}"), "METHOD"):
+            found.append(module.name)
+    return sorted(found)
+
+
+def load(name: str) -> Method:
+    """The method of module ``methods/<name>.py``.
+
+    Raises:
+        UnknownMethodError: there is no such module, or it defines no ``METHOD``.
+    """
+    if name not in names():
+        raise UnknownMethodError(f"unknown method {name!r}; there are: {', '.join(names())}.")
+    method: Method = importlib.import_module(f"methods.{name}").METHOD
+    return method
+
+
+def papers() -> dict[str, Paper]:
+    """Module name -> paper, for every method that a paper of the suite introduces."""
+    return {name: paper for name in names() if (paper := load(name).paper) is not None}
+
+
+def default_groups(model: nn.Module) -> list[ParameterGroup]:
+    """The network's trunk at its own rate (left out at rate 0), everything else at rate 1."""
+    networks = [module for module in model.modules() if isinstance(module, Network)]
+    trunk = {id(p) for network in networks for p in network.trunk.parameters()}
+    rate = networks[0].trunk_rate if networks else 1.0
+    slow = tuple(p for p in model.parameters() if id(p) in trunk and p.requires_grad)
+    new = tuple(p for p in model.parameters() if id(p) not in trunk and p.requires_grad)
+    groups = [ParameterGroup(new)]
+    if slow and rate > 0:
+        groups.append(ParameterGroup(slow, rate=rate))
+    return groups
+
+
+def config_values(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON values: what the record of a cell holds."""
+    values: dict[str, Any] = dataclasses.asdict(config)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A read-only view, for module-level tables."""
+    return MappingProxyType(dict(mapping))
+
+
+def total(losses: Losses) -> Tensor:
+    """Sum of weight * value over all terms, a scalar."""
+    terms = [term.value * term.weight for term in losses.values()]
+    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]

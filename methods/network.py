@@ -1,0 +1,128 @@
+"""The network that all methods share: trunk, bottleneck, classifier.
+
+The papers' layers are mapped once.  ``fc7`` is the bottleneck (after its ReLU, before dropout), ``fc8`` the
+logits, ``fc6`` the layer before the bottleneck where that layer is trained: the flattened pooled output of
+LeNet's convolutions, the pooled output of a pretrained trunk on the ``late`` and ``finetune`` tracks.  On
+the ``frozen`` track ``fc6`` does not exist.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+BatchNormMode = Literal["none", "source", "separate", "joint", "kept"]
+"""How BatchNorm sees the two domains while training.
+
+none      the network has no BatchNorm
+source    source batches by their own statistics, which alone move the running ones; the target's activations
+          are normalised by the running statistics
+separate  each domain by its own batch; the running statistics move with both, source first
+joint     one concatenated batch of both domains
+kept      running statistics, never moved (ImageNet's)
+
+At test time BatchNorm always uses the running statistics.
+"""
+
+
+class Network(nn.Module):
+    """Trunk -> ``fc6`` -> bottleneck ``fc7`` -> dropout -> classifier ``fc8``.
+
+    Args:
+        trunk: maps inputs to (N, trunk_size).
+        trunk_size: width of the trunk's output.
+        bottleneck_size: width of fc7.
+        classes: number of classes, the width of fc8.
+        trunk_rate: learning rate of the trunk as a multiple of the new layers' (1: trained from scratch,
+            0.1: pretrained and fine-tuned, 0: frozen).
+        batchnorm: see ``BatchNormMode``.
+        bottleneck_batchnorm: BatchNorm between the bottleneck's linear layer and its ReLU.
+        dropout: probability of dropping a bottleneck unit in front of the classifier.
+
+    Raises:
+        ValueError: ``batchnorm`` is "none" although there are BatchNorm layers, or the reverse.
+    """
+
+    def __init__(
+        self,
+        trunk: nn.Module,
+        trunk_size: int,
+        *,
+        bottleneck_size: int,
+        classes: int,
+        trunk_rate: float = 1.0,
+        batchnorm: BatchNormMode = "none",
+        bottleneck_batchnorm: bool = False,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.trunk = trunk
+        linear = nn.Linear(trunk_size, bottleneck_size)
+        norm: list[nn.Module] = [nn.BatchNorm1d(bottleneck_size)] if bottleneck_batchnorm else []
+        self.bottleneck = nn.Sequential(linear, *norm, nn.ReLU())
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(bottleneck_size, classes)
+        self.trunk_rate = trunk_rate
+        self.classes = classes
+        self.batchnorm: BatchNormMode = batchnorm
+        self.layer_sizes: dict[str, int] = {"fc7": bottleneck_size, "fc8": classes}
+        if trunk_rate > 0:
+            self.layer_sizes = {"fc6": trunk_size, **self.layer_sizes}
+        has_batchnorm = any(isinstance(module, _BatchNorm) for module in self.modules())
+        if has_batchnorm == (batchnorm == "none"):
+            state = "has" if has_batchnorm else "has no"
+            raise ValueError(f"this network {state} BatchNorm layers, so its BatchNorm mode cannot be {batchnorm!r}.")
+
+    def layers(self, x: Tensor) -> dict[str, Tensor]:
+        """Activations of fc6 (N, trunk_size), fc7 (N, bottleneck_size) and fc8 (N, classes)."""
+        fc6 = self.trunk(x)
+        fc7 = self.bottleneck(fc6)
+        fc8 = self.classifier(self.dropout(fc7))
+        return {"fc6": fc6, "fc7": fc7, "fc8": fc8}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, classes)."""
+        return self.layers(x)["fc8"]
+
+    def both(self, source_x: Tensor, target_x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Activations of both domains, BatchNorm as ``self.batchnorm`` says; the source goes first.
+
+        Two passes, not one concatenated batch, unless BatchNorm asks for it: a baseline that needs no target
+        then computes the very same numbers on the source, dropout masks included.
+        """
+        if self.batchnorm == "joint":
+            joint = self.layers(torch.cat([source_x, target_x]))
+            n = len(source_x)
+            return {k: v[:n] for k, v in joint.items()}, {k: v[n:] for k, v in joint.items()}
+        source = self.layers(source_x)
+        if self.batchnorm != "source":
+            return source, self.layers(target_x)
+        self._normalise_by_running(True)
+        target = self.layers(target_x)
+        self._normalise_by_running(not self.training)
+        return source, target
+
+    def source_logits(self, source_x: Tensor, target_x: Tensor) -> Tensor:
+        """The source's logits, for a method without a target term.
+
+        Passes over the target only where BatchNorm makes that pass matter, so that such a baseline differs
+        from a method in its transfer term alone.
+        """
+        if self.batchnorm in ("joint", "separate"):
+            return self.both(source_x, target_x)[0]["fc8"]
+        return self.layers(source_x)["fc8"]
+
+    def train(self, mode: bool = True) -> Network:
+        """As ``nn.Module.train``, but BatchNorm stays in evaluation mode where its statistics are kept."""
+        super().train(mode)
+        if self.batchnorm == "kept":
+            self._normalise_by_running(True)
+        return self
+
+    def _normalise_by_running(self, running: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.train(not running)

@@ -1,0 +1,1 @@
+"""Tables, curves and comparison plots, made from records and committed results only."""
