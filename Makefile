@@ -23,7 +23,7 @@ help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM DEVICE PRECISION THREADS"
 	@echo "         DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
-	@echo "Papers:  $(patsubst methods/%.py,%,$(shell grep -l 'Paper(' methods/*.py | grep -v contract.py))"
+	@echo "Papers:  $(patsubst methods/%.py,%,$(shell grep -l '^PAPER' methods/*.py))"
 
 reproduce-%: $(VENV)/run.stamp ## Regenerate a paper's tables: data, training, table beside the published one
 	@$(PY) -m benchmarks reproduce $* $(RUNNING); status=$$?; \

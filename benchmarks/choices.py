@@ -26,20 +26,9 @@ from benchmarks.spec import Spec
 from methods.contract import Method
 
 HOLDOUT = 0.1
-COLUMNS = [
-    "method",
-    "parameter",
-    "dataset",
-    "backbone",
-    "track",
-    "value",
-    "source_error",
-    "two_sample_error",
-    "criterion",
-    "chosen",
-    "cells",
-    "tasks",
-]
+COLUMNS = (
+    "method,parameter,dataset,backbone,track,value,source_error,two_sample_error,criterion,chosen,cells,tasks"
+).split(",")
 
 
 def path() -> Path:
@@ -77,8 +66,8 @@ def resolve(name: str, method: Method, config: Any, spec: Spec) -> tuple[Any, st
             config = dataclasses.replace(config, **{field: float(rows[0]["value"])})
         else:
             notes.append(
-                f"no {field} has been chosen for {name} on {spec.dataset} ({spec.backbone}, {spec.track}): the module's "
-                f"default {getattr(config, field)} is used; `python -m benchmarks choose {name} --dataset "
+                f"no {field} has been chosen for {name} on {spec.dataset} ({spec.backbone}, {spec.track}), so the "
+                f"module's default {getattr(config, field)} is used; `python -m benchmarks choose {name} --dataset "
                 f"{spec.dataset}` chooses one without target labels."
             )
     return config, " ".join(notes) or None

@@ -13,45 +13,12 @@ from benchmarks.errors import UserError
 from benchmarks.plan import Plan
 from benchmarks.records import Record, Store, write_atomically
 
-COLUMNS = [
-    "paper",
-    "experiment",
-    "method",
-    "variant",
-    "dataset",
-    "protocol",
-    "task",
-    "split",
-    "seed",
-    "backbone",
-    "track",
-    "setting",
-    "selection",
-    "metric",
-    "value",
-    "n_test",
-    "seconds",
-    "device",
-    "torch",
-    "commit",
-    "cell",
-]
+COLUMNS = (
+    "paper,experiment,method,variant,dataset,protocol,task,split,seed,backbone,track,setting,"
+    "selection,metric,value,n_test,seconds,device,torch,commit,cell"
+).split(",")
 
-PLACE = [
-    "paper",
-    "experiment",
-    "method",
-    "variant",
-    "dataset",
-    "protocol",
-    "task",
-    "split",
-    "seed",
-    "backbone",
-    "track",
-    "setting",
-    "device",
-]
+PLACE = "paper,experiment,method,variant,dataset,protocol,task,split,seed,backbone,track,setting,device".split(",")
 """Columns that say which place of a table a row fills; a newer cell replaces an older one in the same place."""
 
 
