@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 
-from datasets.store import Location
-
 from benchmarks import choices, plan
 from benchmarks.plan import Cell, Options, Use
 from benchmarks.records import Store
+from datasets.store import Location
 from methods import contract
 from methods.contract import Row
 

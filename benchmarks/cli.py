@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from datasets.errors import DataError
-from datasets.store import Location
 from tabulate import tabulate
 
 from benchmarks import choices, choosing, executor, machine, plan, tables
@@ -20,6 +18,8 @@ from benchmarks.errors import UserError
 from benchmarks.plan import Options, Plan
 from benchmarks.records import Store
 from datasets import registry, store
+from datasets.errors import DataError
+from datasets.store import Location
 from methods import contract
 
 Command = Callable[..., Any]

@@ -10,8 +10,6 @@ import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from datasets.errors import DataError
-from datasets.store import Location
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
@@ -21,6 +19,8 @@ from benchmarks.errors import UserError
 from benchmarks.plan import Cell
 from benchmarks.records import Store
 from datasets import protocols
+from datasets.errors import DataError
+from datasets.store import Location
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from datasets.errors import DataError
-from datasets.protocols import Task
-from datasets.store import Location
-
 from benchmarks import backbones, choices
 from benchmarks.errors import UserError
 from benchmarks.spec import Spec, revision
 from benchmarks.training import fields
 from datasets import protocols, registry, store
+from datasets.errors import DataError
+from datasets.protocols import Task
+from datasets.store import Location
 from methods import contract
 from methods.contract import Experiment, Method, Paper, Recipe, Row
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets.protocols import Problem
 from torch import Tensor, nn
 
 from benchmarks import backbones, evaluation, machine
@@ -23,6 +22,7 @@ from benchmarks.feeding import Images
 from benchmarks.records import Record
 from benchmarks.spec import Spec
 from benchmarks.streams import Batches, seed_of
+from datasets.protocols import Problem
 from methods import contract
 from methods.contract import Batch, Losses, Method, Recipe
 
