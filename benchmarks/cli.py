@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -250,14 +250,38 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
     """Fetch, verify and decode data sets (suites or single domains)."""
     location = Location(data, mirror)
     if show or not names:
-        for title, rows in store.listing(location).items():
-            click.echo(f"{title}\n")
-            click.echo(tabulate(rows, headers="keys") + "\n")
+        _list_data(location)
         return
     for name in names:
-        domains = registry.suite(name).domains if name in registry.SUITES else [registry.domain(name).name]
-        for domain in domains:
+        suite = registry.SUITES.get(name)
+        if suite is None and name not in registry.DOMAINS:
+            known = ", ".join([*registry.SUITES, *registry.DOMAINS])
+            raise UserError(f"unknown data set {name!r}; there are: {known}.")
+        for domain in suite.domains.values() if suite else [name]:
             click.echo(f"{store.prepare(domain, location)}: prepared and verified")
+
+
+def _list_data(location: Location) -> None:
+    rows = [
+        [entry.name, entry.title, _counts(entry.counts), _megabytes(entry.size), entry.state, "; ".join(entry.sources)]
+        for entry in store.listing(location)
+    ]
+    headers = ["domain", "", "images", "MB", "state", "can come from, tried in this order"]
+    click.echo(tabulate(rows, headers=headers, maxcolwidths=[None, 24, 22, None, None, 60], numalign="right"))
+    click.echo()
+    suites = [
+        [suite.name, suite.description, " ".join(f"{a}:{b}" for a, b in suite.tasks)]
+        for suite in registry.SUITES.values()
+    ]
+    click.echo(tabulate(suites, headers=["data set", "", "tasks"], maxcolwidths=[None, 60, 50]))
+
+
+def _counts(counts: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{part} {count if count is not None else '?'}" for part, count in counts.items())
+
+
+def _megabytes(size: int | None) -> str:
+    return "?" if size is None else f"{size / 1e6:.1f}"
 
 
 def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:

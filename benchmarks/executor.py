@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
@@ -93,7 +94,7 @@ def run(cells: Sequence[Cell], location: Location, store: Store, *, jobs: int, e
     return summary
 
 
-def _report(outcome: Outcome, bar: tqdm[None], ended: int, total: int, start: float) -> None:
+def _report(outcome: Outcome, bar: tqdm[Any], ended: int, total: int, start: float) -> None:
     """One line per cell, above the bar on a terminal and alone elsewhere."""
     what = f"{outcome.accuracy:.1f} %" if outcome.accuracy is not None else f"FAILED: {outcome.error}"
     line = f"{outcome.label}: {what} ({outcome.seconds:.0f} s)"

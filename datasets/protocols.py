@@ -115,25 +115,37 @@ def problem(
     for name in (task.source_domain, task.target_domain):
         if not store.is_prepared(name, location) and (prepared := store.prepare(name, location)) != name:
             raise DataError(f"{name} is at hand only as {prepared}: ask for the tasks again.")
-    test_part = "train" if suite.transductive else "test"
     source = store.load(task.source_domain, "train", location)
     # Opened twice, so that images without labels and the evaluator's images share nothing but the file on disk.
     unlabelled = store.load(task.target_domain, "train", location).images
-    test = store.load(task.target_domain, test_part, location)
+    test = store.load(task.target_domain, _tested_part(suite), location)
     labelled, held_out = _hold_out(Labelled(source.images, source.labels), holdout, split, seed)
-    digests = {
-        "source": source.digest,
-        "target": store.digest(task.target_domain, "train", location),
-        "test": test.digest,
-    }
     return Problem(
         source=labelled,
         target=Unlabelled(unlabelled),
         test=Labelled(test.images, test.labels),
         held_out=held_out,
         classes=len(suite.classes),
-        digests=digests,
+        digests=digests(suite_name, task, location),
     )
+
+
+def digests(suite_name: str, task: Task, location: Location) -> dict[str, str]:
+    """Role (``source``, ``target``, ``test``) -> digest of the prepared part that the role is taken from.
+
+    Raises:
+        DataError: unknown suite, or a domain is not prepared.
+    """
+    tested = _tested_part(registry.suite(suite_name))
+    return {
+        "source": store.digest(task.source_domain, "train", location),
+        "target": store.digest(task.target_domain, "train", location),
+        "test": store.digest(task.target_domain, tested, location),
+    }
+
+
+def _tested_part(suite: Suite) -> str:
+    return "train" if suite.transductive else "test"
 
 
 def _check_options(protocol: str, split: int, holdout: float, seed: int) -> None:
