@@ -56,14 +56,13 @@ def make_command(name: str, experiment: Experiment, datasets: Sequence[str] = ()
     return " ".join(parts)
 
 
-class Places(tuple[Path, Path]):
-    """Folders of this machine's runs and of committed results."""
-
-    __slots__ = ()
-
-
 def tables_of(
-    name: str, paper: Paper, experiments: Sequence[Experiment], datasets: Sequence[str], runs: Path, results: Path
+    name: str,
+    paper: Paper,
+    experiments: Sequence[Experiment],
+    datasets: Sequence[str],
+    runs: Path | None,
+    results: Path,
 ) -> tuple[list[Table], list[Path], list[Experiment]]:
     """The tables, the files they were read from, and the experiments that have no results.
 
@@ -101,10 +100,15 @@ def _check_datasets(
             raise ReportError(f"{name} has nothing on a data set {wanted!r}; there are: {', '.join(existing)}.")
 
 
-def closing(name: str, paper: Paper, used: Sequence[Path], lacking: Sequence[Experiment]) -> str:
+def closing(
+    name: str, paper: Paper, used: Sequence[Path], lacking: Sequence[Experiment], runs: Path, results: Path
+) -> str:
     """Where the numbers are, and what has not been run."""
     lines = [f"Read from {', '.join(map(str, used))}."]
-    lines += [f"No results of {one.name} yet; get them with: {make_command(name, one)}" for one in lacking]
+    lines += [f"No results of {one.name} here; get them with: {make_command(name, one)}" for one in lacking]
+    for claim in paper.claims:
+        if not records.files(name, claim.experiment, runs, results):
+            lines.append(f"Claim {claim.name}: not run here (experiment {claim.experiment}). {claim.text}")
     return "\n".join(lines)
 
 
@@ -138,11 +142,17 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
+def results_option(command: Callable[P, None]) -> Callable[P, None]:
+    """The option ``--results``."""
+    kind = click.Path(path_type=Path)
+    return click.option("--results", default="results", type=kind, help="Folder of committed results.")(command)
+
+
 def places(command: Callable[P, None]) -> Callable[P, None]:
     """The options ``--runs`` and ``--results``."""
-    for option, meaning in (("results", "Folder of committed results."), ("runs", "Folder of this machine's runs.")):
-        command = click.option(f"--{option}", default=option, type=click.Path(path_type=Path), help=meaning)(command)
-    return command
+    kind = click.Path(path_type=Path)
+    runs = click.option("--runs", default="runs", type=kind, help="Folder of this machine's runs.")
+    return runs(results_option(command))
 
 
 def selection(command: Callable[P, None]) -> Callable[P, None]:
@@ -195,24 +205,23 @@ def table(
         write(render.comma_separated(tables), out)
     else:
         write("\n".join(map(render.text if form == "text" else render.markdown, tables)), out)
-    last = closing(paper, found, used, lacking)
+    last = closing(paper, found, used, lacking, runs, results)
     click.echo(f"\n{last}" if form == "text" and out is None else last, err=form != "text" and out is None)
 
 
 @main.command()
 @click.argument("paper")
 @click.option("--out", default="report/tables", type=click.Path(path_type=Path, file_okay=False), show_default=True)
-@places
+@results_option
 @one_sentence
-def tables(paper: str, out: Path, runs: Path, results: Path) -> None:
+def tables(paper: str, out: Path, results: Path) -> None:
     """Markdown of all committed experiments of PAPER, one file each; the same bytes for the same results."""
     found = known(paper)
-    committed = [one for one in found.experiments if COMMITTED in records.files(paper, one.name, runs, results)]
+    committed = [one for one in found.experiments if COMMITTED in records.files(paper, one.name, None, results)]
     if not committed:
         raise ReportError(f"there are no committed results of {paper} in {results / paper}.")
-    nowhere = results / paper / "no-runs"
     for experiment in committed:
-        shown, _, _ = tables_of(paper, found, [experiment], (), nowhere, results)
+        shown, _, _ = tables_of(paper, found, [experiment], (), None, results)
         path = out / paper / f"{experiment.name}.md"
         write(f"# {found.title}\n\n" + "\n".join(map(render.markdown, shown)), path)
         click.echo(path)

@@ -151,7 +151,7 @@ def _decision(comparison: Comparison | None) -> tuple[Cell, ...]:
         _difference(comparison.effect, comparison.se),
         Interval(comparison.low, comparison.high),
         Number(comparison.p, digits=4),
-        str(comparison.n),
+        Number(comparison.n, digits=0),
     )
 
 
@@ -213,7 +213,7 @@ def _accuracies(
         for run in having(entry, runs):
             tasks = statistics.per_task(run.values(entry), columns, run.over)
             mean = run.mean(entry)
-            cells = (*map(_estimated, tasks.values()), _estimated(mean), str(mean.n) if mean else MISSING)
+            cells = (*map(_estimated, tasks.values()), _estimated(mean), Number(mean.n, digits=0) if mean else MISSING)
             lines.append(Line(entry.label, run.origin, cells))
     title = "Accuracy in percent, last iterate"
     return Grid("accuracy", title, (*columns, "mean", "n"), tuple(_with_best(lines, len(columns) + 1)), tuple(notes))
@@ -288,7 +288,8 @@ def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable)
         lines.append(Line(row_label(row), f"published as {method}", tuple(cells)))
     if not lines:
         return None
-    notes = [f"{name}: {PROVENANCE[name]}" for name in PROVENANCE if name in used and name != "unverified"]
+    notes = ["the paper's own backbone and protocol: differences over the baseline compare with ours, levels need not"]
+    notes += [f"{name}: {PROVENANCE[name]}" for name in PROVENANCE if name in used and name != "unverified"]
     if "unverified" in used:
         notes.append(f"* unverified: {PROVENANCE['unverified']}")
     title = f"Published: {table.name}, {table.backbone}, {table.dataset}"

@@ -104,17 +104,16 @@ def draw(figure: Sweep, stem: Path) -> list[Path]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    style = {"font.size": 9, "svg.hashsalt": "report", "svg.fonttype": "none", "pdf.fonttype": 42}
-    with mpl.rc_context(style):
+    with mpl.rc_context({"font.size": 9, "svg.hashsalt": "report", "svg.fonttype": "none", "pdf.fonttype": 42}):
         canvas = Figure(figsize=(4.8, 3.4), layout="constrained")
         axes = canvas.add_subplot()
         for i, (label, points) in enumerate(figure.curves.items()):
             x = [point.x for point in points]
             mean = [point.accuracy for point in points]
             color, marker, line = (options[i % len(options)] for options in (COLORS, MARKERS, STYLES))
-            axes.plot(x, mean, color=color, marker=marker, linestyle=line, label=label)  # type: ignore[arg-type]
+            axes.plot(x, mean, color=color, marker=marker, linestyle=line, label=label)
             low, high = _band(points)
-            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)  # type: ignore[arg-type]
+            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
         if (base := figure.baseline) is not None:
             axes.axhline(base.accuracy, color="black", linestyle=":", label=row_label(figure.experiment.baseline))
             axes.axhspan(*(side[0] for side in _band([base])), color="black", alpha=0.12, linewidth=0)

@@ -124,12 +124,11 @@ def read(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": int, "value": float})
 
 
-def files(paper: str, experiment: str, runs: Path, results: Path) -> dict[str, Path]:
-    """Origin (``COMMITTED``, ``LOCAL``) -> file, for the files that exist."""
-    places = {
-        COMMITTED: results / paper / f"{experiment}.csv",
-        LOCAL: runs / "tables" / paper / f"{experiment}.csv",
-    }
+def files(paper: str, experiment: str, runs: Path | None, results: Path) -> dict[str, Path]:
+    """Origin (``COMMITTED``, ``LOCAL``) -> file, for the files that exist; ``runs`` None leaves this machine's out."""
+    places = {COMMITTED: results / paper / f"{experiment}.csv"}
+    if runs is not None:
+        places[LOCAL] = runs / "tables" / paper / f"{experiment}.csv"
     return {origin: path for origin, path in places.items() if path.is_file()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Sequence
 
 from tabulate import tabulate
@@ -46,13 +47,18 @@ def _grid(grid: Grid, style: str, write: Callable[[Cell], str], column: Callable
     return tabulate(body, headers, tablefmt=style, colalign=align, disable_numparse=True)
 
 
+def _broken(column: str) -> str:
+    """``source:target`` on two lines; words after a colon and a space stay where they are."""
+    return re.sub(r":(?=\S)", ":\n", column)
+
+
 def text(table: Table) -> str:
     """For a terminal."""
     parts = [f"{table.title}\n{'=' * len(table.title)}"]
     width = max(len(name) for name, _ in table.facts)
     parts.append("\n".join(f"{name:<{width}}  {value}" for name, value in table.facts))
     for grid in table.grids:
-        body = _grid(grid, "simple", cell_text, lambda name: name.replace(":", ":\n"))
+        body = _grid(grid, "simple", cell_text, _broken)
         parts.append("\n".join([grid.title, "", body, *(f"  {note}" for note in grid.notes)]))
     return "\n\n".join(parts) + "\n"
 
