@@ -1,0 +1,459 @@
+"""From rows of results and a paper's description to its tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from methods.contract import Claim, Experiment, Paper, Row
+from report import published, statistics
+from report.published import AVERAGE, PROVENANCE, PublishedTable
+from report.records import COMMITTED, LOCAL, SELECTIONS, Group, of_group
+from report.statistics import Comparison, Estimate
+from report.table import MISSING, Cell, Grid, Interval, Line, Number, Table
+
+NAMED = 6
+"""How many missing cells a note names before it only counts."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a line is about: a row of the experiment in one setting of its sweep (empty without one)."""
+
+    row: Row
+    setting: str = ""
+
+    @property
+    def label(self) -> str:
+        """As the table names it."""
+        return f"{row_label(self.row)}, {self.setting.replace(';', ', ')}" if self.setting else row_label(self.row)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The rows of one group that have one origin."""
+
+    origin: str
+    frame: pd.DataFrame
+    tasks: tuple[str, ...]
+    """In order of appearance."""
+    over: str
+    """What the spread is over: ``seed`` or ``split``."""
+
+    def rows(self, entry: Entry) -> pd.DataFrame:
+        """All rows of a line."""
+        frame = self.frame
+        same = (frame["method"] == entry.row.method) & (frame["variant"] == entry.row.variant)
+        return frame[same & (frame["setting"] == entry.setting)]
+
+    def values(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> pd.Series[float]:
+        """The values of a line, indexed by (task, split, seed)."""
+        rows = self.rows(entry)
+        return statistics.values(rows[(rows["selection"] == selection) & (rows["metric"] == metric)])
+
+    def mean(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> Estimate | None:
+        """Mean over the tasks of this run."""
+        return statistics.over_tasks(self.values(entry, selection, metric), self.tasks, self.over)
+
+    def compare(self, better: Entry, worse: Entry) -> Comparison | None:
+        """Paired difference of accuracies of the last iterate."""
+        return statistics.compare(self.values(better), self.values(worse), self.tasks, self.over)
+
+    def has(self, entry: Entry) -> bool:
+        """Whether there is any row of this line."""
+        return not self.rows(entry).empty
+
+
+def having(entry: Entry, runs: Sequence[Run]) -> list[Run]:
+    """The runs that have results of a line."""
+    return [run for run in runs if run.has(entry)]
+
+
+def row_label(row: Row) -> str:
+    """How tables name a row."""
+    return row.label or (row.method if row.variant == "default" else row.variant)
+
+
+def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
+    """The runs of one group, the committed one first."""
+    rows = of_group(frame, group)
+    found = []
+    for origin in (COMMITTED, LOCAL):
+        own = rows[rows["origin"] == origin]
+        if not own.empty:
+            tasks = tuple(map(str, own.loc[own["metric"] == "accuracy", "task"].drop_duplicates()))
+            found.append(Run(origin, own, tasks, statistics.unit(own)))
+    return found
+
+
+def entries(experiment: Experiment, runs: Sequence[Run]) -> list[Entry]:
+    """The lines for which there are results: the experiment's rows in order, each in the order of its sweep.
+
+    Rows of the files that the experiment does not have come last: they are shown, not dropped.
+    """
+    keys = dict.fromkeys(
+        (str(method), str(variant), str(setting))
+        for run in runs
+        for method, variant, setting in run.frame[["method", "variant", "setting"]].itertuples(index=False)
+    )
+    settings: dict[tuple[str, str], list[str]] = {(row.method, row.variant): [] for row in experiment.rows}
+    for method, variant, setting in keys:
+        settings.setdefault((method, variant), []).append(setting)
+    rows = {(row.method, row.variant): row for row in experiment.rows}
+    return [
+        Entry(rows.get(key, Row(*key)), setting)
+        for key, found in settings.items()
+        for setting in sorted(found, key=lambda text: _sweep_order(text, experiment))
+    ]
+
+
+def setting_values(setting: str) -> dict[str, str]:
+    """``{"k": "v"}`` for ``k=v``; empty for no setting."""
+    parts = (part.partition("=") for part in setting.split(";") if part)
+    return {key: value for key, _, value in parts}
+
+
+def _sweep_order(setting: str, experiment: Experiment) -> tuple[tuple[float, str], ...]:
+    """Sort key: the place of each value in the experiment's sweep, values outside it last."""
+    order = []
+    for name, value in setting_values(setting).items():
+        swept = [str(item) for item in experiment.sweep.get(name, ())]
+        place = swept.index(value) if value in swept else len(swept)
+        order.append((float(place), value))
+    return tuple(order)
+
+
+def baseline_of(entry: Entry, experiment: Experiment, run: Run) -> Entry:
+    """The baseline in the same setting if it was swept too, else the baseline itself."""
+    swept = Entry(experiment.baseline, entry.setting)
+    return swept if run.has(swept) else Entry(experiment.baseline)
+
+
+# ---------------------------------------------------------------------------------------------------- cells
+
+
+def _estimated(estimate: Estimate | None, digits: int = 1) -> Cell:
+    return MISSING if estimate is None else Number(estimate.mean, estimate.se, digits)
+
+
+def _difference(value: float | None, spread: float | None = None, mark: str = "") -> Cell:
+    return MISSING if value is None else Number(value, spread, digits=2, signed=True, mark=mark)
+
+
+def _decision(comparison: Comparison | None) -> tuple[Cell, ...]:
+    """Mean, interval, p, n."""
+    if comparison is None:
+        return (MISSING,) * 4
+    return (
+        _difference(comparison.effect, comparison.se),
+        Interval(comparison.low, comparison.high),
+        Number(comparison.p, digits=4),
+        Number(comparison.n, digits=0),
+    )
+
+
+def _with_best(lines: list[Line], columns: int) -> list[Line]:
+    """Marks the largest number of each of the first ``columns`` columns among lines of the same origin."""
+    best: dict[tuple[str, int], float] = {}
+    for line in lines:
+        for i, cell in enumerate(line.cells[:columns]):
+            if isinstance(cell, Number):
+                best[line.origin, i] = max(cell.value, best.get((line.origin, i), -math.inf))
+
+    def marked(line: Line) -> Line:
+        cells = [
+            replace(cell, best=cell.value == best[line.origin, i]) if i < columns and isinstance(cell, Number) else cell
+            for i, cell in enumerate(line.cells)
+        ]
+        return replace(line, cells=tuple(cells))
+
+    return [marked(line) for line in lines]
+
+
+# ---------------------------------------------------------------------------------------------------- grids
+
+
+def _columns(runs: Sequence[Run]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(task for run in runs for task in run.tasks))
+
+
+def _published_lines(
+    label: str, tasks: Sequence[str], tables: Sequence[PublishedTable], paper: Paper, over: str | None, empty: int
+) -> list[Line]:
+    """The published numbers of a row on our tasks; differences over the published row of ``over`` if it is given.
+
+    ``empty`` is the number of columns after the mean.
+    """
+    method = paper.published_rows.get(label)
+    lines = []
+    for table in tables:
+        cells: list[Cell] = []
+        for name in (*(published.task_name(task) for task in tasks), AVERAGE):
+            if over is not None:
+                found = table.difference(method, paper.published_rows.get(over), name or "")
+                cells.append(_difference(*((found[0], None, found[1]) if found else (None,))))
+            else:
+                number = table.rows.get(method or "", {}).get(name or "")
+                cells.append(Number(number.value, number.spread, mark=number.mark) if number else MISSING)
+        if set(cells) != {MISSING}:
+            lines.append(Line(label, f"published, {table.backbone}", (*cells, *(MISSING,) * empty)))
+    return lines
+
+
+def _accuracies(
+    paper: Paper, runs: Sequence[Run], found: Sequence[Entry], tables: Sequence[PublishedTable], notes: Iterable[str]
+) -> Grid:
+    columns = _columns(runs)
+    lines = []
+    for entry in found:
+        lines += _published_lines(row_label(entry.row), columns, tables, paper, None, 1)
+        for run in having(entry, runs):
+            tasks = statistics.per_task(run.values(entry), columns, run.over)
+            mean = run.mean(entry)
+            cells = (*map(_estimated, tasks.values()), _estimated(mean), Number(mean.n, digits=0) if mean else MISSING)
+            lines.append(Line(entry.label, run.origin, cells))
+    title = "Accuracy in percent, last iterate"
+    return Grid("accuracy", title, (*columns, "mean", "n"), tuple(_with_best(lines, len(columns) + 1)), tuple(notes))
+
+
+def _differences(
+    paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry], tables: Sequence[PublishedTable]
+) -> Grid | None:
+    columns = _columns(runs)
+    base = row_label(experiment.baseline)
+    lines = []
+    for entry in found:
+        if (entry.row.method, entry.row.variant) == (experiment.baseline.method, experiment.baseline.variant):
+            continue
+        lines += _published_lines(row_label(entry.row), columns, tables, paper, base, 3)
+        for run in having(entry, runs):
+            comparison = run.compare(entry, baseline_of(entry, experiment, run))
+            means = comparison.tasks if comparison else {}
+            cells = (*(_difference(means.get(task)) for task in columns), *_decision(comparison))
+            lines.append(Line(entry.label, run.origin, cells))
+    if not lines:
+        return None
+    notes = (
+        "paired by task, split and seed; p: two-sided sign flips within tasks; 95 % interval: t over the n means over "
+        "tasks",
+    )
+    title = f"Difference over {base}, percent points"
+    return Grid("difference", title, (*columns, "mean", "95 % interval", "p", "n"), tuple(lines), notes)
+
+
+def _selections(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
+    present = [name for name in SELECTIONS if any((run.frame["selection"] == name).any() for run in runs)]
+    if present == ["last"]:
+        return None
+    lines = tuple(
+        Line(entry.label, run.origin, tuple(_estimated(run.mean(entry, name)) for name in present))
+        for entry in found
+        for run in having(entry, runs)
+    )
+    columns = tuple(SELECTIONS[name] for name in present)
+    return Grid("selection", "Choice of the epoch: accuracy in percent, mean over tasks", columns, lines)
+
+
+def _quantities(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
+    metrics = tuple(dict.fromkeys(str(name) for run in runs for name in run.frame["metric"] if name != "accuracy"))
+    if not metrics:
+        return None
+    lines = tuple(
+        Line(entry.label, run.origin, tuple(_estimated(run.mean(entry, "last", name), 4) for name in metrics))
+        for entry in found
+        for run in having(entry, runs)
+    )
+    return Grid("quantities", "Other quantities, last iterate, mean over tasks", metrics, lines)
+
+
+def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) -> Grid | None:
+    """A published table's rows that this experiment has, with what each number is worth."""
+    base = paper.published_rows.get(row_label(experiment.baseline))
+    lines, used = [], set()
+    for row in experiment.rows:
+        method = paper.published_rows.get(row_label(row))
+        if method is None or method not in table.rows:
+            continue
+        numbers = table.rows[method]
+        used |= {number.provenance for number in numbers.values()}
+        cells: list[Cell] = []
+        for task in table.tasks:
+            number = numbers.get(task)
+            cells.append(Number(number.value, number.spread, mark=number.mark) if number else MISSING)
+        gain = table.difference(method, base, AVERAGE)
+        cells.append(_difference(gain[0], mark=gain[1]) if gain else MISSING)
+        lines.append(Line(row_label(row), f"published as {method}", tuple(cells)))
+    if not lines:
+        return None
+    notes = ["the paper's own backbone and protocol: differences over the baseline compare with ours, levels need not"]
+    notes += [f"{name}: {PROVENANCE[name]}" for name in PROVENANCE if name in used and name != "unverified"]
+    if "unverified" in used:
+        notes.append(f"* unverified: {PROVENANCE['unverified']}")
+    title = f"Published: {table.name}, {table.backbone}, {table.dataset}"
+    return Grid("published", title, (*table.tasks, f"{AVERAGE} over {base or 'baseline'}"), tuple(lines), tuple(notes))
+
+
+# --------------------------------------------------------------------------------------------------- claims
+
+
+def verdict(comparison: Comparison | None) -> str:
+    """What a comparison says of a claim that its first row is the better one.
+
+    ``reproduced``: the 95 % interval of the effect lies above 0; ``not reproduced``: it lies below 0;
+    ``inconclusive``: it contains 0, or there is none because n is 1; ``not run here``: no paired results.
+    """
+    if comparison is None:
+        return "not run here"
+    if comparison.low > 0:
+        return "reproduced"
+    return "not reproduced" if comparison.high < 0 else "inconclusive"
+
+
+def claim_pairs(claim: Claim, run: Run, found: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    """The pairs of lines that decide a claim: one per setting of a sweep, as nothing averages over settings."""
+
+    def settings(row: Row) -> list[str]:
+        return [entry.setting for entry in found if _same(entry.row, row) and run.has(entry)]
+
+    better, worse = settings(claim.better), settings(claim.worse)
+    pairs = []
+    for setting in dict.fromkeys([*better, *worse]):
+        first = setting if setting in better else ""
+        second = setting if setting in worse else ""
+        pairs.append((Entry(claim.better, first), Entry(claim.worse, second)))
+    return [pair for pair in dict.fromkeys(pairs) if run.has(pair[0]) and run.has(pair[1])]
+
+
+def _same(first: Row, second: Row) -> bool:
+    return (first.method, first.variant) == (second.method, second.variant)
+
+
+def _claims(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
+    claims = [claim for claim in paper.claims if claim.experiment == experiment.name]
+    lines = []
+    for claim in claims:
+        for run in runs:
+            pairs = claim_pairs(claim, run, found)
+            for better, worse in pairs:
+                comparison = run.compare(better, worse)
+                setting = better.setting or worse.setting
+                label = f"{claim.name}, {setting}" if setting else claim.name
+                lines.append(Line(label, run.origin, (*_decision(comparison), verdict(comparison))))
+            if not pairs:
+                lines.append(Line(claim.name, run.origin, (*_decision(None), verdict(None))))
+    if not lines:
+        return None
+    notes = [
+        *(f"{c.name}: {c.text} ({row_label(c.better)} against {row_label(c.worse)})" for c in claims),
+        "reproduced: interval above 0; not reproduced: below 0; inconclusive: contains 0, or one replicate only",
+    ]
+    columns = ("effect", "95 % interval", "p", "n", "verdict")
+    return Grid("claims", "Claims of the paper", columns, tuple(lines), tuple(notes), heading="claim")
+
+
+# ---------------------------------------------------------------------------------------------------- notes
+
+
+def _named(cells: Sequence[str]) -> str:
+    more = f" and {len(cells) - NAMED} more" if len(cells) > NAMED else ""
+    return ", ".join(cells[:NAMED]) + more
+
+
+def _incomplete(experiment: Experiment, run: Run, found: Sequence[Entry], columns: Sequence[str]) -> list[str]:
+    """What a run lacks: rows, tasks, replicates, single cells."""
+    notes = []
+    if len(run.tasks) < len(columns):
+        notes.append(f"{run.origin}: {len(run.tasks)} of {len(columns)} tasks; its means are over these alone")
+    if absent := [
+        row_label(row) for row in experiment.rows if not any(_same(e.row, row) and run.has(e) for e in found)
+    ]:
+        notes.append(f"{run.origin}: no results for {_named(absent)}")
+    replicates = list(run.frame[run.over].drop_duplicates())
+    if run.over == "seed" and len(replicates) < experiment.seeds:
+        notes.append(f"{run.origin}: n = {len(replicates)} of {experiment.seeds} planned seeds")
+    pairs = {(str(split), int(seed)) for split, seed in run.frame[["split", "seed"]].itertuples(index=False)}
+    for entry in found:
+        if not run.has(entry):
+            continue
+        have = set(run.values(entry).index)
+        lacking = [(task, *pair) for task in run.tasks for pair in sorted(pairs) if (task, *pair) not in have]
+        if lacking:
+            several = len({split for split, _ in pairs}) > 1
+            cells = [f"{task}{f' split {split}' if several else ''} seed {seed}" for task, split, seed in lacking]
+            notes.append(
+                f"{run.origin}: {entry.label} lacks {_named(cells)}; its mean and its differences leave out every "
+                f"{run.over} that lacks a task"
+            )
+    return notes
+
+
+def agreement(runs: Sequence[Run]) -> str | None:
+    """How this machine's run compares with the committed one, cell by cell; None if only one of them exists."""
+    if len(runs) < 2:
+        return None
+    keys = ["method", "variant", "setting", "task", "split", "seed", "selection", "metric"]
+    first, second = (run.frame.set_index(keys)["value"] for run in runs)
+    gaps = (first - second).dropna().abs()
+    if gaps.empty:
+        return "no cell in common"
+    if (gaps == 0).all():
+        return f"all {len(gaps)} values in common agree to the last digit"
+    headline = gaps[(gaps.index.get_level_values("metric") == "accuracy")]
+    largest = f"; largest difference of an accuracy {headline.max():.2f} points" if len(headline) else ""
+    return f"{int((gaps == 0).sum())} of {len(gaps)} values in common agree to the last digit{largest}"
+
+
+def _facts(experiment: Experiment, group: Group, runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
+    facts = [
+        ("backbone", group.backbone),
+        ("track", group.track),
+        ("protocol", group.protocol),
+        ("selection", SELECTIONS["last"]),
+    ]
+    spreads = dict.fromkeys(run.over for run in runs)
+    facts.append(("spread", "; ".join(f"standard error over {over}s: {statistics.SPREADS[over]}" for over in spreads)))
+    for run in runs:
+        replicates = sorted(run.frame[run.over].drop_duplicates())
+        devices = ", ".join(dict.fromkeys(map(str, run.frame["device"])))
+        versions = ", ".join(dict.fromkeys(map(str, run.frame["torch"])))
+        units = run.over if len(replicates) == 1 else f"{run.over}s"
+        listed = ", ".join(map(str, replicates))
+        facts.append((run.origin, f"{len(replicates)} {units} ({listed}), {devices}, torch {versions}"))
+    if (agreed := agreement(runs)) is not None:
+        facts.append(("agreement", agreed))
+    return tuple(facts)
+
+
+def build(
+    name: str,
+    paper: Paper,
+    experiment: Experiment,
+    frame: pd.DataFrame,
+    group: Group,
+    tables: Sequence[PublishedTable] = (),
+) -> Table:
+    """The table of one experiment on one data set, protocol, backbone and track.
+
+    Args:
+        name: the paper's module name.
+        frame: rows of ``records.load``, of any groups; those of ``group`` are used.
+        tables: the published tables to show with it.
+    """
+    runs = runs_of(frame, group)
+    found = entries(experiment, runs)
+    beside = [table for table in tables if published.same_data(table, group)]
+    notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs))]
+    grids = [
+        _accuracies(paper, runs, found, beside, notes),
+        _differences(paper, experiment, runs, found, beside),
+        _selections(runs, found),
+        _quantities(runs, found),
+        *(_published_grid(paper, experiment, table) for table in tables),
+        _claims(paper, experiment, runs, found),
+    ]
+    title = f"{name} {experiment.name} on {group.dataset}: {experiment.title}"
+    facts = _facts(experiment, group, runs)
+    return Table(name, experiment.name, group, title, facts, tuple(grid for grid in grids if grid is not None))

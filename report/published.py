@@ -1,0 +1,119 @@
+"""Published numbers, and how their names for tasks and data sets map to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from report.records import Group, ReportError, number, numbered_rows
+
+COLUMNS = (
+    *(
+        "paper",
+        "run_by",
+        "table",
+        "method",
+        "backbone",
+        "dataset",
+        "task",
+        "accuracy",
+        "spread",
+        "provenance",
+        "source",
+    ),
+)
+PROVENANCE = {
+    "paper": "read in the paper",
+    "authors-logs": "computed from logs that the authors released",
+    "quoted": "quoted by a later paper or page",
+    "unverified": "found in one secondary place only, not checked against the paper",
+    "reimplementation": "measured by others with their own code",
+}
+"""Value of the column ``provenance`` -> what it means."""
+
+DATASETS = {"office31": "Office-31", "office-caltech10": "Office-10+Caltech-10"}
+"""Our data set -> its name in ``published.csv``, under the full protocol."""
+
+DOMAINS = {"amazon": "A", "webcam": "W", "dslr": "D", "caltech": "C"}
+AVERAGE = "Avg"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One published number, in percent."""
+
+    value: float
+    spread: float | None
+    """As the paper states it (mostly a standard error or deviation over runs); None if it states none."""
+    provenance: str
+
+    @property
+    def mark(self) -> str:
+        """An asterisk if the number is unverified."""
+        return "*" if self.provenance == "unverified" else ""
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """A table of a paper on one backbone and data set."""
+
+    name: str
+    backbone: str
+    dataset: str
+    tasks: tuple[str, ...]
+    """In the order of the file; the average, if there is one, last."""
+    rows: dict[str, dict[str, Accuracy]]
+    """Method as published -> task -> accuracy."""
+
+    def difference(self, method: str | None, baseline: str | None, task: str) -> tuple[float, str] | None:
+        """Published difference over the paper's own baseline and its mark; None if either number is missing."""
+        better, worse = (self.rows.get(name or "", {}).get(task) for name in (method, baseline))
+        if better is None or worse is None or method == baseline:
+            return None
+        return better.value - worse.value, better.mark or worse.mark
+
+
+def task_name(task: str) -> str | None:
+    """``A->W`` for ``amazon:webcam``, ``A,D->W`` for ``amazon+dslr:webcam``; None for other domains."""
+    sources, _, target = task.partition(":")
+    initials = [DOMAINS.get(domain) for domain in sources.split("+")]
+    if target not in DOMAINS or None in initials:
+        return None
+    return f"{','.join(filter(None, initials))}->{DOMAINS[target]}"
+
+
+def same_data(table: PublishedTable, group: Group) -> bool:
+    """Whether our table and the published one are about the same data set under the same protocol."""
+    return group.protocol == "full" and DATASETS.get(group.dataset) == table.dataset
+
+
+def read(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:
+    """The tables ``names`` of ``paper``, each split by backbone and data set; none if the file does not exist.
+
+    Raises:
+        ReportError: a malformed row, an unknown provenance or a number given twice; names file and line.
+    """
+    if not path.is_file():
+        return []
+    found: dict[tuple[str, str, str], dict[str, dict[str, Accuracy]]] = {}
+    for line, row in numbered_rows(path, COLUMNS):
+        if row["paper"] != paper or row["table"] not in names:
+            continue
+        if row["provenance"] not in PROVENANCE:
+            known = ", ".join(PROVENANCE)
+            raise ReportError(f"{path}, line {line}: unknown provenance {row['provenance']!r}; there are: {known}.")
+        spread = number(row["spread"], "spread", path, line) if row["spread"] else None
+        accuracy = Accuracy(number(row["accuracy"], "accuracy", path, line), spread, row["provenance"])
+        methods = found.setdefault((row["table"], row["backbone"], row["dataset"]), {})
+        tasks = methods.setdefault(row["method"], {})
+        if row["task"] in tasks:
+            raise ReportError(f"{path}, line {line}: {row['method']} on {row['task']} is given twice.")
+        tasks[row["task"]] = accuracy
+    ordered = sorted(found.items(), key=lambda item: names.index(item[0][0]))
+    return [PublishedTable(*key, _tasks(methods), methods) for key, methods in ordered]
+
+
+def _tasks(methods: dict[str, dict[str, Accuracy]]) -> tuple[str, ...]:
+    tasks = dict.fromkeys(task for row in methods.values() for task in row)
+    return (*(task for task in tasks if task != AVERAGE), *(task for task in tasks if task == AVERAGE))

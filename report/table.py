@@ -1,0 +1,70 @@
+"""What a table is, independent of how it is written: a few grids of numbers under one heading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from report.records import Group
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of a table, at full precision, with what is needed to write it."""
+
+    value: float
+    spread: float | None = None
+    """Written after a plus-minus sign; nan is written ``-`` (one run has no standard error)."""
+    digits: int = 1
+    signed: bool = False
+    best: bool = False
+    """The best of its column among rows of the same origin."""
+    mark: str = ""
+    """Written after the number, explained in a note."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval of a difference, in percent points."""
+
+    low: float
+    high: float
+
+
+Cell = Number | Interval | str
+MISSING = "-"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a grid."""
+
+    label: str
+    origin: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Lines under common columns."""
+
+    name: str
+    """Short and without spaces, for files."""
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+    heading: str = "row"
+    """Over the labels."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything about one experiment on one data set, protocol, backbone and track."""
+
+    paper: str
+    experiment: str
+    group: Group
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    """Name and value, for the heading."""
+    grids: tuple[Grid, ...]
