@@ -258,8 +258,8 @@ LAMBDAS = (0.1, 0.4, 0.7, 1.0, 1.4, 1.7, 2.0)
 
 RECIPES = frozen(
     {
-        "digits-mini": Recipe(steps=600, epoch=60, rate=0.01),
-        "digits": Recipe(steps=2000, epoch=200, rate=0.01),
+        "digits-mini": Recipe(steps=600, epoch=60, rate=0.03),
+        "digits": Recipe(steps=2000, epoch=200, rate=0.03),
     }
 )
 MINI = frozen({"digits-mini": RECIPES["digits-mini"]})
