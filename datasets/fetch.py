@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import io
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import urllib3
 from tqdm import tqdm
 
 from datasets import archives
-from datasets.errors import DataError, UnavailableError
+from datasets.errors import DataError, UnavailableError, disk_full, is_disk_full
 from datasets.registry import Installed, Wheel
 
 CONNECT_SECONDS = 5.0
@@ -45,7 +46,7 @@ def download(url: str, target: Path, digest: str = "") -> None:
 
     Raises:
         UnavailableError: the server does not have it, or cannot be reached after several attempts.
-        DataError: the digest is wrong; the downloaded file is removed.
+        DataError: the digest is wrong (the downloaded file is removed), or the disk is full (what came is kept).
         OSError: the file cannot be written.
     """
     partial = target.with_name(target.name + ".partial")
@@ -196,14 +197,28 @@ def _check_status(response: requests.Response, url: str, partial: Path, start: i
 
 def _receive(response: requests.Response, partial: Path, begin: int, total: int | None, url: str) -> None:
     name = url.rpartition("/")[2].partition("?")[0]
+    done = begin
+    # Unbuffered: what a full disk refuses is refused here, and what was accepted is a true beginning of the file.
     with (
-        partial.open("ab" if begin else "wb") as file,
+        partial.open("ab" if begin else "wb", buffering=0) as file,
         tqdm(total=total, initial=begin, unit="B", unit_scale=True, desc=name, disable=None) as bar,
     ):
         # The raw stream: a server that labels a .gz as encoded must not make the library unpack it.
         for chunk in response.raw.stream(CHUNK, decode_content=False):
-            file.write(chunk)
+            try:
+                _write_all(file, chunk)
+            except OSError as error:
+                if is_disk_full(error):
+                    raise disk_full(partial.parent, name, None if total is None else total - done) from None
+                raise
+            done += len(chunk)
             bar.update(len(chunk))
+
+
+def _write_all(file: io.RawIOBase, chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    while rest:  # an unbuffered file may take a part only
+        rest = rest[file.write(rest) :]
 
 
 def _summary(error: Exception) -> str:

@@ -110,7 +110,7 @@ def _decode(route: Route, paths: list[Path]) -> dict[str, Native]:
     except (DataError, MemoryError):
         raise
     except Exception as error:  # parsers raise anything on a broken file; the user needs its name, not a traceback
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise DataError(f"{origin} cannot be decoded ({reason}): replace it and try again.") from error
     return dict(parts)
 
