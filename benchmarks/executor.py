@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -108,14 +109,8 @@ def _report(outcome: Outcome, bar: tqdm[Any], ended: int, total: int, start: flo
 
 def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: int) -> Outcome:
     """Run one cell in this process and record how it ended."""
-    in_worker = os.getpid() != parent
-    if in_worker and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-
-    def stop_if_orphaned() -> None:
-        if in_worker and os.getppid() != parent:
-            os._exit(1)
-
+    if os.getpid() != parent:
+        _settle_in_worker(parent)
     spec, start = cell.spec, time.perf_counter()
     error, detail = "", ""
     try:
@@ -133,7 +128,6 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
             problem,
             commit=commit,
             checkpoint=store.checkpoint_path(spec.hash),
-            after_epoch=stop_if_orphaned,
         )
         store.write(record)
         return Outcome(spec.hash, cell.label, record.value("accuracy"), record.seconds)
@@ -146,6 +140,20 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
     except UserError as failure:
         error = f"{error} (and {failure})"
     return Outcome(spec.hash, cell.label, None, time.perf_counter() - start, error)
+
+
+@functools.cache
+def _settle_in_worker(parent: int) -> None:
+    """Leave interrupts to the parent, and end when it has died: nobody would hear of this process's results."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def estimates(cells: Iterable[Cell], store: Store) -> dict[str, float]:

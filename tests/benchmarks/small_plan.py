@@ -1,0 +1,41 @@
+"""A plan of short cells on real digits, for tests that kill and interrupt: ``python -m ... DATA RUNS JOBS [POISON]``."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from benchmarks import executor, plan
+from benchmarks.plan import Cell, Options
+from benchmarks.records import Store
+from benchmarks.training import fields
+from datasets.store import Location
+from methods.contract import Recipe
+
+RECIPE = Recipe(steps=24, epoch=8, rate=0.01, batch=16)
+
+
+def cells(location: Location, poisoned: bool = False) -> list[Cell]:
+    """Eight cells of 24 steps, and one whose rate makes the loss overflow if asked for."""
+    options = Options(experiments=("digits",), datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=4)
+    made = plan.make("dan", options, location).cells
+    recipes = [RECIPE] * len(made)
+    if poisoned:
+        recipes[1] = dataclasses.replace(RECIPE, rate=1e12)
+    return [
+        dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=fields(recipe)))
+        for cell, recipe in zip(made, recipes, strict=True)
+    ]
+
+
+def main() -> None:
+    data, runs, jobs, *poison = sys.argv[1:]
+    location, store = Location(Path(data), None), Store(Path(runs))
+    todo = [cell for cell in cells(location, bool(poison)) if not store.has(cell.spec.hash)]
+    summary = executor.run(todo, location, store, jobs=int(jobs), expected={})
+    sys.exit(130 if summary.interrupted else 1 if summary.failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""Running a plan: in parallel, killed, interrupted, with a failing cell; the records are the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import executor, machine
+from benchmarks.errors import UserError
+from benchmarks.records import UNSTABLE_FIELDS, Store
+from datasets.store import Location
+from tests.benchmarks.small_plan import cells
+
+
+def start(location: Location, runs: Path, *, jobs: int, poison: bool = False) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.benchmarks.small_plan", str(location.root), str(runs), str(jobs)]
+    return subprocess.Popen(
+        [*command, *(["poison"] if poison else [])],
+        cwd=machine.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finished(runs: Path) -> dict[str, dict[str, Any]]:
+    """Hash -> the fields in which two runs must agree, of every finished cell."""
+    return {
+        record.cell: {k: v for k, v in dataclasses.asdict(record).items() if k not in UNSTABLE_FIELDS}
+        for record in Store(runs).all()
+    }
+
+
+@pytest.fixture(scope="module")
+def reference(digits_mini: Location, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The records of the plan run one cell after another, undisturbed."""
+    runs = tmp_path_factory.mktemp("reference")
+    process = start(digits_mini, runs, jobs=1)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    records = finished(runs)
+    assert len(records) == 8
+    assert "[8/8]" in output, "without a terminal there is a plain line per cell"
+    return records
+
+
+def test_killed_at_random_and_started_again_it_ends_with_the_same_records(
+    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    moments = random.Random(0)
+    jobs = min(2, machine.cores())
+    for _ in range(4):
+        process = start(digits_mini, tmp_path, jobs=jobs)
+        deadline = time.monotonic() + moments.uniform(4, 12)
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        kept = finished(tmp_path)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert kept.items() <= finished(tmp_path).items(), "a finished cell was lost"
+    process = start(digits_mini, tmp_path, jobs=jobs)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert finished(tmp_path) == reference
+
+
+def test_workers_of_a_killed_run_stop_by_themselves(digits_mini: Location, tmp_path: Path) -> None:
+    process = start(digits_mini, tmp_path, jobs=min(2, machine.cores()))
+    wait_for(lambda: len(finished(tmp_path)) >= 1)
+    group = os.getpgid(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    wait_for(lambda: not alive(group))
+
+
+def test_an_interrupt_ends_the_run_cleanly(
+    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    process = start(digits_mini, tmp_path, jobs=min(2, machine.cores()))
+    wait_for(lambda: len(finished(tmp_path)) >= 1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert finished(tmp_path).items() <= reference.items()
+
+
+def test_a_failing_cell_is_recorded_and_stops_no_other(
+    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    process = start(digits_mini, tmp_path, jobs=1, poison=True)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, output
+    good = finished(tmp_path)
+    assert len(good) == 7
+    assert good.items() <= reference.items()
+    bad = cells(digits_mini, poisoned=True)[1]
+    error = Store(tmp_path).failure(bad.spec.hash)
+    assert error is not None
+    assert "became" in error
+    assert f"{bad.label}: FAILED: {error}" in output
+    assert "Traceback" not in output
+
+
+def test_more_threads_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    assert executor.jobs_for(None, 1) == 4
+    assert executor.jobs_for(None, 3) == 1
+    assert executor.jobs_for(2, 2) == 2
+    with pytest.raises(UserError, match="3 jobs of 2 threads need 6 cores and this machine offers 4"):
+        executor.jobs_for(3, 2)
+
+
+def test_durations_read_well() -> None:
+    assert [executor.duration(s) for s in (5, 89, 100, 3600, 7260)] == ["5 s", "89 s", "2 min", "60 min", "2 h 1 min"]
+
+
+def wait_for(condition: Any, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def alive(group: int) -> bool:
+    """Whether a process of this group still runs; zombies do not count."""
+    listing = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listing.splitlines()]
+    return any(int(pgid) == group and not state.startswith("Z") for pgid, state in rows)
