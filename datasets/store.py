@@ -16,14 +16,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -88,14 +90,30 @@ def prepare(domain_name: str, location: Location) -> str:
     if is_prepared(domain.name, location):
         return domain.name
     try:
-        (location.root / "locks").mkdir(parents=True, exist_ok=True)
-        with FileLock(location.root / "locks" / f"{domain.name}.lock"):
+        with _locked(domain, location):
             if not is_prepared(domain.name, location):  # another process may have done it while this one waited
                 parts, source = sources.acquire(domain, location)
                 _write(domain, parts, source, location)
     except OSError as error:
         raise _storage_error(domain, location, error) from error
     return domain.name
+
+
+@contextmanager
+def _locked(domain: Domain, location: Location) -> Iterator[None]:
+    """Keeps other processes from preparing the same domain; says so when it has to wait for one."""
+    folder = location.root / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{domain.name}.lock")
+    try:
+        lock.acquire(timeout=2)
+    except Timeout:
+        print(f"note: another process prepares {domain.name}, waiting for it.", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def resolve(domain_name: str, location: Location) -> str:
