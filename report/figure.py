@@ -124,9 +124,11 @@ def draw(figure: Sweep, stem: Path) -> list[Path]:
         axes.minorticks_off()
         group, run = figure.group, figure.run
         n = sorted({point.n for points in figure.curves.values() for point in points})
-        axes.set_xlabel(f"{figure.field} (dimensionless)")
+        axes.set_xlabel(f"{figure.field} (no unit)")
         axes.set_ylabel(f"accuracy, mean of {len(run.tasks)} tasks (%)")
-        axes.set_title(f"{group.dataset}, {group.backbone}, {group.track}, {group.protocol} ({run.origin})", fontsize=9)
+        axes.set_title(
+            f"{group.dataset}, {group.backbone}, {group.track}, {group.protocol} protocol ({run.origin})", fontsize=9
+        )
         counts = "-".join(map(str, dict.fromkeys((n[0], n[-1]))))
         note = f"band: ± standard error over n = {counts} {run.over}s ({SPREADS[run.over]})"
         canvas.supxlabel(note, fontsize=7)
