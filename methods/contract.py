@@ -228,6 +228,17 @@ def default_groups(model: nn.Module) -> list[ParameterGroup]:
     return groups
 
 
+def network_of(model: nn.Module) -> Network:
+    """The one network that a model is built on."""
+    return next(module for module in model.modules() if isinstance(module, Network))
+
+
+def config_of(method: Method, values: Mapping[str, Any]) -> Any:
+    """The configuration with these values: the inverse of ``config_values``."""
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    return method.config(**plain)
+
+
 def config_values(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values: what the record of a cell holds."""
     values: dict[str, Any] = dataclasses.asdict(config)

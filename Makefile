@@ -1,0 +1,80 @@
+# Every target makes the virtual environment that it needs.  Options are make variables, for example:
+#   make reproduce-dan DATASET=digits TASKS="mnist:usps usps:mnist" SEEDS=5 JOBS=2
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PACKAGES := benchmarks datasets methods report
+
+# A make variable becomes a command-line option if it is set.
+option = $(if $($(1)),$(2) "$($(1))")
+WHAT = $(call option,EXPERIMENT,--experiment) $(call option,DATASET,--dataset)
+HOW = $(WHAT) $(call option,TASKS,--tasks) $(call option,SEEDS,--seeds) $(call option,TRACK,--track) \
+      $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,DEVICE,--device) \
+      $(call option,PRECISION,--precision) $(call option,THREADS,--threads) $(call option,MIRROR,--mirror) \
+      $(call option,DATA,--data) $(call option,RUNS,--runs)
+RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continue-committed)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help env test test-regression check format data choose-% export-% plan-% status-% clean
+
+help: ## List all targets
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
+	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM DEVICE PRECISION THREADS"
+	@echo "         DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
+	@echo "Papers:  $(patsubst methods/%.py,%,$(shell grep -l '^PAPER' methods/*.py))"
+
+reproduce-%: $(VENV)/run.stamp ## Regenerate a paper's tables: data, training, table beside the published one
+	@$(PY) -m benchmarks reproduce $* $(RUNNING); status=$$?; \
+	if [ $$status -le 1 ]; then echo; $(PY) -m report table $* $(WHAT) $(call option,RUNS,--runs) || exit $$?; fi; \
+	exit $$status
+
+plan-%: $(VENV)/run.stamp ## Show what reproduce-PAPER would run
+	@$(PY) -m benchmarks plan $* $(HOW)
+
+status-%: $(VENV)/run.stamp ## Show which cells of a paper are done, missing or failed
+	@$(PY) -m benchmarks status $* $(HOW)
+
+choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the label-free rule
+	@$(PY) -m benchmarks choose $* $(HOW) $(call option,JOBS,--jobs)
+
+export-%: $(VENV)/run.stamp ## Merge finished records into results/
+	@$(PY) -m benchmarks export $* $(HOW)
+
+data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
+	@$(PY) -m benchmarks data $(DATASET) $(call option,MIRROR,--mirror) $(call option,DATA,--data)
+
+test: $(VENV)/dev.stamp ## Run the tests
+	@$(PY) -m pytest -m "not regression"
+
+test-regression: $(VENV)/dev.stamp ## Train on small real data and compare with the committed accuracy bands
+	@$(PY) -m pytest -m regression
+
+check: $(VENV)/dev.stamp ## Lint, formatting and types
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+format: $(VENV)/dev.stamp ## Format the code
+	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .
+
+env: $(VENV)/dev.stamp ## Create the virtual environment
+
+clean: ## Remove the virtual environment; data/, runs/ and results/ stay
+	rm -rf $(VENV)
+
+# Only the dependencies are installed: the suite runs from its checkout, because its folders' names are common ones.
+REQUIREMENTS = import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print("\n".join(p["dependencies"] + $(1)))
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=.") if sys.version_info < (3, 11) else 0'
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -c '$(call REQUIREMENTS,[])' > $(VENV)/run.txt
+	@echo "Installing the packages (several GB with PyTorch for GPUs) ..."
+	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/run.txt
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp
+	@$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["dev"])' > $(VENV)/dev.txt
+	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/dev.txt
+	@touch $@

@@ -1,0 +1,98 @@
+"""Settings chosen without target labels, by one rule for all methods.
+
+The rule (Long et al., 2015, section 4.1, read as Ben-David's bound on the target error): over a committed grid,
+per data set, backbone and track, the least mean over the tasks of
+
+    held-out source error + 1 - 2 * two-sample-classifier error,
+
+where a tenth of the source is held out, and the two-sample classifier tells held-out source features of the
+bottleneck from target ones.  The second part is half the proxy A-distance.  ``results/choices.csv`` keeps every
+value of the grid with what it scored, and which was chosen.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+from benchmarks.errors import UserError
+from benchmarks.records import write_atomically
+from benchmarks.spec import Spec
+from methods.contract import Method
+
+HOLDOUT = 0.1
+COLUMNS = (
+    "method,parameter,dataset,backbone,track,value,source_error,two_sample_error,criterion,chosen,cells,tasks"
+).split(",")
+
+
+def path() -> Path:
+    """The committed file."""
+    return machine.ROOT / "results" / "choices.csv"
+
+
+def read() -> list[dict[str, str]]:
+    """All rows of the committed file; none if there is no file.
+
+    Raises:
+        UserError: the file has other columns than ``COLUMNS``.
+    """
+    if not path().exists():
+        return []
+    with path().open(newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    if reader.fieldnames != COLUMNS:
+        raise UserError(f"{path()} must have the columns {','.join(COLUMNS)}.")
+    return rows
+
+
+def resolve(name: str, method: Method, config: Any, spec: Spec) -> tuple[Any, str | None]:
+    """A configuration with its chosen fields filled in, and a note where no choice has been made.
+
+    A variant that sets such a field itself (another value than the default variant's) keeps its own.
+    """
+    notes = []
+    for field in method.chosen:
+        if getattr(config, field) != getattr(method.variants["default"], field):
+            continue
+        rows = [row for row in read() if row["chosen"] == "1" and _key(row) == _key_of(name, field, spec)]
+        if rows:
+            config = dataclasses.replace(config, **{field: float(rows[0]["value"])})
+        else:
+            notes.append(
+                f"no {field} has been chosen for {name} on {spec.dataset} ({spec.backbone}, {spec.track}), so the "
+                f"module's default {getattr(config, field)} is used; `python -m benchmarks choose {name} --dataset "
+                f"{spec.dataset}` chooses one without target labels."
+            )
+    return config, " ".join(notes) or None
+
+
+def _key(row: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row[column] for column in ("method", "parameter", "dataset", "backbone", "track"))
+
+
+def _key_of(name: str, field: str, spec: Spec) -> tuple[str, ...]:
+    return (name, field, spec.dataset, spec.backbone, spec.track)
+
+
+def criterion(source_error: float, two_sample_error: float) -> float:
+    """What the rule minimises; both errors in [0, 1]."""
+    return source_error + 1 - 2 * two_sample_error
+
+
+def write(new: Sequence[dict[str, str]]) -> None:
+    """Put the rows of one choice in the place of its earlier ones."""
+    keys = {_key(row) for row in new}
+    rows = [row for row in read() if _key(row) not in keys] + list(new)
+    rows.sort(key=lambda row: (_key(row), float(row["value"])))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path(), text.getvalue())

@@ -1,0 +1,81 @@
+"""The label-free choice of a setting, as cells and their scores (the rule is in ``benchmarks.choices``)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+from benchmarks import choices, plan
+from benchmarks.plan import Cell, Options, Use
+from benchmarks.records import Store
+from datasets.store import Location
+from methods import contract
+from methods.contract import Row
+
+
+@dataclass(frozen=True)
+class Study:
+    """The grid of one setting on one data set."""
+
+    method: str
+    parameter: str
+    dataset: str
+    backbone: str
+    track: str
+    cells: dict[float, list[Cell]]
+    """Value -> one cell per task and seed."""
+
+
+def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
+    """One study per open setting of a method and data set, on the tasks of its first default experiment.
+
+    One seed unless ``options.seeds`` says otherwise; a tenth of the source is held out.
+    """
+    method = contract.load(name)
+    experiment = plan.chosen_experiments(name, options)[0]
+    for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
+        for parameter, grid in method.chosen.items():
+            cells: dict[float, list[Cell]] = {}
+            for value in grid:
+                config = dataclasses.replace(method.variants["default"], **{parameter: value})
+                use = Use(name, "choice", Row(name), f"{parameter}={value}")
+                for task in tasks:
+                    template = plan.template_spec(
+                        experiment, dataset, task, experiment.recipes[dataset], name, method, options, location
+                    )
+                    for seed in range(options.seeds or 1):
+                        spec = dataclasses.replace(
+                            template, config=contract.config_values(config), seed=seed, holdout=choices.HOLDOUT
+                        )
+                        cells.setdefault(value, []).append(Cell(spec, task, [use]))
+            yield Study(name, parameter, dataset, template.backbone, template.track, cells)
+
+
+def score(study: Study, store: Store) -> list[dict[str, str]]:
+    """The rows of ``results/choices.csv`` for a study whose cells are all finished."""
+    rows = []
+    for value, cells in study.cells.items():
+        records = [store.read(cell.spec.hash) for cell in cells]
+        source = fmean(record.value("source_error") for record in records)
+        two_sample = fmean(0.5 - record.value("a_distance") / 4 for record in records)
+        rows.append(
+            {
+                "method": study.method,
+                "parameter": study.parameter,
+                "dataset": study.dataset,
+                "backbone": study.backbone,
+                "track": study.track,
+                "value": f"{value:g}",
+                "source_error": f"{source:.4f}",
+                "two_sample_error": f"{two_sample:.4f}",
+                "criterion": f"{choices.criterion(source, two_sample):.4f}",
+                "chosen": "0",
+                "cells": " ".join(cell.spec.hash for cell in cells),
+                "tasks": " ".join(dict.fromkeys(cell.spec.task for cell in cells)),
+            }
+        )
+    best = min(rows, key=lambda row: (float(row["criterion"]), float(row["value"])))
+    best["chosen"] = "1"
+    return rows

@@ -1,0 +1,372 @@
+"""The command line: ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from tabulate import tabulate
+
+from benchmarks import choices, choosing, executor, machine, plan, tables
+from benchmarks.errors import UserError
+from benchmarks.plan import Options, Plan
+from benchmarks.records import Store
+from datasets import registry, store
+from datasets.errors import DataError
+from datasets.store import Location
+from methods import contract
+
+Command = Callable[..., Any]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Options that may be repeated also take several words at once."""
+    return tuple(word for text in value for word in text.replace(",", " ").split())
+
+
+def _many(*names: str, help: str) -> Callable[[Command], Command]:
+    return click.option(*names, multiple=True, callback=_words, metavar="NAME...", help=help)
+
+
+def location_options(command: Command) -> Command:
+    """Where data are and come from."""
+    for option in (
+        click.option("--mirror", envvar="DATA_MIRROR", help="Folder or URL with copies of the public files."),
+        click.option(
+            "--data", type=click.Path(path_type=Path), default=machine.ROOT / "data", envvar="DATA_ROOT",
+            show_default="data", help="Folder of the prepared data.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def runs_option(command: Command) -> Command:
+    """Where the records are."""
+    return click.option(
+        "--runs", type=click.Path(path_type=Path), default=machine.ROOT / "runs", envvar="RUNS",
+        show_default="runs", help="Folder of the records.",
+    )(command)  # fmt: skip
+
+
+def plan_options(command: Command) -> Command:
+    """What to run; gathered into ``options``."""
+
+    @functools.wraps(command)
+    def gathered(**values: Any) -> Any:
+        names = [field.name for field in dataclasses.fields(Options)]
+        options = Options(**{name: values.pop(name) for name in names})
+        machine.check_device(options.device, options.precision)
+        return command(options=options, **values)
+
+    wrapped: Command = gathered
+    positive = click.IntRange(min=1)
+    for option in (
+        click.option("--threads", type=positive, default=1, show_default=True, help="Threads of a cell."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+        click.option("--batchnorm", help="How BatchNorm sees the two domains, instead of the backbone's default."),
+        click.option("--backbone", help="Backbone, instead of the experiment's."),
+        click.option("--track", help="Track (finetune, ...), instead of the experiment's."),
+        click.option("--seeds", type=positive, help="Number of seeds, instead of the experiment's."),
+        _many("--tasks", help="Tasks, source:target."),
+        _many("--dataset", "datasets", help="Data sets; default: the experiment's first, and what is prepared."),
+        _many("--experiment", "experiments", help="Experiments; default: those marked as default."),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def cli() -> None:
+    """Reference reproductions of deep transfer learning papers."""
+
+
+@cli.command("list")
+def list_papers() -> None:
+    """Papers, their experiments and the data sets that these are defined on."""
+    rows = [
+        [name, f"{paper.authors}, {paper.venue} {paper.year}", experiment.name, ", ".join(experiment.recipes),
+         experiment.title]
+        for name, paper in contract.papers().items()
+        for experiment in paper.experiments
+    ]  # fmt: skip
+    click.echo(tabulate(rows, headers=["paper", "", "experiment", "data sets", "what it shows"]))
+
+
+@cli.command("plan")
+@click.argument("paper")
+@plan_options
+@location_options
+@runs_option
+def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs: Path) -> None:
+    """What `run` would do, and how long it may take.  Changes nothing."""
+    location, records = Location(data, mirror), Store(runs)
+    planned = plan.make(paper, options, location)
+    committed = tables.committed_cells(paper)
+    rows = [
+        [use.experiment, cell.spec.dataset, use.row.label or use.row.variant, use.setting or "-", cell.spec.task,
+         cell.spec.seed, cell.spec.hash, _state(cell.spec.hash, records, committed)]
+        for cell in planned.cells
+        for use in cell.uses
+    ]  # fmt: skip
+    click.echo(tabulate(rows, headers=["experiment", "data set", "row", "setting", "task", "seed", "cell", "state"]))
+    todo = [cell for cell in planned.cells if not records.has(cell.spec.hash)]
+    expected = executor.estimates(todo, records)
+    click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
+    if todo and len(expected) == len(todo):
+        jobs = executor.jobs_for(None, options.threads)
+        click.echo(f"About {executor.duration(sum(expected.values()) / jobs)} with {jobs} jobs.")
+    elif todo:
+        click.echo("No estimate of the time yet: nothing of that kind has been timed on this machine.")
+    _say(planned)
+
+
+@cli.command("run")
+@click.argument("paper")
+@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+@click.option("--continue-committed", is_flag=True, help="Count cells with committed results as done.")
+@plan_options
+@location_options
+@runs_option
+def run(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, **how: Any) -> None:
+    """Run the cells of a paper's experiments that have no record yet."""
+    location, records = Location(data, mirror), Store(runs)
+    planned = plan.make(paper, options, location)
+    _say(planned)
+    if planned.missing and not planned.cells:
+        raise UserError(f"nothing can run: {planned.missing[0]}")
+    _finish(planned, _run(planned, location, records, options, **how), records)
+
+
+@cli.command("reproduce")
+@click.argument("paper")
+@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+@click.option("--continue-committed", is_flag=True, help="Count cells with committed results as done.")
+@plan_options
+@location_options
+@runs_option
+def reproduce(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, **how: Any) -> None:
+    """Get the data, run what is missing and write the tables; `python -m report table` then prints them."""
+    location, records = Location(data, mirror), Store(runs)
+    absent = _prepare_all(paper, options, location)
+    planned = plan.make(paper, options, location)
+    _say(planned)
+    if absent and not planned.cells:
+        raise UserError(absent[0])
+    summary = _run(planned, location, records, options, **how)
+    others = plan.further(paper, options, location)
+    if others and not options.experiments and not options.datasets:
+        click.echo("Also there:\n" + "\n".join(f"  {line}" for line in others))
+    for error in absent:
+        click.echo(f"Not run: {error}", err=True)
+    _finish(planned, summary, records, absent)
+
+
+@cli.command("status")
+@click.argument("paper")
+@plan_options
+@location_options
+@runs_option
+def status(paper: str, options: Options, mirror: str | None, data: Path, runs: Path) -> None:
+    """Cells done, committed, missing and failed, per experiment and data set."""
+    location, records = Location(data, mirror), Store(runs)
+    if not options.experiments:
+        options = dataclasses.replace(options, experiments=tuple(e.name for e in plan.paper(paper).experiments))
+    planned = plan.make(paper, options, location)
+    committed = tables.committed_cells(paper)
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for cell in planned.cells:
+        state = _state(cell.spec.hash, records, committed)
+        for place in {(use.experiment, cell.spec.dataset) for use in cell.uses}:
+            of_place = counts.setdefault(place, dict.fromkeys(("done", "committed", "missing", "failed"), 0))
+            of_place[state] += 1
+    rows = [[*place, *of_place.values()] for place, of_place in counts.items()]
+    headers = ["experiment", "data set", "done", "committed only", "missing", "failed"]
+    click.echo(tabulate(rows, headers=headers))
+    for cell in planned.cells:
+        error = records.failure(cell.spec.hash)
+        if error and not records.has(cell.spec.hash):
+            click.echo(f"failed: {cell.label}: {error}")
+    _say(planned)
+
+
+@cli.command("export")
+@click.argument("paper")
+@plan_options
+@location_options
+@runs_option
+def export(paper: str, options: Options, mirror: str | None, data: Path, runs: Path) -> None:
+    """Merge finished records into the committed tables under results/."""
+    if not options.experiments:
+        options = dataclasses.replace(options, experiments=tuple(e.name for e in plan.paper(paper).experiments))
+    planned = plan.make(paper, options, Location(data, mirror))
+    written = tables.write_all(planned, Store(runs), committed=True)
+    if not written:
+        raise UserError(f"no finished cell of {paper} is to be exported; `make reproduce-{paper}` makes some.")
+    for path, cells in written.items():
+        click.echo(f"{_shown(path)}: {cells} cells")
+
+
+@cli.command("choose")
+@click.argument("method")
+@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+@plan_options
+@location_options
+@runs_option
+def choose(method: str, options: Options, mirror: str | None, data: Path, runs: Path, jobs: int | None) -> None:
+    """Choose a method's open settings by the label-free rule, and write results/choices.csv."""
+    location, records = Location(data, mirror), Store(runs)
+    absent = _prepare_all(method, options, location)
+    if absent:
+        raise UserError(absent[0])
+    for study in choosing.studies(method, options, location):
+        planned = Plan(method, [cell for cells in study.cells.values() for cell in cells])
+        summary = _run(planned, location, records, options, jobs, False)
+        if summary.failed or summary.interrupted:
+            _finish(planned, summary, records)
+        rows = choosing.score(study, records)
+        choices.write(rows)
+        shown = ["value", "source_error", "two_sample_error", "criterion", "chosen"]
+        click.echo(f"{study.method}.{study.parameter} on {study.dataset}:")
+        click.echo(tabulate([[row[name] for name in shown] for row in rows], headers=shown))
+        click.echo(f"written to {_shown(choices.path())}")
+
+
+@cli.command("data")
+@click.argument("names", nargs=-1, metavar="[DATASET...]")
+@click.option("--list", "show", is_flag=True, help="Show every data set, its state here and where it can come from.")
+@location_options
+def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path) -> None:
+    """Fetch, verify and decode data sets (suites or single domains)."""
+    location = Location(data, mirror)
+    if show or not names:
+        _list_data(location)
+        return
+    for name in names:
+        suite = registry.SUITES.get(name)
+        if suite is None and name not in registry.DOMAINS:
+            known = ", ".join([*registry.SUITES, *registry.DOMAINS])
+            raise UserError(f"unknown data set {name!r}; there are: {known}.")
+        for domain in suite.domains.values() if suite else [name]:
+            click.echo(f"{store.prepare(domain, location)}: prepared and verified")
+
+
+def _list_data(location: Location) -> None:
+    rows = [
+        [entry.name, entry.title, _counts(entry.counts), _megabytes(entry.size), entry.state, "; ".join(entry.sources)]
+        for entry in store.listing(location)
+    ]
+    headers = ["domain", "", "images", "MB", "state", "can come from, tried in this order"]
+    click.echo(tabulate(rows, headers=headers, maxcolwidths=[None, 24, 22, None, None, 60], numalign="right"))
+    click.echo()
+    suites = [
+        [suite.name, suite.description, " ".join(f"{a}:{b}" for a, b in suite.tasks)]
+        for suite in registry.SUITES.values()
+    ]
+    click.echo(tabulate(suites, headers=["data set", "", "tasks"], maxcolwidths=[None, 60, 50]))
+
+
+def _counts(counts: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{part} {count if count is not None else '?'}" for part, count in counts.items())
+
+
+def _megabytes(size: int | None) -> str:
+    return "?" if size is None else f"{size / 1e6:.1f}"
+
+
+def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:
+    """Prepare the data of everything asked for; the sentences of what cannot be had."""
+    absent: list[str] = []
+    for experiment in plan.chosen_experiments(paper, options):
+        for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
+            needed = dict.fromkeys(d for task in tasks for d in (task.source_domain, task.target_domain))
+            for domain in needed:
+                if store.is_prepared(domain, location):
+                    continue
+                click.echo(f"preparing {domain} ({dataset}) ...")
+                try:
+                    store.prepare(domain, location)
+                except DataError as error:
+                    if str(error) not in absent:
+                        absent.append(str(error))
+    return absent
+
+
+def _run(
+    planned: Plan,
+    location: Location,
+    records: Store,
+    options: Options,
+    jobs: int | None,
+    continue_committed: bool,
+) -> executor.Summary:
+    jobs = executor.jobs_for(jobs, options.threads)
+    committed = tables.committed_cells(planned.paper) if continue_committed else set()
+    todo = [c for c in planned.cells if not records.has(c.spec.hash) and c.spec.hash not in committed]
+    if not todo:
+        click.echo(f"All {len(planned.cells)} cells are done.")
+        return executor.Summary()
+    expected = executor.estimates(todo, records)
+    about = f", about {executor.duration(sum(expected.values()) / jobs)}" if len(expected) == len(todo) else ""
+    click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {min(jobs, len(todo))} at once{about}.")
+    return executor.run(todo, location, records, jobs=jobs, expected=expected)
+
+
+def _finish(planned: Plan, summary: executor.Summary, records: Store, absent: Sequence[str] = ()) -> None:
+    """Write the local tables, say how it went, and exit with the status that tells."""
+    for path, cells in tables.write_all(planned, records, committed=False).items():
+        click.echo(f"{cells} cells in {_shown(path)}, records in {_shown(records.root / 'cells')}")
+    if summary.interrupted:
+        click.echo("Interrupted.  Finished cells are kept; the same command goes on from here.", err=True)
+        sys.exit(INTERRUPTED)
+    for outcome in summary.failed:
+        click.echo(f"Failed: {outcome.label}: {outcome.error}", err=True)
+        click.echo(f"  details in {_shown(records.failure_path(outcome.cell))}", err=True)
+    if summary.failed or absent:
+        sys.exit(1)
+
+
+def _state(cell: str, records: Store, committed: set[str]) -> str:
+    if records.has(cell):
+        return "done"
+    if cell in committed:
+        return "committed"
+    return "failed" if records.failure(cell) else "missing"
+
+
+def _say(planned: Plan) -> None:
+    for note in planned.notes:
+        click.echo(f"Note: {note}")
+    for reason in planned.missing:
+        click.echo(f"Left out: {reason}")
+
+
+def _shown(path: Path) -> str:
+    """A path relative to the working folder where that is shorter."""
+    shown = os.path.relpath(path)
+    return str(path) if shown.startswith("..") else shown
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence and exit status 2."""
+    try:
+        cli.main(prog_name="python -m benchmarks", standalone_mode=False)
+    except (UserError, DataError, contract.UnknownMethodError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.  Nothing finished is lost.", err=True)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,89 @@
+"""What is measured of a model: accuracy, target entropy, and distances between the domains' features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from benchmarks.feeding import Images
+from methods import kernels
+from methods.contract import network_of
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Labelled examples of which training knows nothing; the only holder of target labels."""
+
+    images: Images
+    labels: Tensor
+    """int64, (N,)."""
+
+    def accuracy(self, logits: Tensor) -> float:
+        """Share of the examples classified correctly, in percent; ``logits`` (N, classes) in the images' order."""
+        return float((logits.argmax(1) == self.labels).double().mean() * 100)
+
+
+@torch.no_grad()
+def logits_of(model: nn.Module, images: Images) -> Tensor:
+    """Logits of all images in evaluation mode, (N, classes); leaves the model's mode as it was."""
+    was_training = model.training
+    model.eval()
+    logits = torch.cat([model(x).float() for x in images.in_order()])
+    model.train(was_training)
+    return logits
+
+
+def mean_entropy(logits: Tensor) -> float:
+    """Mean entropy of the predicted class distributions, in nats, in [0, log classes]."""
+    log_p = logits.double().log_softmax(1)
+    return float(-(log_p.exp() * log_p).sum(1).mean())
+
+
+@torch.no_grad()
+def bottleneck_of(model: nn.Module, images: Images) -> Tensor:
+    """fc7 activations of all images in evaluation mode, float32, (N, width); leaves the model's mode as it was."""
+    was_training = model.training
+    model.eval()
+    network = network_of(model)
+    features = torch.cat([network.layers(x)["fc7"].float() for x in images.in_order()])
+    model.train(was_training)
+    return features
+
+
+@torch.no_grad()
+def domain_distances(source: Tensor, target: Tensor) -> dict[str, float]:
+    """Distances between two domains' features, each (N, width), N at least 4.
+
+    ``mmd``: unbiased squared MMD with five Gaussian kernels around the mean squared distance; may be negative.
+    ``a_distance``: proxy A-distance 2 (1 - 2 error) of a linear classifier on held-out features (Ben-David et
+    al., 2006); 0 where the domains cannot be told apart, 2 where they always can; slightly negative by chance.
+    """
+    error = two_sample_error(source.cpu().numpy(), target.cpu().numpy())
+    distances = kernels.pair_distances(torch.cat([source, target]))
+    exponents = kernels.powers(-2, 2, 1)
+    beta = torch.full((len(exponents),), 1 / len(exponents), device=source.device)
+    values = kernels.gaussian_sum(distances, kernels.mean(distances), beta, exponents)
+    mmd = kernels.mmd_unbiased(values, len(source), len(target))
+    return {"mmd": float(mmd), "a_distance": 2 * (1 - 2 * error)}
+
+
+def two_sample_error(source: NDArray[np.float32], target: NDArray[np.float32]) -> float:
+    """Error of a linear two-sample classifier on held-out features, in [0, 1]; 0.5 means indistinguishable.
+
+    As many examples of both domains are used (those that come first); the even ones train the classifier,
+    the odd ones test it.
+    """
+    n = min(len(source), len(target))
+    x = np.concatenate([source[:n], target[:n]])
+    y = np.repeat([0, 1], n)
+    even = np.concatenate([np.arange(n), np.arange(n)]) % 2 == 0
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
+    classifier.fit(x[even], y[even])
+    return float(1 - classifier.score(x[~even], y[~even]))

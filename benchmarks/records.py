@@ -1,0 +1,136 @@
+"""The record store: one atomic file per cell, named by the hash of its spec.
+
+Layout under the runs folder::
+
+    cells/<hash>.json         finished cells
+    failed/<hash>.json        cells that ended in an error, with it
+    checkpoints/<hash>.pt     cells under way that take long
+    tables/<paper>/<experiment>.csv   the finished cells as tidy tables
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.errors import UserError
+from benchmarks.spec import Spec
+
+UNSTABLE_FIELDS = ("seconds", "commit", "time")
+"""Fields in which two runs of the same cell may differ; all others are identical on the same machine."""
+
+
+@dataclass
+class Record:
+    """What one finished cell leaves behind."""
+
+    cell: str
+    """The hash of ``spec``."""
+    spec: dict[str, Any]
+    values: list[dict[str, Any]]
+    """Rows ``{"selection": ..., "metric": ..., "value": ...}``; accuracies in percent."""
+    n_test: int
+    history: list[dict[str, float]]
+    """One entry per epoch: step, mean unweighted loss terms, target entropy in nats, test accuracy in percent."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """Figures of the trained model that its method reports."""
+    device: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    commit: str = ""
+    time: str = ""
+    """When it ended, UTC, ISO 8601."""
+
+    def value(self, metric: str, selection: str = "last") -> float:
+        """The value of one metric under one selection rule; KeyError if there is none."""
+        for row in self.values:
+            if (row["metric"], row["selection"]) == (metric, selection):
+                return float(row["value"])
+        raise KeyError(f"{metric} ({selection})")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The records under one runs folder."""
+
+    root: Path
+
+    def record_path(self, cell: str) -> Path:
+        return self.root / "cells" / f"{cell}.json"
+
+    def failure_path(self, cell: str) -> Path:
+        return self.root / "failed" / f"{cell}.json"
+
+    def checkpoint_path(self, cell: str) -> Path:
+        return self.root / "checkpoints" / f"{cell}.pt"
+
+    def table_path(self, paper: str, experiment: str) -> Path:
+        return self.root / "tables" / paper / f"{experiment}.csv"
+
+    def has(self, cell: str) -> bool:
+        return self.record_path(cell).exists()
+
+    def read(self, cell: str) -> Record:
+        """The record of a finished cell.
+
+        Raises:
+            UserError: the file is not a record.
+        """
+        path = self.record_path(cell)
+        try:
+            return Record(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path} is not a readable record ({error}); delete it and run again.") from error
+
+    def all(self) -> Iterator[Record]:
+        """Every finished cell, in the order of the hashes."""
+        for path in sorted((self.root / "cells").glob("*.json")):
+            yield self.read(path.stem)
+
+    def write(self, record: Record) -> None:
+        """Keep a finished cell; forgets an earlier failure and the checkpoint."""
+        write_atomically(self.record_path(record.cell), json.dumps(asdict(record), indent=1, allow_nan=False))
+        self.failure_path(record.cell).unlink(missing_ok=True)
+        self.checkpoint_path(record.cell).unlink(missing_ok=True)
+
+    def write_failure(self, spec: Spec, error: str, detail: str) -> None:
+        """Note that a cell ended in an error; ``detail`` is the traceback of a programming error, or empty."""
+        text = json.dumps({"cell": spec.hash, "spec": asdict(spec), "error": error, "detail": detail}, indent=1)
+        write_atomically(self.failure_path(spec.hash), text)
+
+    def failure(self, cell: str) -> str | None:
+        """The error that a cell ended in, or None."""
+        path = self.failure_path(cell)
+        try:
+            failure: Mapping[str, str] = json.loads(path.read_text())
+            return failure["error"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} is not a readable failure note ({error}); delete it and run again.") from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; survives a kill at any moment.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with temporary.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space or choose --runs.") from error

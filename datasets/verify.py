@@ -1,0 +1,152 @@
+"""Is this really the data?  Decoded arrays and files against the committed manifests."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.decoders import Native
+from datasets.errors import DataError
+from datasets.registry import Domain
+
+MANIFESTS = Path(__file__).parent / "manifests"
+_BLOCK = 4096
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the manifest says of one part; empty where it is not known."""
+
+    count: int | None = None
+    per_class: tuple[int, ...] = ()
+    shape: tuple[int, ...] = ()
+    """(H, W, C) at native size."""
+    images: str = ""
+    """SHA-256 of the uint8 pixels at native size."""
+    labels: str = ""
+    """SHA-256 of the int64 labels."""
+
+
+def manifest(name: str) -> dict[str, Expected]:
+    """Part -> what is expected of it, from ``manifests/NAME.json``.
+
+    Raises:
+        DataError: the checkout has no manifest of this domain.
+    """
+    path = MANIFESTS / f"{name}.json"
+    try:
+        content = json.loads(path.read_text())
+    except OSError:
+        raise DataError(f"the manifest {path} is missing: restore it from the repository.") from None
+    return {part: _expected(fields) for part, fields in content["parts"].items()}
+
+
+def _expected(fields: Mapping[str, Any]) -> Expected:
+    return Expected(
+        count=fields.get("count"),
+        per_class=tuple(fields.get("per_class", ())),
+        shape=tuple(fields.get("shape", ())),
+        images=fields.get("images", ""),
+        labels=fields.get("labels", ""),
+    )
+
+
+def file_digests(name: str) -> dict[str, str]:
+    """File name -> digest of name and bytes (see ``decoders.file_digest``); empty for sets published as arrays."""
+    path = MANIFESTS / f"{name}.files.gz"
+    if not path.exists():
+        return {}
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines)
+
+
+def check(domain: Domain, parts: Mapping[str, Native], origin: str) -> None:
+    """Compare decoded data with the manifest.
+
+    Args:
+        parts: part -> data at native size.
+        origin: where they were read from, for the message.
+
+    Raises:
+        DataError: anything differs; the message names the first file or array, what was expected and what was found.
+    """
+    expected = manifest(domain.name)
+    if set(parts) != set(expected) or set(parts) != set(domain.parts):
+        raise DataError(f"{origin} gives the parts {sorted(parts)} of {domain.name}, not {sorted(expected)}.")
+    files = file_digests(domain.name)
+    for part, native in parts.items():
+        _check_shape(domain, part, native, expected[part], origin)
+        if files:
+            _check_files(domain, part, native, files, origin)
+        _check_arrays(domain, part, native, expected[part], origin)
+
+
+def _check_shape(domain: Domain, part: str, native: Native, expected: Expected, origin: str) -> None:
+    label = f"{domain.name}, {part}"
+    images, labels = native.images, native.labels
+    if images.ndim != 4 or images.shape[3] != domain.channels or len(images) != len(labels) or not len(labels):
+        raise _mismatch(f"{label}: images", f"(N, H, W, {domain.channels})", f"{images.shape}", origin)
+    if expected.shape and images.shape[1:] != expected.shape:
+        raise _mismatch(f"{label}: images", f"size {expected.shape}", f"{images.shape[1:]}", origin)
+    if labels.min() < 0 or labels.max() >= len(domain.classes):
+        raise _mismatch(
+            f"{label}: labels", f"0 to {len(domain.classes) - 1}", f"{labels.min()} to {labels.max()}", origin
+        )
+    if expected.count is not None and len(images) != expected.count:
+        raise _mismatch(f"{label}: number of images", f"{expected.count}", f"{len(images)}", origin)
+
+
+def _check_files(domain: Domain, part: str, native: Native, files: Mapping[str, str], origin: str) -> None:
+    wanted = {name: digest for name, digest in files.items() if _belongs(name, part)}
+    for name, found in zip(native.names, native.files, strict=True):
+        if name not in wanted:
+            raise _mismatch(f"{domain.name}: {name}", "no such file", "one", origin)
+        if wanted[name] != found:
+            raise _mismatch(f"{domain.name}: {name}", f"digest {wanted[name]}", found, origin)
+    for name in wanted:
+        if name not in native.names:
+            raise _mismatch(f"{domain.name}: {name}", "the file", "none", origin)
+
+
+def _belongs(name: str, part: str) -> bool:
+    return name.partition("/")[0].endswith(part)
+
+
+def _check_arrays(domain: Domain, part: str, native: Native, expected: Expected, origin: str) -> None:
+    label = f"{domain.name}, {part}"
+    for array, wanted, values in (
+        ("images", expected.images, native.images),
+        ("labels", expected.labels, native.labels),
+    ):
+        if wanted and (found := array_digest(values)) != wanted:
+            raise _mismatch(f"{label}: {array}", f"digest {wanted}", found, origin)
+    counts = per_class(native.labels, len(domain.classes))
+    if expected.per_class and counts != expected.per_class:
+        raise _mismatch(f"{label}: images per class", f"{list(expected.per_class)}", f"{list(counts)}", origin)
+
+
+def _mismatch(what: str, expected: str, found: str, origin: str) -> DataError:
+    return DataError(
+        f"{what}: expected {expected}, found {found}; {origin} is damaged or another version: replace it and try again."
+    )
+
+
+def array_digest(values: NDArray[Any]) -> str:
+    """SHA-256 of the elements in C order, whatever the layout in memory; shape and type are not part of it."""
+    digest = hashlib.sha256()
+    for start in range(0, len(values), _BLOCK):
+        digest.update(np.ascontiguousarray(values[start : start + _BLOCK]).data)
+    return digest.hexdigest()
+
+
+def per_class(labels: NDArray[np.int64], classes: int) -> tuple[int, ...]:
+    """Number of labels of each class."""
+    return tuple(int(n) for n in np.bincount(labels, minlength=classes))

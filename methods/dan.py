@@ -1,0 +1,362 @@
+"""DAN: Learning Transferable Features with Deep Adaptation Networks (Long, Cao, Wang, Jordan; ICML 2015).
+
+The objective adds to the source's cross-entropy J the multi-kernel MMD of the task-specific layers:
+
+    min_Theta  (1/n_a) sum_i J(theta(x_i), y_i)  +  lambda sum_{l = 6..8} d_k^2(D_s^l, D_t^l)
+
+D_s^l and D_t^l are the activations of layer l on source and target.  The kernel is a weighted sum of Gaussian ones,
+
+    k = sum_u beta_u k_u,    k_u(x, y) = exp(-|x - y|^2 / gamma_u),    beta_u >= 0,
+    gamma_u = 2^u gamma,     u = -8, -7.5, ..., 8  (33 kernels),       gamma the median squared pairwise distance
+
+and d_k^2 is estimated without bias in linear time on disjoint quad-tuples z_i = (s_{2i-1}, s_{2i}, t_{2i-1}, t_{2i}):
+
+    d_k^2 = (2/n_s) sum_{i = 1..n_s/2} g_k(z_i)
+    g_k(z_i) = k(s_{2i-1}, s_{2i}) + k(t_{2i-1}, t_{2i}) - k(s_{2i-1}, t_{2i}) - k(s_{2i}, t_{2i-1})
+
+The weights maximise the power of the two-sample test, d_k^2 / sigma_k, by a quadratic programme for each layer:
+
+    min_beta  beta' (Q + epsilon I) beta    subject to  d' beta = 1,  beta >= 0,    epsilon = 1e-3
+
+with d_u the estimate under k_u alone and Q the covariance of (g_{k_u})_u.  Theta (by SGD) and beta (by the programme)
+are optimised in turn.
+
+Constants of the paper: AlexNet with conv1-3 fixed, conv4-5 and fc6-7 fine-tuned, fc8 new at ten times the rate;
+momentum 0.9; Caffe's "inv" annealing; base rate cross-validated in 1e-5 .. 1e-2; lambda chosen without target labels,
+its sensitivity shown on {0.1, 0.4, 0.7, 1, 1.4, 1.7, 2}.
+
+The authors' released code does differently (variant ``authors``): MMD on fc7 and fc8 only; 5 kernels, gamma 2^u with
+u = -2 .. 2 and gamma the mean, not the median; every beta 1, so the kernels are summed and not averaged, without a
+quadratic programme; pairs drawn at random with replacement; weight 1 per layer; no weight decay; conv1-3 not fixed.
+
+We follow the paper.  Deviations:
+
+* gamma is the median over the current batch (both domains, off the diagonal), recomputed at every step for every layer
+  and constant for the gradient; the paper's is over the training data.
+* The optima of the programme are scaled to sum 1.  Otherwise their scale, and lambda's meaning, change with every one.
+* Theta and beta alternate by epochs: d and Q are taken over the quad-tuples of the whole epoch just finished.  The
+  first epoch has uniform weights.  Where no d is positive the programme has no solution and the last weights stay.
+* ``progressive`` raises lambda from 0 by JAN's schedule, lambda (2 / (1 + exp(-10 p)) - 1).  Features learned from
+  scratch, not the paper's case, collapse under a full weight from the first step.  ``constant-weight`` is without.
+* Layers: see ``methods.network``.  fc6 is left out where the network does not train it.
+* Weight decay 5e-4, the momentum's companion in Caffe's AlexNet; the released code has none.
+* Variant ``authors`` uses all pairs (the unbiased quadratic estimate, which random pairs estimate with more noise), and
+  the suite's progressive weight.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from methods import kernels
+from methods.contract import Batch, Claim, Experiment, Losses, Method, Paper, Recipe, Row, Term, frozen
+from methods.network import Network
+
+EXPONENTS = frozen(
+    {
+        "paper": kernels.powers(-8, 8, 0.5),
+        "authors": kernels.powers(-2, 2, 1),
+        "single": (0.0,),
+    }
+)
+"""u of each kernel gamma_u = 2^u gamma, by the name of the family."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The paper's full method by default."""
+
+    weight: float = 1.0
+    """lambda, the weight of the MMD terms; not printed in the paper, 1 in the released code."""
+    progressive: bool = True
+    """Whether lambda rises from 0 as 2 / (1 + exp(-10 p)) - 1; the paper's is constant."""
+    kernels: Literal["paper", "authors", "single"] = "paper"
+    """Gaussian kernels: 33 around the median (the paper's), 5 around the mean, or the median alone (DAN_SK)."""
+    estimator: Literal["linear", "unbiased", "biased"] = "linear"
+    """Estimate of d_k^2: linear-time on disjoint quad-tuples (the paper's), or a quadratic-time one over all pairs."""
+    beta: Literal["qp", "uniform", "ones"] = "qp"
+    """Kernel weights: by the quadratic programme (the paper's), 1 / kernels each, or 1 each."""
+    layers: tuple[str, ...] = ("fc6", "fc7", "fc8")
+    """l, the adapted layers; the paper's l = 6 .. 8, less those that the network does not train."""
+
+
+VARIANTS = frozen(
+    {
+        "default": Config(),
+        "dan7": Config(layers=("fc7",)),
+        "dan8": Config(layers=("fc8",)),
+        "dan-sk": Config(kernels="single", beta="uniform"),
+        "uniform-beta": Config(beta="uniform"),
+        "unbiased": Config(estimator="unbiased"),
+        "biased": Config(estimator="biased"),
+        "authors": Config(kernels="authors", estimator="unbiased", beta="ones", layers=("fc7", "fc8")),
+        "constant-weight": Config(progressive=False),
+    }
+)
+
+
+class KernelWeights(nn.Module):
+    """beta of one layer, and the sums over the quad-tuples of the current epoch from which the next beta follows.
+
+    Args:
+        initial: weights of the first epoch, (kernels,).
+    """
+
+    beta: Tensor
+    """Weights of the kernels, float64, (kernels,)."""
+    g_sum: Tensor
+    """Sum of g, float64, (kernels,)."""
+    gg_sum: Tensor
+    """Sum of g g', float64, (kernels, kernels)."""
+    tuples: Tensor
+    """Number of quad-tuples in the sums, int64."""
+    kept: Tensor
+    """Epochs after which no d was positive and beta stayed, int64."""
+
+    def __init__(self, initial: Tensor) -> None:
+        super().__init__()
+        size = len(initial)
+        self.register_buffer("beta", initial.to(torch.float64))
+        self.register_buffer("g_sum", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("gg_sum", torch.zeros(size, size, dtype=torch.float64))
+        self.register_buffer("tuples", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("kept", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def add(self, g: Tensor) -> None:
+        """Adds the quad-tuples of one step, g of shape (tuples, kernels).  Nothing waits for the device."""
+        g = g.double()
+        self.g_sum += g.sum(0)
+        self.gg_sum.addmm_(g.T, g)
+        self.tuples += len(g)
+
+    @torch.no_grad()
+    def solve(self) -> None:
+        """beta from the quadratic programme over the sums, which then start again; nothing without quad-tuples."""
+        count = int(self.tuples)
+        if count == 0:
+            return
+        d = self.g_sum / count
+        q = self.gg_sum / count - torch.outer(d, d)
+        beta = kernels.kernel_weights(d.cpu().numpy(), q.cpu().numpy())
+        if beta is None:
+            self.kept += 1
+        else:
+            self.beta.copy_(torch.from_numpy(beta))
+        for total in (self.g_sum, self.gg_sum, self.tuples):
+            total.zero_()
+
+
+class DAN(nn.Module):
+    """The network with the kernel weights of its adapted layers."""
+
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        self.exponents: tuple[float, ...] = EXPONENTS[config.kernels]
+        size = len(self.exponents)
+        initial = torch.full((size,), 1.0 if config.beta == "ones" else 1 / size)
+        self.weights = nn.ModuleDict({layer: KernelWeights(initial) for layer in adapted(config, network)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, classes)."""
+        logits: Tensor = self.network(x)
+        return logits
+
+
+def adapted(config: Config, network: Network) -> list[str]:
+    """The configured layers that the network trains."""
+    return [layer for layer in config.layers if layer in network.layer_sizes]
+
+
+def applies(config: Config, network: Network) -> str | None:
+    """Why there is nothing to adapt, or None."""
+    if adapted(config, network):
+        return None
+    return f"none of the adapted layers ({', '.join(config.layers)}) is trained in this network"
+
+
+def build(config: Config, network: Network) -> DAN:
+    """Wraps the network."""
+    return DAN(config, network)
+
+
+def trade_off(config: Config, progress: float) -> float:
+    """lambda at progress p in 0 .. 1."""
+    schedule = 2 / (1 + math.exp(-10 * progress)) - 1 if config.progressive else 1.0
+    return config.weight * schedule
+
+
+def mk_mmd(model: DAN, layer: str, source: Tensor, target: Tensor) -> Tensor:
+    """d_k^2 of one layer's activations, (n, features) and (m, features): a scalar, negative at times.
+
+    With ``beta="qp"`` the batch's quad-tuples are added to the layer's sums on the way.
+    """
+    config, exponents = model.config, model.exponents
+    weights = model.weights[layer]
+    assert isinstance(weights, KernelWeights)
+    n, m = len(source), len(target)
+    linear = config.estimator == "linear"
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not linear):
+        distances = kernels.pair_distances(torch.cat([source, target]))
+    gamma = kernels.mean(distances) if config.kernels == "authors" else kernels.median(distances)
+
+    g = None
+    if linear or config.beta == "qp":
+        with torch.set_grad_enabled(torch.is_grad_enabled() and linear):
+            tuples = kernels.quad_tuple_distances(source, target)
+            g = kernels.quad_tuple_g(kernels.gaussians(tuples, gamma, exponents))
+    beta = weights.beta
+    if g is not None and config.beta == "qp":
+        weights.add(g)
+    if g is not None and linear:
+        return torch.dot(g.mean(0), beta.to(g.dtype))
+    kernel = kernels.gaussian_sum(distances, gamma, beta, exponents)
+    if config.estimator == "unbiased":
+        return kernels.mmd_unbiased(kernel, n, m)
+    return kernels.mmd_biased(kernel, n, m, diagonal=beta.sum().to(kernel.dtype))
+
+
+def step(model: DAN, batch: Batch) -> Losses:
+    """Cross-entropy of the source and the MMD summed over the adapted layers."""
+    source, target = model.network.both(batch.source_x, batch.target_x)
+    mmd = torch.stack([mk_mmd(model, layer, source[layer], target[layer]) for layer in model.weights])
+    return {
+        "classification": Term(cross_entropy(source["fc8"], batch.source_y)),
+        "mmd": Term(mmd.sum(), trade_off(model.config, batch.progress)),
+    }
+
+
+def before_epoch(model: DAN) -> None:
+    """Solves the quadratic programme of every layer over the epoch just finished."""
+    for weights in model.weights.values():
+        assert isinstance(weights, KernelWeights)
+        weights.solve()
+
+
+def counts(model: DAN) -> dict[str, float]:
+    """Per layer: how many kernels beta spreads over, its mean u, and how often it was kept for want of a positive d."""
+    figures = {}
+    for layer, weights in model.weights.items():
+        assert isinstance(weights, KernelWeights)
+        share = (weights.beta / weights.beta.sum()).tolist()
+        figures[f"beta.{layer}.kernels"] = kernels.effective_number(share)
+        figures[f"beta.{layer}.mean_u"] = math.fsum(b * u for b, u in zip(share, model.exponents, strict=True))
+        figures[f"beta.{layer}.kept"] = float(weights.kept)
+    return figures
+
+
+LAMBDAS = (0.1, 0.4, 0.7, 1.0, 1.4, 1.7, 2.0)
+"""The grid of the paper's sensitivity figure."""
+
+RECIPES = frozen(
+    {
+        "digits-mini": Recipe(steps=600, epoch=60, rate=0.01),
+        "digits": Recipe(steps=2000, epoch=200, rate=0.01),
+    }
+)
+MINI = frozen({"digits-mini": RECIPES["digits-mini"]})
+
+SOURCE_ONLY = Row("source_only", label="source-only")
+FULL = Row("dan", label="DAN")
+ONE_LAYER_7 = Row("dan", "dan7", label="DAN_7")
+ONE_LAYER_8 = Row("dan", "dan8", label="DAN_8")
+ONE_KERNEL = Row("dan", "dan-sk", label="DAN_SK")
+
+PAPER = Paper(
+    title="Learning Transferable Features with Deep Adaptation Networks",
+    authors="Mingsheng Long, Yue Cao, Jianmin Wang, Michael I. Jordan",
+    venue="ICML",
+    year=2015,
+    link="https://proceedings.mlr.press/v37/long15.html",
+    experiments=(
+        Experiment(
+            name="digits",
+            title="DAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=RECIPES,
+            baseline=SOURCE_ONLY,
+            default=True,
+            published=("Table1",),
+        ),
+        Experiment(
+            name="ablations",
+            title="What DAN's layers, kernels, weights and estimator contribute",
+            rows=(
+                SOURCE_ONLY,
+                ONE_LAYER_7,
+                ONE_LAYER_8,
+                ONE_KERNEL,
+                Row("dan", "uniform-beta"),
+                Row("dan", "unbiased"),
+                Row("dan", "biased"),
+                Row("dan", "authors"),
+                Row("dan", "constant-weight"),
+                FULL,
+            ),
+            recipes=MINI,
+            baseline=SOURCE_ONLY,
+            published=("Table1",),
+        ),
+        Experiment(
+            name="lambda-sensitivity",
+            title="Accuracy over the weight lambda, the paper's sensitivity figure",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=MINI,
+            baseline=SOURCE_ONLY,
+            sweep=frozen({"weight": LAMBDAS}),
+        ),
+    ),
+    claims=(
+        Claim(
+            name="adaptation-helps",
+            text="DAN is more accurate on the target than the same network trained on the source alone.",
+            experiment="digits",
+            better=FULL,
+            worse=SOURCE_ONLY,
+        ),
+        Claim(
+            name="layers-above-fc7",
+            text="Adapting several layers is more accurate than adapting fc7 alone.",
+            experiment="ablations",
+            better=FULL,
+            worse=ONE_LAYER_7,
+        ),
+        Claim(
+            name="layers-above-fc8",
+            text="Adapting several layers is more accurate than adapting fc8 alone.",
+            experiment="ablations",
+            better=FULL,
+            worse=ONE_LAYER_8,
+        ),
+        Claim(
+            name="kernels-above-one",
+            text="Several kernels with optimised weights are more accurate than a single kernel.",
+            experiment="ablations",
+            better=FULL,
+            worse=ONE_KERNEL,
+        ),
+    ),
+    published_rows=frozen(
+        {"source-only": "CNN", "DAN": "DAN", "DAN_7": "DAN_7", "DAN_8": "DAN_8", "DAN_SK": "DAN_SK"},
+    ),
+)
+
+METHOD = Method(
+    config=Config,
+    build=build,
+    step=step,
+    variants=VARIANTS,
+    paper=PAPER,
+    chosen=frozen({"weight": LAMBDAS}),
+    before_epoch=before_epoch,
+    counts=counts,
+    applies=applies,
+)

@@ -1,0 +1,335 @@
+"""Gaussian kernels and estimators of the squared maximum mean discrepancy (MMD), shared by the MMD papers.
+
+Notation: source samples s_1 .. s_n, target samples t_1 .. t_m, one activation vector each.  The samples of both
+domains are concatenated, source first, and everything quadratic is kept for the P = N (N - 1) / 2 *distinct pairs*
+i < j of the N = n + m samples, in the order of ``torch.triu_indices``: kernel matrices are symmetric and their
+diagonal is known, so half of the exponentials need not be taken.
+
+* ``pair_distances``    squared distances of all pairs, from one matrix product
+* ``median``, ``mean``  bandwidths gamma from those distances, constants for the gradient
+* ``gaussian_sum``      sum_u beta_u exp(-d / (2^u gamma)), by few exponentials and chained squarings
+* ``gaussians``         every exp(-d / (2^u gamma)) by itself, for the few pairs of the linear-time estimator
+* ``mmd_unbiased``, ``mmd_biased``           quadratic-time estimators from the kernel values of all pairs
+* ``quad_tuple_distances``, ``quad_tuple_g`` the linear-time estimator
+* ``kernel_weights``    beta by the quadratic programme of MK-MMD
+
+The quadratic estimators, over ordered pairs and with a kernel that is constant on the diagonal:
+
+    unbiased  sum_{i != j} k(s_i, s_j) / (n (n - 1)) + sum_{i != j} k(t_i, t_j) / (m (m - 1))
+              - 2 sum_{i, j} k(s_i, t_j) / (n m)
+    biased    sum_{i, j} k(s_i, s_j) / n^2 + sum_{i, j} k(t_i, t_j) / m^2 - 2 sum_{i, j} k(s_i, t_j) / (n m)
+
+The unbiased and the linear-time estimator have mean zero for equal distributions, so about half of their values are
+then negative.  They are left so: a clamp would bias the estimate and stop its gradient.
+
+Collapsed features.  If all samples coincide the median distance is 0 and exp(-0 / 0) is undefined.  A bandwidth below
+``COLLAPSED`` is replaced by 1: all kernels are then 1, every estimator is 0 and so is its gradient, up to rounding.
+
+The two ``torch.autograd.Function``s below carry closed-form gradients, which makes 33 kernels cost less than twice the
+two matrix products that no implementation can avoid.  They cannot be differentiated twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import quadprog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+COLLAPSED = 1e-12
+"""Bandwidths (squared distances) up to this one count as zero."""
+
+SQUARINGS = 4
+"""Longest chain of squarings from a direct exponential; n squarings multiply its relative rounding error by 2^n."""
+
+EPSILON = 1e-3
+"""Ridge of the quadratic programme."""
+
+
+class _Pairs(NamedTuple):
+    """Indices between the pairs i < j and the (N, N) matrix, int64."""
+
+    first: Tensor
+    """i of each pair, (P,)."""
+    second: Tensor
+    """j of each pair, (P,)."""
+    upper: Tensor
+    """Pair -> place in the flattened matrix, (P,)."""
+    full: Tensor
+    """Place in the flattened matrix -> pair, (N * N,); 0 on the diagonal, which belongs to no pair."""
+
+
+# Constant tensors are cached.  They may be asked for first under inference mode, where new tensors could never be used
+# in a training step, hence the explicit way out of it.
+
+
+@lru_cache(maxsize=16)
+def _pairs(n: int, device: torch.device) -> _Pairs:
+    with torch.inference_mode(False):
+        first, second = torch.triu_indices(n, n, 1, device=device)
+        number = torch.zeros(n, n, dtype=torch.int64, device=device)
+        number[first, second] = torch.arange(len(first), device=device)
+        return _Pairs(first, second, first * n + second, (number + number.T).reshape(-1))
+
+
+@lru_cache(maxsize=16)
+def _mmd_weights(n: int, m: int, biased: bool, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Weight of each pair in the quadratic estimators, (P,); a pair i < j stands for both orders."""
+    with torch.inference_mode(False):
+        first, second = torch.triu_indices(n + m, n + m, 1, device=device)
+        bias = 0 if biased else 1
+        weights = torch.full(first.shape, -2 / (n * m), dtype=dtype, device=device)
+        weights[second < n] = 2 / (n * (n - bias))
+        weights[first >= n] = 2 / (m * (m - bias))
+        return weights
+
+
+class _Chains(NamedTuple):
+    """How the kernels of a family follow from one another by squaring."""
+
+    order: tuple[int, ...]
+    """Kernels level by level: those taken by exponentials, their squares, the squares of those, ..."""
+    levels: tuple[int, ...]
+    """Number of kernels at each level; those of a level are the squares of the first ones of the level before."""
+
+
+@lru_cache(maxsize=16)
+def _chains(exponents: tuple[float, ...]) -> _Chains:
+    """Exponents that descend by 1 belong to one chain; a chain is cut after ``SQUARINGS`` squarings."""
+    place = {u: i for i, u in enumerate(exponents)}
+    chains: list[list[int]] = []
+    for u in sorted(place, reverse=True):
+        chain = next((c for c in chains if exponents[c[-1]] == u + 1 and len(c) <= SQUARINGS), None)
+        if chain is None:
+            chains.append([place[u]])
+        else:
+            chain.append(place[u])
+    chains.sort(key=len, reverse=True)
+    levels = [[chain[level] for chain in chains if len(chain) > level] for level in range(len(chains[0]))]
+    return _Chains(tuple(i for level in levels for i in level), tuple(len(level) for level in levels))
+
+
+@lru_cache(maxsize=16)
+def _divisors(exponents: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """2^u, (kernels,)."""
+    with torch.inference_mode(False):
+        return torch.tensor([2.0**u for u in exponents], dtype=dtype, device=device)
+
+
+@lru_cache(maxsize=16)
+def _order(exponents: tuple[float, ...], device: torch.device) -> Tensor:
+    """The level order of ``_chains``, int64, (kernels,)."""
+    with torch.inference_mode(False):
+        return torch.tensor(_chains(exponents).order, device=device)
+
+
+class _PairDistances(torch.autograd.Function):
+    """x (N, features) -> squared distances of all pairs (P,)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        # Distances do not change with the origin; about the mean the Gram matrix loses the fewest digits.
+        centred = x - x.mean(0)
+        gram = centred @ centred.T
+        pairs = _pairs(len(x), x.device)
+        norms = gram.diagonal()
+        distances = gram.reshape(-1).index_select(0, pairs.upper).mul_(-2)
+        distances.add_(norms.index_select(0, pairs.first)).add_(norms.index_select(0, pairs.second))
+        ctx.save_for_backward(centred)
+        return distances.clamp_(min=0)  # only rounding makes them negative
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # d_ij = |x_i - x_j|^2, so dL/dx_i = 2 sum_j G_ij (x_i - x_j) with G the symmetric matrix of gradients.
+        (centred,) = ctx.saved_tensors
+        n = len(centred)
+        matrix = grad.index_select(0, _pairs(n, grad.device).full).reshape(n, n).fill_diagonal_(0)
+        return torch.addmm(matrix.sum(1, keepdim=True) * centred, matrix, centred, alpha=-1).mul_(2)
+
+
+class _GaussianSum(torch.autograd.Function):
+    """d (P,) -> sum_u beta_u exp(-d / (2^u gamma)) (P,), together with its derivative in d for the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, d: Tensor, gamma: Tensor, beta: Tensor, exponents: tuple[float, ...]) -> Tensor:
+        chains = _chains(exponents)
+        order = _order(exponents, d.device)
+        rates = -1 / (gamma * _divisors(exponents, d.device, d.dtype).index_select(0, order))
+        kernels = d.new_empty(len(exponents), d.numel())
+        size = chains.levels[0]
+        torch.mul(rates[:size, None], d, out=kernels[:size])
+        kernels[:size].exp_()
+        start = 0
+        for previous, size in zip(chains.levels, chains.levels[1:], strict=False):
+            # exp(-d / (2^u gamma))^2 = exp(-d / (2^(u - 1) gamma))
+            below = kernels[start : start + size]
+            start += previous
+            torch.mul(below, below, out=kernels[start : start + size])
+        weights = beta.to(d.dtype).index_select(0, order)
+        value, derivative = (torch.stack([weights, weights * rates]) @ kernels).unbind()
+        ctx.save_for_backward(derivative)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (derivative,) = ctx.saved_tensors
+        return grad * derivative, None, None, None
+
+
+def pair_distances(x: Tensor) -> Tensor:
+    """Squared Euclidean distances of all distinct pairs.
+
+    Args:
+        x: samples of both domains, source first, float, (N, features).
+
+    Returns:
+        (P,), not negative.
+    """
+    distances: Tensor = _PairDistances.apply(x)
+    return distances
+
+
+def median(distances: Tensor) -> Tensor:
+    """Bandwidth gamma: the median of the distances, a scalar without gradient.
+
+    The mean of the two middle values where their number is even, as numpy has it.  Collapsed features give 1.
+    """
+    d = distances.detach()
+    # torch.median returns the lower one of two middle values; of the negated distances that is the upper one.
+    return _not_collapsed((d.median() - (-d).median()) / 2)
+
+
+def mean(distances: Tensor) -> Tensor:
+    """Bandwidth gamma: the mean of the distances, a scalar without gradient.  Collapsed features give 1."""
+    return _not_collapsed(distances.detach().mean())
+
+
+def _not_collapsed(gamma: Tensor) -> Tensor:
+    return torch.where(gamma > COLLAPSED, gamma, torch.ones_like(gamma))
+
+
+def gaussian_sum(distances: Tensor, gamma: Tensor, beta: Tensor, exponents: tuple[float, ...]) -> Tensor:
+    """Values of the kernel sum_u beta_u exp(-d / (2^u gamma)).
+
+    Args:
+        distances: squared distances, (P,); the only argument with a gradient.
+        gamma: bandwidth, scalar, positive.
+        beta: weight of each kernel, (kernels,).
+        exponents: u of each kernel, distinct.
+
+    Returns:
+        (P,), in 0 .. sum(beta) for non-negative beta.
+    """
+    value: Tensor = _GaussianSum.apply(distances, gamma, beta, exponents)
+    return value
+
+
+def gaussians(distances: Tensor, gamma: Tensor, exponents: tuple[float, ...]) -> Tensor:
+    """Value of every kernel exp(-d / (2^u gamma)), in 0 .. 1, (..., kernels) for distances (...)."""
+    rates = -1 / (gamma * _divisors(exponents, distances.device, distances.dtype))
+    return torch.exp(distances.unsqueeze(-1) * rates)
+
+
+def mmd_unbiased(kernel: Tensor, n: int, m: int) -> Tensor:
+    """Unbiased quadratic-time estimate of MMD^2; negative values are part of it.
+
+    Args:
+        kernel: kernel values of all pairs of n source samples followed by m target samples, (P,).
+        n: number of source samples, at least 2.
+        m: number of target samples, at least 2.
+
+    Returns:
+        Scalar.
+    """
+    if min(n, m) < 2:
+        raise ValueError(f"the unbiased estimator needs two samples of each domain; there are {n} and {m}.")
+    return torch.dot(kernel, _mmd_weights(n, m, False, kernel.device, kernel.dtype))
+
+
+def mmd_biased(kernel: Tensor, n: int, m: int, diagonal: Tensor | float = 1.0) -> Tensor:
+    """Biased quadratic-time estimate of MMD^2, not negative but for rounding; arguments as ``mmd_unbiased``.
+
+    Args:
+        kernel: kernel values of all pairs, (P,).
+        n: number of source samples.
+        m: number of target samples.
+        diagonal: k(x, x); for a weighted sum of Gaussian kernels the sum of the weights.
+    """
+    return torch.dot(kernel, _mmd_weights(n, m, True, kernel.device, kernel.dtype)) + diagonal * (1 / n + 1 / m)
+
+
+def quad_tuple_distances(source: Tensor, target: Tensor) -> Tensor:
+    """The four squared distances of each disjoint quad-tuple z_i = (s_{2i-1}, s_{2i}, t_{2i-1}, t_{2i}).
+
+    Args:
+        source: (n, features).
+        target: (m, features).
+
+    Returns:
+        (4, q) with q = min(n, m) // 2: distances of (s_{2i-1}, s_{2i}), (t_{2i-1}, t_{2i}), (s_{2i-1}, t_{2i}) and
+        (s_{2i}, t_{2i-1}).  Samples beyond 2 q are not used.
+    """
+    used = min(len(source), len(target)) // 2 * 2
+    if used == 0:
+        n, m = len(source), len(target)
+        raise ValueError(f"the linear-time estimator needs two samples of each domain; there are {n} and {m}.")
+    s1, s2, t1, t2 = source[0:used:2], source[1:used:2], target[0:used:2], target[1:used:2]
+    difference = torch.stack([s1 - s2, t1 - t2, s1 - t2, s2 - t1])
+    return difference.square().sum(-1)
+
+
+def quad_tuple_g(kernels: Tensor) -> Tensor:
+    """g(z_i) = k(s_{2i-1}, s_{2i}) + k(t_{2i-1}, t_{2i}) - k(s_{2i-1}, t_{2i}) - k(s_{2i}, t_{2i-1}).
+
+    Its mean over i is the linear-time unbiased estimate of MMD^2.
+
+    Args:
+        kernels: kernel values at ``quad_tuple_distances``, (4, q, ...).
+
+    Returns:
+        (q, ...), in -2 .. 2 for kernels in 0 .. 1.
+    """
+    same_source, same_target, across, across_too = kernels.unbind()
+    return same_source + same_target - across - across_too
+
+
+def kernel_weights(d: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """beta of MK-MMD: the minimum of beta' (Q + epsilon I) beta subject to d' beta = 1 and beta >= 0.
+
+    Args:
+        d: estimated MMD^2 of each kernel, (kernels,).
+        q: covariance of g over the quad-tuples, (kernels, kernels).
+
+    Returns:
+        The minimum scaled to sum 1, (kernels,), or None if no d is positive, when nothing satisfies the constraints.
+    """
+    largest = d.max()
+    if not largest > 0:
+        return None
+    size = len(d)
+    # Scaling d scales the minimum alone, which the sum removes again; it keeps the numbers near 1.
+    constraints = np.column_stack([d / largest, np.eye(size)])
+    bounds = np.concatenate([[1.0], np.zeros(size)])
+    solution = quadprog.solve_qp(q + EPSILON * np.eye(size), np.zeros(size), constraints, bounds, 1)[0]
+    beta: NDArray[np.float64] = np.maximum(solution, 0.0)  # rounding leaves -1e-18 for 0
+    beta /= beta.sum()
+    return beta
+
+
+def powers(low: float, high: float, step: float) -> tuple[float, ...]:
+    """Exponents low, low + step, ..., high."""
+    count = round((high - low) / step) + 1
+    return tuple(low + i * step for i in range(count))
+
+
+def effective_number(beta: Sequence[float]) -> float:
+    """1 / sum beta^2 for weights of sum 1: as many kernels with equal weights concentrate as much."""
+    return 1 / sum(b * b for b in beta)

@@ -1,0 +1,84 @@
+"""The record store: atomic, readable, honest about damage."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from pathlib import Path
+
+import pytest
+
+from benchmarks.errors import UserError
+from benchmarks.records import Record, Store, write_atomically
+from benchmarks.spec import Spec
+from tests.benchmarks.cells import spec
+
+
+def record_of(spec: Spec) -> Record:
+    return Record(
+        cell=spec.hash,
+        spec=dataclasses.asdict(spec),
+        values=[{"selection": "last", "metric": "accuracy", "value": 90.0}],
+        n_test=10,
+        history=[],
+    )
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    store, record = Store(tmp_path), record_of(spec())
+    assert not store.has(record.cell)
+    store.write(record)
+    assert store.has(record.cell)
+    assert store.read(record.cell) == record
+    assert list(store.all()) == [record]
+    assert record.value("accuracy") == 90.0
+    with pytest.raises(KeyError):
+        record.value("accuracy", "oracle")
+
+
+def test_success_forgets_failure_and_checkpoint(tmp_path: Path) -> None:
+    store, of = Store(tmp_path), spec()
+    store.write_failure(of, "it broke", "")
+    assert store.failure(of.hash) == "it broke"
+    store.checkpoint_path(of.hash).parent.mkdir()
+    store.checkpoint_path(of.hash).touch()
+    store.write(record_of(of))
+    assert store.failure(of.hash) is None
+    assert not store.checkpoint_path(of.hash).exists()
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.record_path("0123")
+    path.parent.mkdir()
+    path.write_text('{"cell": "0123", "spec"')
+    with pytest.raises(UserError, match=r"0123\.json is not a readable record"):
+        store.read("0123")
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.json"
+    write_atomically(path, "old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Spec)])
+def test_every_field_of_a_spec_is_part_of_its_identity(name: str) -> None:
+    of = spec()
+    value = getattr(of, name)
+    if isinstance(value, str):
+        other: object = value + "x"
+    elif isinstance(value, dict):
+        other = {**value, "further": 1}
+    else:
+        other = value + 1
+    assert dataclasses.replace(of, **{name: other}).hash != of.hash
+    assert dataclasses.replace(of).hash == of.hash

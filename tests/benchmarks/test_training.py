@@ -1,0 +1,206 @@
+"""One cell: reproducible, resumable, blind to target labels, honest about a loss that is no number."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import training
+from benchmarks.errors import UserError
+from benchmarks.records import UNSTABLE_FIELDS, Record
+from benchmarks.spec import Spec
+from benchmarks.training import DivergedError, run_cell, select
+from methods import contract
+from methods.contract import Batch, Losses, Term
+from tests.benchmarks.cells import TINY, problem, spec
+
+
+def stable(record: Record) -> dict[str, Any]:
+    """The fields in which two runs of a cell must agree."""
+    return {k: v for k, v in dataclasses.asdict(record).items() if k not in UNSTABLE_FIELDS}
+
+
+def run(of: Spec, **how: Any) -> Record:
+    return run_cell(of, problem(), commit="test", **how)
+
+
+@pytest.mark.parametrize("method", contract.names())
+def test_a_cell_is_a_function_of_its_spec(method: str) -> None:
+    first, again = run(spec(method)), run(spec(method))
+    assert stable(first) == stable(again)
+    assert stable(run(spec(method, seed=1)))["history"] != first.history
+
+
+@pytest.mark.parametrize("method", contract.names())
+def test_an_interrupted_cell_goes_on_as_if_nothing_had_happened(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_AFTER", 0.0)
+    path = tmp_path / "checkpoints" / "cell.pt"
+    epochs = iter(range(10))
+
+    def stop_after_two() -> None:
+        if next(epochs) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(spec(method), checkpoint=path, after_epoch=stop_after_two)
+    assert path.exists()
+    resumed = []
+    record = run(spec(method), checkpoint=path, after_epoch=lambda: resumed.append(1))
+    assert len(resumed) == 2, "two of the four epochs were left"
+    assert stable(record) == stable(run(spec(method)))
+
+
+def test_a_short_cell_writes_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "cell.pt"
+    run(spec(), checkpoint=path)
+    assert not path.exists()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "cell.pt"
+    path.write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(UserError, match="is damaged; delete it"):
+        run(spec(), checkpoint=path)
+
+
+def test_training_learns_and_the_record_says_so() -> None:
+    record = run(spec(recipe=dataclasses.replace(TINY, steps=60, epoch=20, rate=0.02)))
+    assert [epoch["step"] for epoch in record.history] == [20, 40, 60]
+    losses = [epoch["classification"] for epoch in record.history]
+    assert losses[-1] < 0.5 * losses[0]
+    assert record.value("accuracy") > 60
+    assert record.value("accuracy") == record.history[-1]["test_accuracy"]
+    assert record.n_test == 120
+
+
+def test_dropout_batches_and_initialisation_do_not_depend_on_the_transfer_term() -> None:
+    """A method whose transfer weight is zero gives its baseline's very numbers."""
+    method = contract.load("dan")
+    off = dataclasses.replace(method.variants["default"], weight=0.0)
+    dan = run(spec("dan", config=contract.config_values(off)))
+    source_only = run(spec())
+    shared = ("step", "classification", "target_entropy", "test_accuracy")
+    for with_term, without in zip(dan.history, source_only.history, strict=True):
+        assert {k: with_term[k] for k in shared} == {k: without[k] for k in shared}
+    assert dan.values == source_only.values
+
+
+def test_a_loss_that_is_no_number_stops_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = contract.load("source_only")
+
+    def poisoned(model: Any, batch: Batch) -> Losses:
+        losses = dict(real.step(model, batch))
+        if batch.progress >= 0.5:
+            losses["transfer"] = Term(losses["classification"].value * float("nan"))
+        return losses
+
+    monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, step=poisoned))
+    with pytest.raises(DivergedError, match=r"'(transfer|classification)' of source_only on left:right .* nan by step"):
+        run(spec())
+
+
+def reachable(*roots: Any) -> Iterator[Any]:
+    """Every object that can be reached from some, without passing through modules, classes or functions."""
+    seen: set[int] = set()
+    stack = list(roots)
+    while stack:
+        item = stack.pop()
+        if id(item) in seen or isinstance(item, types.ModuleType | type | types.FunctionType | types.FrameType):
+            continue
+        seen.add(id(item))
+        yield item
+        if isinstance(item, torch.Tensor):
+            stack.append(item.untyped_storage())
+        if isinstance(item, np.ndarray) and item.base is not None:
+            stack.append(item.base)
+        stack.extend(gc.get_referents(item))
+
+
+def holds(item: Any, labels: np.ndarray[Any, Any]) -> bool:
+    """Whether an array or tensor contains these labels, in this order, anywhere."""
+    if isinstance(item, torch.Tensor):
+        item = item.detach().cpu().numpy()
+    if not isinstance(item, np.ndarray) or item.dtype == object or item.size < len(labels):
+        return False
+    windows = np.lib.stride_tricks.sliding_window_view(item.ravel(), len(labels))
+    return bool((windows[:, :8] == labels[:8]).all(1).any() and (windows == labels).all(1).any())
+
+
+def test_a_method_cannot_reach_target_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, data = contract.load("source_only"), problem()
+    seen: list[bool] = []
+
+    def spy(model: Any, batch: Batch) -> Losses:
+        seen.append(any(holds(item, data.test.labels) for item in reachable(model, batch)))
+        return real.step(model, batch)
+
+    monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, step=spy))
+    run_cell(spec(), data, commit="test")
+    assert len(seen) == TINY.steps
+    assert not any(seen)
+    assert any(holds(item, data.test.labels) for item in reachable(data.test)), "the search itself works"
+
+
+def test_shuffled_target_labels_change_the_score_and_nothing_else() -> None:
+    data = problem()
+    generator = np.random.default_rng(0)
+    shuffled = dataclasses.replace(
+        data, test=dataclasses.replace(data.test, labels=generator.permutation(data.test.labels))
+    )
+    method = "dan"
+    first = run_cell(spec(method), data, commit="test")
+    second = run_cell(spec(method), shuffled, commit="test")
+    for a, b in zip(first.history, second.history, strict=True):
+        assert {k: v for k, v in a.items() if k != "test_accuracy"} == {
+            k: v for k, v in b.items() if k != "test_accuracy"
+        }
+    assert first.value("mmd") == second.value("mmd")
+
+
+def test_selection_rules() -> None:
+    history = [
+        {"target_entropy": 0.5, "test_accuracy": 70.0},
+        {"target_entropy": 0.1, "test_accuracy": 80.0},
+        {"target_entropy": 0.3, "test_accuracy": 90.0},
+        {"target_entropy": 0.1, "test_accuracy": 60.0},
+    ]
+    assert select(history) == {"last": 60.0, "entropy": 80.0, "oracle": 90.0}
+
+
+@pytest.mark.parametrize("mode", ["source", "separate", "joint", "kept"])
+def test_batchnorm_mode_is_the_same_for_a_method_and_its_baseline(mode: str) -> None:
+    """With the transfer weight at zero the two agree in every mode, running statistics included."""
+    method = contract.load("dan")
+    off = contract.config_values(dataclasses.replace(method.variants["default"], weight=0.0))
+    dan = run(spec("dan", config=off, backbone="lenet-bn", batchnorm=mode))
+    source_only = run(spec(backbone="lenet-bn", batchnorm=mode))
+    assert [e["test_accuracy"] for e in dan.history] == [e["test_accuracy"] for e in source_only.history]
+    assert [e["target_entropy"] for e in dan.history] == [e["target_entropy"] for e in source_only.history]
+
+
+def test_a_frozen_trunk_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = contract.load("source_only")
+    before: list[torch.Tensor] = []
+    trunks: list[torch.nn.Module] = []
+
+    def build(config: Any, network: Any) -> torch.nn.Module:
+        network.trunk_rate = 0.0
+        trunks.append(network.trunk)
+        before.extend(parameter.detach().clone() for parameter in network.trunk.parameters())
+        return real.build(config, network)
+
+    monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, build=build))
+    record = run(spec())
+    assert record.history[0]["classification"] != record.history[-1]["classification"]
+    for old, new in zip(before, trunks[0].parameters(), strict=True):
+        assert torch.equal(old, new)

