@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from report_samples import write_published
 
 from report.published import PROVENANCE, read, same_data, task_name
 from report.records import Group, ReportError
+from tests.report.samples import write_published
 
 LINES = [
     ("CNN", "Avg", "70.1", "", "paper"),

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from report_samples import ABLATIONS, BASE, FULL, MAIN, PAPER, SINGLE, SWEEP, VALUES, rows, write, write_published
 
 from methods.contract import Claim
 from report import published, render
 from report.build import build
 from report.records import COMMITTED, LOCAL, Group, groups, load
 from report.table import Grid, Interval, Number, Table
+from tests.report.samples import ABLATIONS, BASE, FULL, MAIN, PAPER, SINGLE, SWEEP, VALUES, rows, write, write_published
 
 GROUP = Group("digits-mini", "full", "lenet", "finetune")
 DOWN = GROUP._replace(protocol="down-sampled")
@@ -205,6 +205,34 @@ def test_a_swept_baseline_is_compared_setting_by_setting(tmp_path: Path) -> None
     assert cells(table, "difference", "DAN, lam=1.0")["mean"] == "+13.00 ± 0.58"
 
 
+def test_what_else_is_set_has_to_be_the_same_in_the_baseline(tmp_path: Path) -> None:
+    up = {key: [value + 10 for value in found] for key, found in VALUES.items()}
+    base = [row for row in rows() if row["method"] == "source_only"]
+    other = [row | {"setting": "batchnorm=joint"} for row in rows(up) if row["method"] == "source_only"]
+    dan = [row | {"setting": "lam=1.0;batchnorm=joint"} for row in rows() if row["method"] == "dan"]
+    table = build("dan", PAPER, SWEEP, frame(tmp_path, [*base, *other, *dan]), GROUP)
+    label = "DAN, lam=1.0, batchnorm=joint"
+    assert cells(table, "difference", label)["mean"] == "-7.00 ± 0.58"
+    table = build("dan", PAPER, SWEEP, frame(tmp_path, [*base, *dan]), GROUP)
+    assert cells(table, "difference", label)["mean"] == "-", "a baseline under another BatchNorm is no baseline"
+
+
+def test_the_same_cell_on_two_devices_makes_two_lines(tmp_path: Path) -> None:
+    up = {key: [value + 1 for value in found] for key, found in VALUES.items()}
+    both = [*rows(), *rows(up, device="cuda")]
+    table = build("dan", PAPER, MAIN, frame(tmp_path, both, rows(up, device="cuda")), GROUP)
+    assert cells(table, "accuracy", "DAN", "committed, cpu")["mean"] == "73.5 ± 0.5"
+    assert cells(table, "accuracy", "DAN", "committed, cuda")["mean"] == "74.5 ± 0.5"
+    assert dict(table.facts)["agreement"] == "all 12 values in common agree to the last digit"
+
+
+def test_devices_that_share_the_cells_make_one_line(tmp_path: Path) -> None:
+    shared = [row | {"device": "cpu" if row["seed"] == "0" else "cuda"} for row in rows()]
+    table = build("dan", PAPER, MAIN, frame(tmp_path, shared), GROUP)
+    assert cells(table, "accuracy", "DAN")["n"] == "3"
+    assert dict(table.facts)[COMMITTED] == "3 seeds (0, 1, 2), cpu, cuda, torch 2.14.1"
+
+
 def test_selection_rules_are_apart_and_labelled(tmp_path: Path) -> None:
     plus = {key: [value + 5 for value in found] for key, found in VALUES.items()}
     table = build("dan", PAPER, MAIN, frame(tmp_path, [*rows(), *rows(plus, selection="oracle")]), GROUP)
@@ -264,9 +292,10 @@ def test_verified_numbers_have_no_asterisk(tmp_path: Path) -> None:
 
 def test_published_stands_beside_ours_on_the_same_data(tmp_path: Path) -> None:
     names = {"mnist:optdigits": "amazon:webcam", "optdigits:mnist": "webcam:amazon"}
-    office = [row | {"task": names[row["task"]]} for row in rows(dataset="office31", backbone="alexnet")]
+    office = [row | {"task": names[row["task"]]} for row in rows(dataset="office31", backbone="alexnet")][::-1]
     tables = published.read(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
     table = build("dan", PAPER, MAIN, frame(tmp_path, office), Group("office31", "full", "alexnet", "finetune"), tables)
+    assert grid(table, "accuracy").columns[:2] == ("amazon:webcam", "webcam:amazon"), "in the paper's order"
     origin = "published, AlexNet"
     order = [(line.label, line.origin) for line in grid(table, "accuracy").lines]
     assert order == [("source only", origin), ("source only", COMMITTED), ("DAN", origin), ("DAN", COMMITTED)]

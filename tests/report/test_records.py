@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from report_samples import rows, write
 
 from report.records import COLUMNS, COMMITTED, LOCAL, Group, ReportError, files, groups, load, read
+from tests.report.samples import rows, write
 
 
 def test_reads_types(tmp_path: Path) -> None:

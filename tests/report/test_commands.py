@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from report_samples import PAPER, rows, write, write_published
 
 from methods.contract import papers
 from report import __main__ as cli
+from tests.report.samples import PAPER, rows, write, write_published
 
 ROOT = Path(__file__).parents[2]
 

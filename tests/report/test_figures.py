@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from report_samples import MAIN, PAPER, SWEEP, rows, write
 
 from report import __main__ as cli
 from report.figure import data, draw, sweep, swept_field
 from report.records import COMMITTED, LOCAL, Group, load
+from tests.report.samples import MAIN, PAPER, SWEEP, rows, write
 
 GROUP = Group("digits-mini", "full", "lenet", "finetune")
 
@@ -42,8 +42,7 @@ def test_points_by_rising_value(tmp_path: Path) -> None:
     points = figure.curves["DAN"]
     assert [(point.x, point.accuracy, point.n) for point in points] == [(0.1, 74.5, 3), (1.0, 75.5, 3), (10.0, 73.5, 3)]
     assert [point.se for point in points] == pytest.approx([0.5] * 3)
-    assert figure.baseline is not None
-    assert figure.baseline.accuracy == 70.5
+    assert {label: point.accuracy for label, point in figure.baselines.items()} == {"source only": 70.5}
     assert sweep(MAIN, frame, GROUP) is None
 
 
