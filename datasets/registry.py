@@ -23,8 +23,11 @@ class Installed:
     """A file inside a package that the suite depends on anyway."""
 
     distribution: str
+    """Its name at the package index, for messages."""
     package: str
+    """Importable; best a top-level one, since finding the file imports it."""
     resource: str
+    """Path inside the package."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ _ALL = (
                 (
                     File(
                         "optdigits/digits.csv.gz",
-                        installed=Installed("scikit-learn", "sklearn.datasets.data", "digits.csv.gz"),
+                        installed=Installed("scikit-learn", "sklearn", "datasets/data/digits.csv.gz"),
                     ),
                 ),
                 partial(decoders.table, height=8, width=8),

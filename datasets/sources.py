@@ -92,9 +92,10 @@ def acquire(domain: Domain, location: Location, *, verified: bool = True) -> tup
                 verify.check(domain, parts, ", ".join(str(path) for path in paths))
             return parts, source
     names = " or ".join(", ".join(file.name for file in route.files) for route in domain.routes)
+    reasons = "; ".join(tried) or "no public source offers it"
     raise DataError(
-        f"{domain.name} cannot be had ({'; '.join(tried) or 'nobody offers it'}): name a mirror that has {names}, "
-        f"or put them into {location.root / 'downloads'}."
+        f"{domain.name} cannot be had ({reasons}): name a mirror that has {names}, or put this by hand into "
+        f"{location.root / 'downloads'}."
     )
 
 
@@ -110,7 +111,7 @@ def _decode(route: Route, paths: list[Path]) -> dict[str, Native]:
     except (DataError, MemoryError):
         raise
     except Exception as error:  # parsers raise anything on a broken file; the user needs its name, not a traceback
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise DataError(f"{origin} cannot be decoded ({reason}): replace it and try again.") from error
     return dict(parts)
 

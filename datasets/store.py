@@ -12,7 +12,6 @@ Layout below the data folder::
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -30,7 +29,7 @@ from tqdm import tqdm
 
 from datasets import registry, sources, verify
 from datasets.decoders import Native
-from datasets.errors import DataError
+from datasets.errors import DataError, disk_full, is_disk_full
 from datasets.frames import SIDE, to_frame
 from datasets.registry import Domain
 from datasets.sources import Location
@@ -251,10 +250,7 @@ def _check_space(domain: Domain, parts: Mapping[str, Native], location: Location
     needed = sum(len(native.labels) for native in parts.values()) * (SIDE * SIDE * domain.channels + 32)
     free = shutil.disk_usage(location.root).free
     if free < needed:
-        raise DataError(
-            f"{location.root} has {free / 1e6:.1f} MB free and {domain.name} needs {needed / 1e6:.1f} MB: free "
-            "some space or choose another data folder."
-        )
+        raise disk_full(location.root, domain.name, needed - free)
 
 
 def _write_file(path: Path, content: list[bytes]) -> None:
@@ -285,7 +281,7 @@ def _folder(domain_name: str, location: Location) -> Path:
 def _meta(domain_name: str, location: Location) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads((_folder(domain_name, location) / "meta.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
         raise _damaged(_folder(domain_name, location)) from None
@@ -308,11 +304,7 @@ def _damaged(folder: Path) -> DataError:
 
 
 def _storage_error(domain: Domain, location: Location, error: OSError) -> DataError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        needed = _fetch_size(domain)
-        more = f", of which the fetched files alone take {needed / 1e6:.1f} MB" if needed else ""
-        return DataError(
-            f"no space left in {location.root} for {domain.name}{more}: free some space or choose another data folder."
-        )
+    if is_disk_full(error):
+        return disk_full(location.root, domain.name, None)
     where = error.filename or location.root
     return DataError(f"{where} cannot be read or written ({error.strerror or error}): check it and try again.")

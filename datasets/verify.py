@@ -83,9 +83,9 @@ def check(domain: Domain, parts: Mapping[str, Native], origin: str) -> None:
         raise DataError(f"{origin} gives the parts {sorted(parts)} of {domain.name}, not {sorted(expected)}.")
     files = file_digests(domain.name)
     for part, native in parts.items():
-        _check_shape(domain, part, native, expected[part], origin)
         if files:
             _check_files(domain, part, native, files, origin)
+        _check_shape(domain, part, native, expected[part], origin)
         _check_arrays(domain, part, native, expected[part], origin)
 
 

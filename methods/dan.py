@@ -105,7 +105,7 @@ class KernelWeights(nn.Module):
     """beta of one layer, and the sums over the quad-tuples of the current epoch from which the next beta follows.
 
     Args:
-        initial: weights of the first epoch, (kernels,).
+        initial: weights of the first epoch, float64, (kernels,).
     """
 
     beta: Tensor
@@ -122,7 +122,7 @@ class KernelWeights(nn.Module):
     def __init__(self, initial: Tensor) -> None:
         super().__init__()
         size = len(initial)
-        self.register_buffer("beta", initial.to(torch.float64))
+        self.register_buffer("beta", initial.clone())
         self.register_buffer("g_sum", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("gg_sum", torch.zeros(size, size, dtype=torch.float64))
         self.register_buffer("tuples", torch.zeros((), dtype=torch.int64))
@@ -162,7 +162,7 @@ class DAN(nn.Module):
         self.network = network
         self.exponents: tuple[float, ...] = EXPONENTS[config.kernels]
         size = len(self.exponents)
-        initial = torch.full((size,), 1.0 if config.beta == "ones" else 1 / size)
+        initial = torch.full((size,), 1.0 if config.beta == "ones" else 1 / size, dtype=torch.float64)
         self.weights = nn.ModuleDict({layer: KernelWeights(initial) for layer in adapted(config, network)})
 
     def forward(self, x: Tensor) -> Tensor:
@@ -258,8 +258,8 @@ LAMBDAS = (0.1, 0.4, 0.7, 1.0, 1.4, 1.7, 2.0)
 
 RECIPES = frozen(
     {
-        "digits-mini": Recipe(steps=600, epoch=60, rate=0.01),
-        "digits": Recipe(steps=2000, epoch=200, rate=0.01),
+        "digits-mini": Recipe(steps=600, epoch=60, rate=0.03),
+        "digits": Recipe(steps=2000, epoch=200, rate=0.03),
     }
 )
 MINI = frozen({"digits-mini": RECIPES["digits-mini"]})

@@ -1,0 +1,168 @@
+"""What the contract asks of every method, checked for each module that ``methods.contract`` finds."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+from training import NETWORKS, Run, batches, domain, start
+
+from methods import contract
+from methods.contract import Batch, Experiment, Paper, Row
+
+NAMES = contract.names()
+VARIANTS = [(name, variant) for name in NAMES for variant in contract.load(name).variants]
+EXPERIMENTS = [
+    pytest.param(paper, experiment, id=f"{name}-{experiment.name}")
+    for name, paper in contract.papers().items()
+    for experiment in paper.experiments
+]
+STEPS = 10
+
+
+def fresh(name: str, variant: str) -> Run:
+    """An untrained run on the first tiny network that the variant applies to."""
+    method = contract.load(name)
+    config = method.variants[variant]
+    for network in NETWORKS.values():
+        if method.applies is None or method.applies(config, network()) is None:
+            return start(method, config, network)
+    raise AssertionError(f"{name}/{variant} applies to none of {', '.join(NETWORKS)}")
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_the_suite_has_methods() -> None:
+    assert {"dan", "source_only"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_default_variant_and_frozen_configurations(name: str) -> None:
+    method = contract.load(name)
+    assert "default" in method.variants
+    assert method.variants["default"] == method.config()
+    values = list(method.variants.values())
+    assert len({repr(value) for value in values}) == len(values), "two variants are the same configuration"
+    for config in values:
+        assert isinstance(config, method.config)
+        assert config.__dataclass_params__.frozen
+    for option, grid in method.chosen.items():
+        assert getattr(method.config(), option) in grid
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_is_documented(name: str) -> None:
+    module = importlib.import_module(f"methods.{name}")
+    config = module.METHOD.config
+    body = ast.parse(inspect.getsource(config)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    documented = {
+        field.target.id
+        for field, text in zip(body.body, body.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+    assert {field.name for field in dataclasses.fields(config)} == documented
+    assert len(module.__doc__ or "") > 200
+
+
+@pytest.mark.parametrize("path", sorted(Path(contract.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_methods_import_neither_harness_nor_data(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        assert not {module.split(".")[0] for module in modules} & {"benchmarks", "datasets", "report"}
+
+
+def test_a_batch_has_no_target_labels() -> None:
+    assert Batch._fields == ("source_x", "source_y", "target_x", "progress")
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_ten_steps_learn_the_source(name: str, variant: str) -> None:
+    run = fresh(name, variant)
+    before = copy.deepcopy(dict(run.model.named_parameters()))
+    x, y = domain(300, 999)
+    untrained = cross_entropy(run.logits(x), y)
+    run.train(batches(STEPS))
+    assert all(torch.tensor(list(terms.values())).isfinite().all() for terms in run.history)
+    assert cross_entropy(run.logits(x), y) < 0.8 * untrained
+    trained = {id(p) for group in run.optimiser.param_groups for p in group["params"]}
+    for key, parameter in run.model.named_parameters():
+        assert torch.equal(parameter, before[key]) == (id(parameter) not in trained), key
+    if run.method.counts:
+        figures = run.method.counts(run.model)
+        assert all(isinstance(value, float) for value in figures.values())
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_the_classification_term_ignores_the_order_of_the_target(name: str, variant: str) -> None:
+    (batch,) = batches(1)
+    shuffled = batch._replace(target_x=batch.target_x.flip(0))
+    a, b = (fresh(name, variant).train(iter([one])).history[0]["classification"] for one in (batch, shuffled))
+    assert a == pytest.approx(b, rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_equal_seeds_give_equal_bits(name: str, variant: str) -> None:
+    a, b = (fresh(name, variant).train(batches(STEPS)).model.state_dict() for _ in range(2))
+    assert same(a, b)
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_an_interrupted_run_continues_with_the_same_bits(name: str, variant: str) -> None:
+    # Interrupted within an epoch, where a method may hold what it has gathered so far.
+    whole = fresh(name, variant).train(batches(STEPS))
+    first = fresh(name, variant).train(batches(6, of=STEPS))
+    second = fresh(name, variant)
+    second.model.load_state_dict(copy.deepcopy(first.model.state_dict()))
+    second.optimiser.load_state_dict(copy.deepcopy(first.optimiser.state_dict()))
+    second.taken = first.taken
+    second.train(batches(STEPS, first=6))
+    assert same(second.model.state_dict(), whole.model.state_dict())
+    assert first.history + second.history == whole.history
+
+
+def exists(row: Row) -> bool:
+    return row.method in NAMES and row.variant in contract.load(row.method).variants
+
+
+@pytest.mark.parametrize(("paper", "experiment"), EXPERIMENTS)
+def test_experiments_name_what_exists(paper: Paper, experiment: Experiment) -> None:
+    assert all(exists(row) for row in experiment.rows)
+    assert len(set(experiment.rows)) == len(experiment.rows)
+    assert experiment.baseline in experiment.rows
+    assert experiment.seeds > 0
+    assert experiment.recipes
+    for recipe in experiment.recipes.values():
+        assert 0 < recipe.epoch <= recipe.steps
+    configs = [contract.load(row.method).variants[row.variant] for row in experiment.rows]
+    for option, values in experiment.sweep.items():
+        having = [config for config in configs if hasattr(config, option)]
+        assert having
+        for value in values:
+            dataclasses.replace(having[0], **{option: value})
+
+
+@pytest.mark.parametrize("name", contract.papers())
+def test_claims_and_published_rows_name_what_exists(name: str) -> None:
+    paper = contract.papers()[name]
+    experiments = {experiment.name: experiment for experiment in paper.experiments}
+    assert len(experiments) == len(paper.experiments)
+    assert any(experiment.default for experiment in paper.experiments)
+    for claim in paper.claims:
+        rows = experiments[claim.experiment].rows
+        assert claim.better in rows
+        assert claim.worse in rows
+        assert claim.better != claim.worse
+    labels = {row.label for experiment in paper.experiments for row in experiment.rows}
+    assert set(paper.published_rows) <= labels
