@@ -245,7 +245,8 @@ def figures(
         if figure.swept_field(one) is not None
     ]
     if not experiments:
-        raise ReportError(f"no such experiment of {paper} sweeps a number, so there is nothing to draw.")
+        asked = " and ".join(names) or "no experiment"
+        raise ReportError(f"{asked} of {paper} sweeps {'no' if names else 'a'} number, so there is nothing to draw.")
     loaded = [(one, records.files(paper, one.name, runs, results)) for one in experiments]
     frames = [(one, paths, records.load(paths)) for one, paths in loaded]
     _check_datasets(paper, frames, datasets)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from methods.contract import Claim, Experiment, Paper, Row
-from report import published, statistics
+from report import published, records, statistics
 from report.published import AVERAGE, PROVENANCE, PublishedTable
 from report.records import COMMITTED, LOCAL, SELECTIONS, Group, of_group
 from report.statistics import Comparison, Estimate
@@ -34,9 +34,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Run:
-    """The rows of one group that have one origin."""
+    """The rows of one group that have one origin, no cell twice (see ``runs_of``)."""
 
     origin: str
+    """As tables name it: with the device where the same cell was computed on several."""
+    local: bool
+    """Whether it is this machine's."""
     frame: pd.DataFrame
     tasks: tuple[str, ...]
     """In order of appearance."""
@@ -78,14 +81,22 @@ def row_label(row: Row) -> str:
 
 
 def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
-    """The runs of one group, the committed one first."""
+    """The runs of one group, the committed ones first.
+
+    An origin in which the same cell was computed on several devices makes one run per device; devices that merely
+    share the cells out among them make one run together.
+    """
     rows = of_group(frame, group)
+    place = [name for name in records.IDENTITY if name != "device"]
     found = []
     for origin in (COMMITTED, LOCAL):
         own = rows[rows["origin"] == origin]
-        if not own.empty:
-            tasks = tuple(map(str, own.loc[own["metric"] == "accuracy", "task"].drop_duplicates()))
-            found.append(Run(origin, own, tasks, statistics.unit(own)))
+        repeated = own.duplicated(place).any()
+        parts = {f"{origin}, {name}": part for name, part in own.groupby("device")} if repeated else {origin: own}
+        for label, part in parts.items():
+            if not part.empty:
+                tasks = tuple(map(str, part.loc[part["metric"] == "accuracy", "task"].drop_duplicates()))
+                found.append(Run(label, origin == LOCAL, part, tasks, statistics.unit(part)))
     return found
 
 
@@ -126,10 +137,18 @@ def _sweep_order(setting: str, experiment: Experiment) -> tuple[tuple[float, str
     return tuple(order)
 
 
-def baseline_of(entry: Entry, experiment: Experiment, run: Run) -> Entry:
-    """The baseline in the same setting if it was swept too, else the baseline itself."""
-    swept = Entry(experiment.baseline, entry.setting)
-    return swept if run.has(swept) else Entry(experiment.baseline)
+def unswept(setting: str, experiment: Experiment) -> str:
+    """The parts of a setting that are not fields of the experiment's sweep."""
+    return ";".join(part for part in setting.split(";") if part.partition("=")[0] not in experiment.sweep)
+
+
+def counterpart(setting: str, row: Row, experiment: Experiment, run: Run) -> Entry:
+    """What a line in this setting is compared with: ``row`` in the same setting, or without the sweep if it has none.
+
+    Everything else that is set (how BatchNorm sees the domains, the precision) has to be the same.
+    """
+    same = Entry(row, setting)
+    return same if run.has(same) else Entry(row, unswept(setting, experiment))
 
 
 # ---------------------------------------------------------------------------------------------------- cells
@@ -176,8 +195,16 @@ def _with_best(lines: list[Line], columns: int) -> list[Line]:
 # ---------------------------------------------------------------------------------------------------- grids
 
 
-def _columns(runs: Sequence[Run]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(task for run in runs for task in run.tasks))
+def _columns(runs: Sequence[Run], beside: Sequence[PublishedTable]) -> tuple[str, ...]:
+    """All tasks, in the order of the published table on the same data, else of the files."""
+    order = [task for table in beside for task in table.tasks]
+    tasks = dict.fromkeys(task for run in runs for task in run.tasks)
+
+    def place(task: str) -> int:
+        name = published.task_name(task)
+        return order.index(name) if name in order else len(order)
+
+    return tuple(sorted(tasks, key=place))
 
 
 def _published_lines(
@@ -206,7 +233,7 @@ def _published_lines(
 def _accuracies(
     paper: Paper, runs: Sequence[Run], found: Sequence[Entry], tables: Sequence[PublishedTable], notes: Iterable[str]
 ) -> Grid:
-    columns = _columns(runs)
+    columns = _columns(runs, tables)
     lines = []
     for entry in found:
         lines += _published_lines(row_label(entry.row), columns, tables, paper, None, 1)
@@ -222,7 +249,7 @@ def _accuracies(
 def _differences(
     paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry], tables: Sequence[PublishedTable]
 ) -> Grid | None:
-    columns = _columns(runs)
+    columns = _columns(runs, tables)
     base = row_label(experiment.baseline)
     lines = []
     for entry in found:
@@ -230,7 +257,7 @@ def _differences(
             continue
         lines += _published_lines(row_label(entry.row), columns, tables, paper, base, 3)
         for run in having(entry, runs):
-            comparison = run.compare(entry, baseline_of(entry, experiment, run))
+            comparison = run.compare(entry, counterpart(entry.setting, experiment.baseline, experiment, run))
             means = comparison.tasks if comparison else {}
             cells = (*(_difference(means.get(task)) for task in columns), *_decision(comparison))
             lines.append(Line(entry.label, run.origin, cells))
@@ -312,18 +339,17 @@ def verdict(comparison: Comparison | None) -> str:
     return "not reproduced" if comparison.high < 0 else "inconclusive"
 
 
-def claim_pairs(claim: Claim, run: Run, found: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
     """The pairs of lines that decide a claim: one per setting of a sweep, as nothing averages over settings."""
-
-    def settings(row: Row) -> list[str]:
-        return [entry.setting for entry in found if _same(entry.row, row) and run.has(entry)]
-
-    better, worse = settings(claim.better), settings(claim.worse)
-    pairs = []
-    for setting in dict.fromkeys([*better, *worse]):
-        first = setting if setting in better else ""
-        second = setting if setting in worse else ""
-        pairs.append((Entry(claim.better, first), Entry(claim.worse, second)))
+    settings = [
+        entry.setting
+        for entry in found
+        if run.has(entry) and (_same(entry.row, claim.better) or _same(entry.row, claim.worse))
+    ]
+    pairs = [
+        (counterpart(setting, claim.better, experiment, run), counterpart(setting, claim.worse, experiment, run))
+        for setting in dict.fromkeys(settings)
+    ]
     return [pair for pair in dict.fromkeys(pairs) if run.has(pair[0]) and run.has(pair[1])]
 
 
@@ -336,7 +362,7 @@ def _claims(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Se
     lines = []
     for claim in claims:
         for run in runs:
-            pairs = claim_pairs(claim, run, found)
+            pairs = claim_pairs(claim, experiment, run, found)
             for better, worse in pairs:
                 comparison = run.compare(better, worse)
                 setting = better.setting or worse.setting
@@ -391,11 +417,16 @@ def _incomplete(experiment: Experiment, run: Run, found: Sequence[Entry], column
 
 
 def agreement(runs: Sequence[Run]) -> str | None:
-    """How this machine's run compares with the committed one, cell by cell; None if only one of them exists."""
-    if len(runs) < 2:
+    """How this machine's run compares with the committed one, cell by cell; None if only one of them exists.
+
+    Of several runs per origin, the first two on the same device are compared, if there are any.
+    """
+    pairs = [(first, second) for first in runs for second in runs if second.local and not first.local]
+    if not pairs:
         return None
+    pair = min(pairs, key=lambda pair: pair[0].frame["device"].iloc[0] != pair[1].frame["device"].iloc[0])
     keys = ["method", "variant", "setting", "task", "split", "seed", "selection", "metric"]
-    first, second = (run.frame.set_index(keys)["value"] for run in runs)
+    first, second = (run.frame.set_index(keys)["value"] for run in pair)
     gaps = (first - second).dropna().abs()
     if gaps.empty:
         return "no cell in common"
@@ -445,7 +476,7 @@ def build(
     runs = runs_of(frame, group)
     found = entries(experiment, runs)
     beside = [table for table in tables if published.same_data(table, group)]
-    notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs))]
+    notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs, beside))]
     grids = [
         _accuracies(paper, runs, found, beside, notes),
         _differences(paper, experiment, runs, found, beside),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from methods.contract import Experiment
-from report.build import Entry, Run, entries, row_label, runs_of, setting_values
-from report.records import LOCAL, Group
+from report.build import Entry, Run, entries, runs_of, setting_values, unswept
+from report.records import Group
 from report.statistics import SPREADS
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -41,8 +41,8 @@ class Sweep:
     field: str
     curves: dict[str, tuple[Point, ...]]
     """Row label -> points, by rising x; never empty."""
-    baseline: Point | None
-    """x is meaningless; None if the baseline has no complete replicate or is itself swept."""
+    baselines: dict[str, Point]
+    """Label -> the baseline outside the sweep, for what else is set in the curves; x is meaningless."""
 
 
 def swept_field(experiment: Experiment) -> str | None:
@@ -61,16 +61,21 @@ def sweep(experiment: Experiment, frame: pd.DataFrame, group: Group) -> Sweep | 
     name = swept_field(experiment)
     if name is None:
         return None
-    run = sorted(runs_of(frame, group), key=lambda run: run.origin != LOCAL)[0]
+    run = sorted(runs_of(frame, group), key=lambda run: not run.local)[0]
     curves: dict[str, list[Point]] = {}
+    baselines: dict[str, Point] = {}
     for entry in entries(experiment, [run]):
         value = setting_values(entry.setting).get(name)
         if value is not None and (point := _point(run, entry, float(value))) is not None:
-            curves.setdefault(row_label(entry.row), []).append(point)
+            rest = unswept(entry.setting, experiment)
+            curves.setdefault(Entry(entry.row, rest).label, []).append(point)
+            base = Entry(experiment.baseline, rest)
+            if (level := _point(run, base, 0.0)) is not None:
+                baselines[base.label] = level
     if not curves:
         return None
     ordered = {label: tuple(sorted(points, key=lambda point: point.x)) for label, points in curves.items()}
-    return Sweep(experiment, group, run, name, ordered, _point(run, Entry(experiment.baseline), 0.0))
+    return Sweep(experiment, group, run, name, ordered, baselines)
 
 
 def _point(run: Run, entry: Entry, x: float) -> Point | None:
@@ -85,8 +90,7 @@ def data(figure: Sweep) -> pd.DataFrame:
         for label, points in figure.curves.items()
         for point in points
     ]
-    if (base := figure.baseline) is not None:
-        label = row_label(figure.experiment.baseline)
+    for label, base in figure.baselines.items():
         rows.append((label, figure.run.origin, figure.field, "", base.accuracy, base.se, base.n))
     return pd.DataFrame(rows, columns=list(DATA_COLUMNS))
 
@@ -114,8 +118,8 @@ def draw(figure: Sweep, stem: Path) -> list[Path]:
             axes.plot(x, mean, color=color, marker=marker, linestyle=line, label=label)
             low, high = _band(points)
             axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-        if (base := figure.baseline) is not None:
-            axes.axhline(base.accuracy, color="black", linestyle=":", label=row_label(figure.experiment.baseline))
+        for label, base in figure.baselines.items():
+            axes.axhline(base.accuracy, color="black", linestyle=":", label=label)
             axes.axhspan(*(side[0] for side in _band([base])), color="black", alpha=0.12, linewidth=0)
         xs = sorted({point.x for points in figure.curves.values() for point in points})
         scale, options = _scale(xs)
@@ -124,9 +128,11 @@ def draw(figure: Sweep, stem: Path) -> list[Path]:
         axes.minorticks_off()
         group, run = figure.group, figure.run
         n = sorted({point.n for points in figure.curves.values() for point in points})
-        axes.set_xlabel(f"{figure.field} (dimensionless)")
+        axes.set_xlabel(f"{figure.field} (no unit)")
         axes.set_ylabel(f"accuracy, mean of {len(run.tasks)} tasks (%)")
-        axes.set_title(f"{group.dataset}, {group.backbone}, {group.track}, {group.protocol} ({run.origin})", fontsize=9)
+        axes.set_title(
+            f"{group.dataset}, {group.backbone}, {group.track}, {group.protocol} protocol ({run.origin})", fontsize=9
+        )
         counts = "-".join(map(str, dict.fromkeys((n[0], n[-1]))))
         note = f"band: ± standard error over n = {counts} {run.over}s ({SPREADS[run.over]})"
         canvas.supxlabel(note, fontsize=7)

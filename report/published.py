@@ -26,9 +26,9 @@ COLUMNS = (
 PROVENANCE = {
     "paper": "read in the paper",
     "authors-logs": "computed from logs that the authors released",
-    "quoted": "quoted by a later paper or page",
-    "unverified": "found in one secondary place only, not checked against the paper",
-    "reimplementation": "measured by others with their own code",
+    "quoted": "quoted by a review or a later paper",
+    "unverified": "without a source, not checked against the paper: not to be taken as its word",
+    "reimplementation": "somebody else's own run",
 }
 """Value of the column ``provenance`` -> what it means."""
 

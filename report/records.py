@@ -30,8 +30,8 @@ SELECTIONS = {
 COMMITTED = "committed"
 LOCAL = "this machine"
 
-IDENTITY = (*COLUMNS[: COLUMNS.index("metric") + 1],)
-"""Columns that no two rows of one file share."""
+IDENTITY = (*COLUMNS[: COLUMNS.index("metric") + 1], "device")
+"""Columns that no two rows of one file share all of."""
 
 
 class ReportError(Exception):

@@ -30,7 +30,7 @@ from scipy import stats
 RESAMPLES = 9_999
 CONFIDENCE = 0.95
 KEY = ["task", "split", "seed"]
-SPREADS = {"seed": "initialisation and batch noise", "split": "splits"}
+SPREADS = {"seed": "initialisation and batch noise", "split": "draws of the split, with initialisation and batch noise"}
 """Unit of replication -> what the spread over it is."""
 
 

@@ -1,0 +1,143 @@
+"""The command line: what it prints, its exit status, its mistakes in one sentence."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from methods.contract import papers
+from report import __main__ as cli
+from tests.report.samples import PAPER, rows, write, write_published
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the current one, and the invented paper as the only one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "papers", lambda: {"dan": PAPER})
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments)
+
+
+def one_sentence(result: Result, message: str) -> None:
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == message + "\n"
+
+
+def test_table_of_both_origins(place: Path) -> None:
+    write(place / "results/dan/digits.csv", rows())
+    write(place / "runs/tables/dan/digits.csv", rows())
+    write_published(place / "results/published.csv", [("DAN", "Avg", "72.9", "", "paper")])
+    result = call("table", "dan")
+    assert result.exit_code == 0
+    assert "agree to the last digit" in result.stdout
+    assert "Published: Table1" in result.stdout
+    assert "Read from results/dan/digits.csv, runs/tables/dan/digits.csv." in result.stdout
+    assert "Claim kernels: not run here (experiment ablations). Several kernels beat one." in result.stdout
+
+
+def test_one_table_per_protocol_and_data_set(place: Path) -> None:
+    write(place / "results/dan/digits.csv", [*rows(), *rows(dataset="digits"), *rows(protocol="down-sampled")])
+    assert call("table", "dan").stdout.count("Accuracy in percent") == 3
+    assert call("table", "dan", "--dataset", "digits-mini").stdout.count("Accuracy in percent") == 2
+
+
+def test_named_experiments_and_those_without_results(place: Path) -> None:
+    write(place / "results/dan/digits.csv", rows())
+    result = call("table", "dan", "--experiment", "ablations", "--experiment", "digits")
+    assert result.exit_code == 0
+    assert "No results of ablations here; get them with: make reproduce-dan EXPERIMENT=ablations" in result.stdout
+
+
+def test_no_results_names_the_command(place: Path) -> None:
+    sentence = "there are no results of dan for {}{} yet; get them with: make reproduce-dan{}"
+    one_sentence(call("table", "dan"), sentence.format("digits", "", ""))
+    one_sentence(
+        call("table", "dan", "--experiment", "ablations"), sentence.format("ablations", "", " EXPERIMENT=ablations")
+    )
+    one_sentence(
+        call("table", "dan", "--dataset", "digits"), sentence.format("digits", " on digits", " DATASET=digits")
+    )
+
+
+def test_unknown_names_list_what_exists(place: Path) -> None:
+    one_sentence(call("table", "jan"), "unknown paper 'jan'; there are: dan.")
+    one_sentence(
+        call("table", "dan", "--experiment", "table9"),
+        "dan has no experiment 'table9'; there are: digits, ablations, sensitivity.",
+    )
+    one_sentence(
+        call("table", "dan", "--dataset", "cats"),
+        "dan has nothing on a data set 'cats'; there are: digits-mini, digits.",
+    )
+
+
+def test_malformed_file(place: Path) -> None:
+    lines = rows()
+    lines[0]["value"] = "high"
+    write(place / "results/dan/digits.csv", lines)
+    one_sentence(call("table", "dan"), "results/dan/digits.csv, line 2: value is 'high', expected a finite number.")
+
+
+def test_out_file_holds_the_table_alone(place: Path) -> None:
+    write(place / "results/dan/digits.csv", rows())
+    printed = call("table", "dan", "--format", "csv").stdout
+    assert printed.startswith("paper,experiment,dataset,")
+    assert call("table", "dan", "--format", "csv", "--out", "made/here.csv").exit_code == 0
+    assert (place / "made/here.csv").read_text() == printed
+    (place / "file").write_text("")
+    result = call("table", "dan", "--out", "file/inside")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("file/inside cannot be written: ")
+
+
+def test_list(place: Path) -> None:
+    write(place / "results/dan/digits.csv", rows())
+    lines = call("list").stdout.splitlines()
+    assert lines[0] == "dan: Adaptation of Things (A. Author, Venue 2015)"
+    assert lines[1] == "  digits, default: accuracy on digits [committed]"
+    assert lines[2] == "  ablations: parts left out [no results yet]"
+
+
+def test_markdown_files_of_committed_results_do_not_depend_on_this_machine(place: Path) -> None:
+    write(place / "results/dan/digits.csv", rows())
+    assert call("tables", "dan").exit_code == 0
+    path = place / "report/tables/dan/digits.md"
+    first = path.read_bytes()
+    assert first.startswith(b"# Adaptation of Things\n")
+    write(place / "runs/tables/dan/digits.csv", rows()[:-1])
+    assert call("tables", "dan").exit_code == 0
+    assert path.read_bytes() == first
+    assert [found.name for found in path.parent.iterdir()] == ["digits.md"], "experiments without results have no file"
+
+
+def test_markdown_files_need_committed_results(place: Path) -> None:
+    write(place / "runs/tables/dan/digits.csv", rows())
+    one_sentence(call("tables", "dan"), "there are no committed results of dan in results/dan.")
+
+
+def test_the_real_command_is_quick_to_refuse_and_shows_no_traceback() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "report", "table", "no-such-paper"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert result.stderr == f"unknown paper 'no-such-paper'; there are: {', '.join(papers()) or 'none'}.\n"
+
+
+def test_tables_import_neither_pictures_nor_the_rooms_that_train() -> None:
+    code = (
+        "import sys, report.__main__; print([m for m in ('matplotlib', 'benchmarks', 'datasets') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"

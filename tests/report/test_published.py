@@ -1,0 +1,96 @@
+"""Published numbers and the mapping of their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from report.published import PROVENANCE, read, same_data, task_name
+from report.records import Group, ReportError
+from tests.report.samples import write_published
+
+LINES = [
+    ("CNN", "Avg", "70.1", "", "paper"),
+    ("CNN", "A->W", "61.6", "0.5", "paper"),
+    ("DAN", "A->W", "68.5", "0.4", "unverified"),
+    ("DAN", "Avg", "72.9", "", "paper"),
+]
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("amazon:webcam", "A->W"),
+        ("dslr:amazon", "D->A"),
+        ("webcam:caltech", "W->C"),
+        ("amazon+dslr:webcam", "A,D->W"),
+        ("mnist:optdigits", None),
+        ("amazon+mnist:webcam", None),
+        ("amazon", None),
+    ],
+)
+def test_task_names(task: str, name: str | None) -> None:
+    assert task_name(task) == name
+
+
+def test_reads_one_table(tmp_path: Path) -> None:
+    (table,) = read(write_published(tmp_path / "published.csv", LINES), "dan", ["Table1"])
+    assert (table.name, table.backbone, table.dataset) == ("Table1", "AlexNet", "Office-31")
+    assert table.tasks == ("A->W", "Avg"), "the average comes last"
+    assert table.rows["CNN"]["A->W"].value == 61.6
+    assert table.rows["CNN"]["A->W"].spread == 0.5
+    assert table.rows["CNN"]["Avg"].spread is None
+    assert (table.rows["CNN"]["A->W"].mark, table.rows["DAN"]["A->W"].mark) == ("", "*")
+    assert table.difference("DAN", "CNN", "Avg") == (pytest.approx(2.8), "")
+    assert table.difference("DAN", "CNN", "A->W") == (pytest.approx(6.9), "*"), "one unverified number is enough"
+    assert table.difference("CNN", "CNN", "Avg") is None
+    assert table.difference("DAN", None, "Avg") is None
+    assert table.difference("DAN", "CNN", "D->W") is None
+
+
+def test_other_papers_and_tables_are_left_out(tmp_path: Path) -> None:
+    path = write_published(tmp_path / "published.csv", LINES)
+    assert read(path, "jan", ["Table1"]) == []
+    assert read(path, "dan", ["Table2"]) == []
+    assert read(tmp_path / "absent.csv", "dan", ["Table1"]) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (("DAN", "W->D", "high", "", "paper"), "line 6: accuracy is 'high'"),
+        (("DAN", "W->D", "99", "some", "paper"), "line 6: spread is 'some'"),
+        (("DAN", "W->D", "99", "", "hearsay"), "line 6: unknown provenance 'hearsay'"),
+        (("DAN", "Avg", "99", "", "paper"), "line 6: DAN on Avg is given twice"),
+    ],
+)
+def test_malformed_rows(tmp_path: Path, line: tuple[str, ...], message: str) -> None:
+    path = write_published(tmp_path / "published.csv", [*LINES, line])
+    with pytest.raises(ReportError, match=message):
+        read(path, "dan", ["Table1"])
+
+
+def test_same_data_needs_the_same_protocol(tmp_path: Path) -> None:
+    (office,) = read(write_published(tmp_path / "a.csv", LINES), "dan", ["Table1"])
+    (caltech,) = read(write_published(tmp_path / "b.csv", LINES, "Office-10+Caltech-10"), "dan", ["Table1"])
+    assert same_data(office, Group("office31", "full", "alexnet", "finetune"))
+    assert not same_data(office, Group("office31", "down-sampled", "alexnet", "finetune"))
+    assert not same_data(office, Group("office-caltech10", "full", "alexnet", "finetune"))
+    assert same_data(caltech, Group("office-caltech10", "full", "alexnet", "finetune"))
+    assert not same_data(office, Group("digits-mini", "full", "lenet", "finetune"))
+
+
+def test_every_committed_provenance_is_explained() -> None:
+    import pandas as pd
+
+    path = Path(__file__).parents[2] / "results" / "published.csv"
+    assert set(pd.read_csv(path, dtype=str, keep_default_na=False)["provenance"]) <= set(PROVENANCE)
+
+
+def test_committed_numbers_of_dan() -> None:
+    path = Path(__file__).parents[2] / "results" / "published.csv"
+    first, second = read(path, "dan", ["Table2", "Table1"])
+    assert (first.dataset, second.dataset) == ("Office-10+Caltech-10", "Office-31"), "in the order asked for"
+    assert second.tasks == ("A->W", "D->W", "W->D", "A->D", "D->A", "W->A", "Avg")
+    assert second.difference("DAN", "CNN", "Avg") == (pytest.approx(2.8), "")
