@@ -25,12 +25,14 @@ then negative.  They are left so: a clamp would bias the estimate and stop its g
 Collapsed features.  If all samples coincide the median distance is 0 and exp(-0 / 0) is undefined.  A bandwidth below
 ``COLLAPSED`` is replaced by 1: all kernels are then 1, every estimator is 0 and so is its gradient, up to rounding.
 
-The two ``torch.autograd.Function``s below carry closed-form gradients, which makes 33 kernels cost less than twice the
-two matrix products that no implementation can avoid.  They cannot be differentiated twice.
+The two ``torch.autograd.Function``s below carry closed-form gradients, so that 33 kernels on 64 + 64 samples of 256
+features cost less than three times the two matrix products that no implementation can avoid.  They cannot be
+differentiated twice.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -50,6 +52,10 @@ SQUARINGS = 4
 
 EPSILON = 1e-3
 """Ridge of the quadratic programme."""
+
+# exp(x) is taken as exp2(x / log 2).  It is as accurate, and on the CPU torch.exp slows down up to tenfold where its
+# results underflow, as they do for the narrowest kernels.
+LOG2E = math.log2(math.e)
 
 
 class _Pairs(NamedTuple):
@@ -164,8 +170,8 @@ class _GaussianSum(torch.autograd.Function):
         rates = -1 / (gamma * _divisors(exponents, d.device, d.dtype).index_select(0, order))
         kernels = d.new_empty(len(exponents), d.numel())
         size = chains.levels[0]
-        torch.mul(rates[:size, None], d, out=kernels[:size])
-        kernels[:size].exp_()
+        torch.mul(rates[:size, None] * LOG2E, d, out=kernels[:size])
+        kernels[:size].exp2_()
         start = 0
         for previous, size in zip(chains.levels, chains.levels[1:], strict=False):
             # exp(-d / (2^u gamma))^2 = exp(-d / (2^(u - 1) gamma))
@@ -234,8 +240,8 @@ def gaussian_sum(distances: Tensor, gamma: Tensor, beta: Tensor, exponents: tupl
 
 def gaussians(distances: Tensor, gamma: Tensor, exponents: tuple[float, ...]) -> Tensor:
     """Value of every kernel exp(-d / (2^u gamma)), in 0 .. 1, (..., kernels) for distances (...)."""
-    rates = -1 / (gamma * _divisors(exponents, distances.device, distances.dtype))
-    return torch.exp(distances.unsqueeze(-1) * rates)
+    rates = -LOG2E / (gamma * _divisors(exponents, distances.device, distances.dtype))
+    return torch.exp2(distances.unsqueeze(-1) * rates)
 
 
 def mmd_unbiased(kernel: Tensor, n: int, m: int) -> Tensor:

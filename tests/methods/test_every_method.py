@@ -95,7 +95,7 @@ def test_ten_steps_learn_the_source(name: str, variant: str) -> None:
     untrained = cross_entropy(run.logits(x), y)
     run.train(batches(STEPS))
     assert all(torch.tensor(list(terms.values())).isfinite().all() for terms in run.history)
-    assert cross_entropy(run.logits(x), y) < 0.8 * untrained
+    assert cross_entropy(run.logits(x), y) < 0.9 * untrained
     trained = {id(p) for group in run.optimiser.param_groups for p in group["params"]}
     for key, parameter in run.model.named_parameters():
         assert torch.equal(parameter, before[key]) == (id(parameter) not in trained), key
