@@ -37,9 +37,10 @@ We follow the paper.  Deviations:
 * Theta and beta alternate by epochs: d and Q are taken over the quad-tuples of the whole epoch just finished.  The
   first epoch has uniform weights.  Where no d is positive the programme has no solution and the last weights stay.
 * ``progressive`` raises lambda from 0 by JAN's schedule, lambda (2 / (1 + exp(-10 p)) - 1).  Features learned from
-  scratch, not the paper's case, collapse under a full weight from the first step.  ``constant-weight`` is without.
-* Layers: see ``methods.network``.  fc6 is left out where the network does not train it.
-* Weight decay 5e-4, the momentum's companion in Caffe's AlexNet; the released code has none.
+  scratch, not the paper's case, can collapse under a full weight from the first step.  ``constant-weight`` is without.
+* The network is the suite's, not AlexNet; its layers are named in ``methods.network``.  fc6 is left out where it is
+  not trained.  Quad-tuples are those of one batch; samples that fill no quad-tuple are left to the source's loss.
+* Weight decay is 5e-4, as in Caffe's reference network; the released code has none.
 * Variant ``authors`` uses all pairs (the unbiased quadratic estimate, which random pairs estimate with more noise), and
   the suite's progressive weight.
 """
@@ -73,7 +74,7 @@ class Config:
     """The paper's full method by default."""
 
     weight: float = 1.0
-    """lambda, the weight of the MMD terms; not printed in the paper, 1 in the released code."""
+    """lambda, the weight of the MMD terms; chosen without target labels in the paper, 1 in the released code."""
     progressive: bool = True
     """Whether lambda rises from 0 as 2 / (1 + exp(-10 p)) - 1; the paper's is constant."""
     kernels: Literal["paper", "authors", "single"] = "paper"
@@ -202,26 +203,26 @@ def mk_mmd(model: DAN, layer: str, source: Tensor, target: Tensor) -> Tensor:
     config, exponents = model.config, model.exponents
     weights = model.weights[layer]
     assert isinstance(weights, KernelWeights)
-    n, m = len(source), len(target)
-    linear = config.estimator == "linear"
+    linear, learned = config.estimator == "linear", config.beta == "qp"
+    # The linear-time estimate needs all distances for their median alone, a quadratic one g for beta alone.
     with torch.set_grad_enabled(torch.is_grad_enabled() and not linear):
         distances = kernels.pair_distances(torch.cat([source, target]))
     gamma = kernels.mean(distances) if config.kernels == "authors" else kernels.median(distances)
+    beta = weights.beta.to(distances.dtype)
 
-    g = None
-    if linear or config.beta == "qp":
+    if linear or learned:
         with torch.set_grad_enabled(torch.is_grad_enabled() and linear):
             tuples = kernels.quad_tuple_distances(source, target)
             g = kernels.quad_tuple_g(kernels.gaussians(tuples, gamma, exponents))
-    beta = weights.beta
-    if g is not None and config.beta == "qp":
-        weights.add(g)
-    if g is not None and linear:
-        return torch.dot(g.mean(0), beta.to(g.dtype))
+        if learned:
+            weights.add(g)
+        if linear:
+            return torch.dot(g.mean(0), beta)
     kernel = kernels.gaussian_sum(distances, gamma, beta, exponents)
+    n, m = len(source), len(target)
     if config.estimator == "unbiased":
         return kernels.mmd_unbiased(kernel, n, m)
-    return kernels.mmd_biased(kernel, n, m, diagonal=beta.sum().to(kernel.dtype))
+    return kernels.mmd_biased(kernel, n, m, diagonal=beta.sum())
 
 
 def step(model: DAN, batch: Batch) -> Losses:
