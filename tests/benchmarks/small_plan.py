@@ -1,4 +1,4 @@
-"""A plan of short cells on real digits, for tests that kill and interrupt: ``python -m ... DATA RUNS JOBS [POISON]``."""
+"""A plan of short cells on real digits, for tests that kill and interrupt: arguments DATA RUNS JOBS [POISON]."""
 
 from __future__ import annotations
 
