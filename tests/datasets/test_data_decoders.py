@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import mnistm_members, png, write_tar
 
 from datasets import archives, decoders, frames
 from datasets.errors import DataError
+from tests.datasets.data_helpers import mnistm_members, png, write_tar
 
 RNG = np.random.default_rng(0)
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_helpers import Site, Tiny, mnistm_members, png, write_tar
 
 from datasets import fetch, registry, sources, store
 from datasets.errors import DataError
 from datasets.registry import Installed, Wheel
 from datasets.store import Location
+from tests.datasets.data_helpers import Site, Tiny, mnistm_members, png, write_tar
 
 CHECKOUT = Path(__file__).parents[2]
 PATH = "tiny/tiny.csv"
@@ -365,7 +365,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{checkout!r}, {tests!r}]
-from data_helpers import tiny_domain
+from tests.datasets.data_helpers import tiny_domain
 from datasets import fetch, registry, store, verify
 content = Path({content!r}).read_bytes()
 registry.DOMAINS = {{"tiny": tiny_domain({address!r}, content)}}

@@ -7,14 +7,14 @@ import math
 
 import numpy as np
 import pytest
-import reference
 import torch
 from torch import Tensor
-from training import SHIFT, Run, batches, domain, frozen_trunk, perceptron, start
 
 from methods import dan, kernels, source_only
 from methods.contract import Batch
 from methods.dan import Config
+from tests.methods import reference
+from tests.methods.training import SHIFT, Run, batches, domain, frozen_trunk, perceptron, start
 
 
 def samples(n: int, m: int, features: int = 12, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from training import NETWORKS, Run, batches, domain, start
 
 from methods import contract
 from methods.contract import Batch, Experiment, Paper, Row
+from tests.methods.training import NETWORKS, Run, batches, domain, start
 
 NAMES = contract.names()
 VARIANTS = [(name, variant) for name in NAMES for variant in contract.load(name).variants]

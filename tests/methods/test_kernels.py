@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from methods import kernels
+from tests.methods import reference
 
 PAPER = kernels.powers(-8, 8, 0.5)
 AUTHORS = kernels.powers(-2, 2, 1)
