@@ -1,0 +1,174 @@
+"""The command line as a user meets it: whole runs in little, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks import machine, tables
+from benchmarks.cli import main
+from benchmarks.records import Store
+from datasets.store import Location
+from methods import contract
+from methods.contract import Recipe
+
+DAN = contract.load("dan")
+
+
+def call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
+) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of a command."""
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, arguments)])
+    try:
+        main()
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["plan", "nope"], "unknown paper 'nope'; there are: "),
+        (["plan", "source_only"], "unknown paper 'source_only'"),
+        (["plan", "dan", "--dataset", "nope"], "unknown data set 'nope'"),
+        (["plan", "dan", "--tasks", "a:b"], "unknown task 'a:b'"),
+        (["plan", "dan", "--experiment", "nope"], "no experiment 'nope'"),
+        (["plan", "dan", "--nope"], "No such option '--nope'"),
+        (["plan", "dan", "--seeds", "-1"], "-1 is not in the range x>=1"),
+        (["plan", "dan", "--seeds", "few"], "'few' is not a valid integer range"),
+        (["plan", "dan", "--device", "tpu"], "'tpu' is not one of 'cpu', 'cuda'"),
+        (["plan"], "Missing argument 'PAPER'"),
+        (["nope"], "No such command 'nope'"),
+        (["data", "nope"], "unknown data set 'nope'; there are: "),
+        (["data", "--list", "--mirror", "/does/not/exist"], "the mirror /does/not/exist cannot be read"),
+        (["status", "nope"], "unknown paper 'nope'"),
+        (["export", "nope"], "unknown paper 'nope'"),
+        (["choose", "nope"], "unknown paper 'nope'"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: Sequence[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status, _, error = call(capsys, monkeypatch, *arguments)
+    assert status == 2
+    assert says in error
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight steps per cell instead of hundreds."""
+    for experiment in DAN.paper.experiments:  # type: ignore[union-attr]
+        recipes = dict.fromkeys(experiment.recipes, Recipe(steps=8, epoch=4, rate=0.01, batch=16))
+        monkeypatch.setitem(experiment.__dict__, "recipes", recipes)
+
+
+@pytest.mark.usefixtures("short")
+def test_reproduce_runs_what_is_missing_and_then_nothing(
+    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat mfeat:optdigits", "--seeds", 1]
+    where = ["--data", digits_mini.root, "--runs", tmp_path]
+    status, output, _ = call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1, *where)
+    assert status == 0, output
+    assert "4 of 4 cells to run" in output
+    assert len(list(Store(tmp_path).all())) == 4
+    table = tables.read(Store(tmp_path).table_path("dan", "digits"))
+    assert {row["selection"] for row in table} == {"last", "entropy", "oracle"}
+    assert {row["metric"] for row in table} == {"accuracy", "mmd", "a_distance"}
+
+    status, output, _ = call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1, *where)
+    assert (status, "All 4 cells are done." in output) == (0, True)
+
+    _, output, _ = call(capsys, monkeypatch, "plan", *what, *where)
+    assert "4 cells, 4 done, 0 to run." in output
+    _, output, _ = call(capsys, monkeypatch, "plan", *what[:-1], 2, *where)
+    assert re.search(r"8 cells, 4 done, 4 to run\.\nAbout \d+ s with", output), output
+    _, output, _ = call(capsys, monkeypatch, "status", *what, *where)
+    assert re.search(r"digits\s+digits-mini\s+4\s+0\s+0\s+0\n", output), output
+
+
+@pytest.mark.usefixtures("short")
+def test_committed_results_count_as_done_if_asked(
+    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = digits_mini.root
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", data]
+    first = tmp_path / "first"
+    assert call(capsys, monkeypatch, "run", *what, "--seeds", 1, "--jobs", 1, "--runs", first)[0] == 0
+    status, output, _ = call(capsys, monkeypatch, "export", *what, "--experiment", "digits", "--runs", first)
+    assert status == 0, output
+    second = tmp_path / "second"
+    go_on = [*what, "--seeds", 2, "--jobs", 1, "--runs", second]
+    status, output, _ = call(capsys, monkeypatch, "run", *go_on, "--continue-committed")
+    assert status == 0
+    assert "2 of 4 cells to run" in output
+    assert {record.spec["seed"] for record in Store(second).all()} == {1}
+    _, output, _ = call(capsys, monkeypatch, "status", *what, "--seeds", 2, "--runs", second, "--experiment", "digits")
+    assert re.search(r"digits\s+digits-mini\s+2\s+2\s+0\s+0\n", output), output
+
+
+@pytest.mark.usefixtures("short")
+def test_a_failed_cell_is_told_by_the_exit_status(
+    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_config: object, _network: object) -> None:
+        raise RuntimeError("out of ideas")
+
+    monkeypatch.setitem(DAN.__dict__, "build", broken)
+    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1, "--jobs", 1]
+    status, output, error = call(capsys, monkeypatch, "run", *what, "--data", digits_mini.root, "--runs", tmp_path)
+    assert status == 1
+    assert "Failed: dan optdigits:mfeat seed 0: RuntimeError: out of ideas" in error
+    assert "Traceback" not in output + error
+    assert [record.spec["method"] for record in Store(tmp_path).all()] == ["source_only"]
+    (failure,) = (tmp_path / "failed").iterdir()
+    assert "Traceback" in failure.read_text(), "the note keeps the details of a programming error"
+
+
+def test_every_paper_and_data_set_is_listed(
+    digits_mini: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, output, _ = call(capsys, monkeypatch, "list")
+    assert all(name in output for name in contract.papers())
+    _, output, _ = call(capsys, monkeypatch, "data", "--list", "--data", digits_mini.root)
+    assert re.search(r"optdigits .* prepared", output)
+    assert re.search(r"svhn .* not here", output)
+
+
+FOREIGN = "raise RuntimeError('the foreign package was imported')\n"
+
+
+@pytest.mark.parametrize("how", ["site", "path"])
+def test_a_foreign_package_called_datasets_is_no_trouble(how: str, tmp_path: Path) -> None:
+    """Neither does it shadow ours, nor do we shadow it for programs outside the checkout."""
+    foreign = tmp_path / "site-packages" / "datasets"
+    foreign.mkdir(parents=True)
+    (foreign / "__init__.py").write_text(FOREIGN)
+    environment = {**os.environ, "PYTHONPATH": str(foreign.parent)}
+    if how == "site":
+        # As an installed package: a .pth-like entry at the end of sys.path.
+        environment.pop("PYTHONPATH")
+        hook = f"import site, sys; site.addsitedir({str(foreign.parent)!r}); "
+    else:
+        hook = ""
+    ours = [sys.executable, "-c", hook + "import runpy, sys; sys.argv = ['x', 'list']; "
+            "runpy.run_module('benchmarks', run_name='__main__')"]  # fmt: skip
+    run = subprocess.run(ours, cwd=machine.ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    elsewhere = [sys.executable, "-c", hook + "import datasets"]
+    run = subprocess.run(elsewhere, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "the foreign package was imported" in run.stderr

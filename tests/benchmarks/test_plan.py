@@ -1,0 +1,171 @@
+"""Plans: which cells, shared by whom, with which settings; tables made from them; the label-free choice."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from benchmarks import choices, choosing, plan, tables
+from benchmarks.errors import UserError
+from benchmarks.plan import Options, Plan
+from benchmarks.records import Record, Store
+from datasets.errors import DataError
+from datasets.store import Location
+from methods import contract
+
+ONE_TASK = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",))
+
+
+@pytest.fixture
+def no_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty file of choices."""
+    path = tmp_path / "choices.csv"
+    monkeypatch.setattr(choices, "path", lambda: path)
+    return path
+
+
+def with_(**changes: object) -> Options:
+    return dataclasses.replace(ONE_TASK, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("paper", contract.papers())
+def test_every_experiment_of_every_paper_can_be_planned(paper: str, digits_mini: Location) -> None:
+    for experiment in contract.load(paper).paper.experiments:  # type: ignore[union-attr]
+        planned = plan.make(paper, with_(experiments=(experiment.name,), datasets=(), tasks=()), digits_mini)
+        assert planned.cells, experiment.name
+        assert {use.experiment for cell in planned.cells for use in cell.uses} == {experiment.name}
+        hashes = [cell.spec.hash for cell in planned.cells]
+        assert len(hashes) == len(set(hashes))
+
+
+def test_experiments_share_cells(digits_mini: Location) -> None:
+    both = plan.make("dan", with_(experiments=("digits", "ablations"), seeds=1), digits_mini)
+    full = [cell for cell in both.cells if {use.experiment for use in cell.uses} == {"digits", "ablations"}]
+    assert [cell.spec.method for cell in full] == ["source_only", "dan"]
+    alone = plan.make("dan", with_(experiments=("digits",), seeds=1), digits_mini)
+    assert [cell.spec.hash for cell in alone.cells] == [cell.spec.hash for cell in full]
+
+
+def test_a_sweep_gives_one_row_per_value_and_leaves_the_baseline_alone(digits_mini: Location) -> None:
+    swept = plan.make("dan", with_(experiments=("lambda-sensitivity",), seeds=1), digits_mini)
+    settings = [(cell.spec.method, cell.uses[0].setting) for cell in swept.cells]
+    grid = contract.load("dan").chosen["weight"]
+    assert settings == [("source_only", ""), *[("dan", f"weight={value}") for value in grid]]
+
+
+def test_what_differs_from_the_defaults_is_in_the_setting(digits_mini: Location) -> None:
+    options = with_(seeds=1, backbone="lenet-bn", batchnorm="joint", precision="bf16")
+    assert {use.setting for cell in plan.make("dan", options, digits_mini).cells for use in cell.uses} == {
+        "batchnorm=joint;precision=bf16"
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"experiments": ("nope",)}, "no experiment 'nope'; it has: digits"),
+        ({"datasets": ("nope",)}, "unknown data set 'nope'"),
+        ({"tasks": ("mfeat",)}, "unknown task 'mfeat'"),
+        ({"tasks": ("mfeat:mfeat",)}, "unknown task 'mfeat:mfeat'"),
+        ({"backbone": "nope"}, "unknown backbone 'nope'; there are: lenet"),
+        ({"track": "nope"}, "has no track 'nope'; it has: finetune"),
+        ({"batchnorm": "joint"}, "has no BatchNorm layers"),
+        ({"backbone": "lenet-bn", "batchnorm": "nope"}, "unknown BatchNorm mode 'nope'"),
+        ({"backbone": "lenet-bn", "batchnorm": "none"}, "has BatchNorm layers"),
+        ({"datasets": ("digits",), "experiments": ("ablations",), "tasks": ()}, "not defined on data set 'digits'"),
+    ],
+)
+def test_what_does_not_exist_is_named(change: dict[str, object], message: str, digits_mini: Location) -> None:
+    with pytest.raises((UserError, DataError), match=message):
+        plan.make("dan", with_(**change), digits_mini)
+
+
+def test_missing_data_are_named_and_the_rest_is_planned(tmp_path: Path) -> None:
+    planned = plan.make("dan", ONE_TASK, Location(tmp_path, None))
+    assert planned.cells == []
+    assert planned.missing == [
+        "optdigits:mfeat of digits-mini: its data are not prepared; `make data DATASET=digits-mini` does."
+    ]
+
+
+def test_a_committed_choice_fills_the_setting_of_every_variant(digits_mini: Location, no_choices: Path) -> None:
+    default = contract.load("dan").variants["default"].weight
+    before = plan.make("dan", with_(experiments=("ablations",), seeds=1), digits_mini)
+    assert any("no weight has been chosen" in note for note in before.notes)
+    assert {c.spec.config["weight"] for c in before.cells if c.spec.method == "dan"} == {default}
+    row = dict.fromkeys(choices.COLUMNS, "0") | {
+        **{"method": "dan", "parameter": "weight", "dataset": "digits-mini", "backbone": "lenet"},
+        **{"track": "finetune", "value": "1.4", "chosen": "1"},
+    }
+    choices.write([row])
+    after = plan.make("dan", with_(experiments=("ablations",), seeds=1), digits_mini)
+    assert after.notes == []
+    assert {c.spec.config["weight"] for c in after.cells if c.spec.method == "dan"} == {1.4}
+    on_another_backbone = plan.make("dan", with_(backbone="lenet-bn", seeds=1), digits_mini)
+    assert {c.spec.config["weight"] for c in on_another_backbone.cells if c.spec.method == "dan"} == {default}
+
+
+def finish(planned: Plan, store: Store, accuracy: float = 80.0, **values: float) -> None:
+    """Made-up records of every cell of a plan."""
+    for cell in planned.cells:
+        rows = [{"selection": rule, "metric": "accuracy", "value": accuracy} for rule in ("last", "entropy", "oracle")]
+        rows += [{"selection": "last", "metric": name, "value": value} for name, value in values.items()]
+        record = Record(cell.spec.hash, dataclasses.asdict(cell.spec), rows, n_test=7, history=[], device="cpu")
+        record.versions = {"torch": "0"}
+        store.write(record)
+
+
+def test_export_merges_by_place(digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
+    store = Store(tmp_path / "runs")
+    one = plan.make("dan", with_(seeds=1), digits_mini)
+    finish(one, store)
+    (path,) = tables.write_all(one, store, committed=True)
+    assert path == tmp_path / "results" / "dan" / "digits.csv"
+    assert tables.committed_cells("dan") == {cell.spec.hash for cell in one.cells}
+
+    two = plan.make("dan", with_(tasks=("mfeat:optdigits",), seeds=1), digits_mini)
+    finish(two, store)
+    assert tables.write_all(two, store, committed=True) == {path: 4}, "other tasks stay"
+
+    # A cell whose numbers a new revision alters replaces the old one in its place.
+    newer = Plan("dan", [dataclasses.replace(c, spec=dataclasses.replace(c.spec, revision="new")) for c in one.cells])
+    finish(newer, store, accuracy=81.0)
+    assert tables.write_all(newer, store, committed=True) == {path: 4}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == tables.COLUMNS
+    assert {row["value"] for row in rows if row["task"] == "optdigits:mfeat"} == {"81"}
+    assert {row["value"] for row in rows if row["task"] == "mfeat:optdigits"} == {"80"}
+    before = path.read_bytes()
+    tables.write_all(newer, store, committed=True)
+    assert path.read_bytes() == before, "exporting twice changes nothing"
+
+
+def test_the_choice_weighs_source_error_against_domain_distance(
+    digits_mini: Location, tmp_path: Path, no_choices: Path
+) -> None:
+    (study,) = choosing.studies("dan", ONE_TASK, digits_mini)
+    assert {cell.spec.holdout for cells in study.cells.values() for cell in cells} == {0.1}
+    store = Store(tmp_path / "runs")
+    for value, cells in study.cells.items():
+        # The source error rises with the weight, the distance falls to its least at 1.4.
+        finish(Plan("dan", cells), store, source_error=0.01 * value, a_distance=1 + abs(value - 1.4))
+    rows = choosing.score(study, store)
+    assert [row["value"] for row in rows if row["chosen"] == "1"] == ["1.4"]
+    best = next(row for row in rows if row["chosen"] == "1")
+    assert float(best["two_sample_error"]) == pytest.approx(0.25)
+    assert float(best["criterion"]) == pytest.approx(0.014 + 1 - 0.5)
+    choices.write(rows)
+    choices.write(rows)
+    assert choices.read() == rows
+
+
+def test_held_out_cells_are_other_cells(digits_mini: Location) -> None:
+    (study,) = choosing.studies("dan", ONE_TASK, digits_mini)
+    held_out = {cell.spec.hash for cells in study.cells.values() for cell in cells}
+    every = plan.make("dan", with_(experiments=("digits", "lambda-sensitivity")), digits_mini)
+    assert held_out.isdisjoint(cell.spec.hash for cell in every.cells)
