@@ -4,11 +4,11 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
-PACKAGES := benchmarks datasets methods report
+PAPERS := $(patsubst methods/%.py,%,$(shell grep -l '^PAPER' methods/*.py))
 
 # A make variable becomes a command-line option if it is set.
 option = $(if $($(1)),$(2) "$($(1))")
-WHAT = $(call option,EXPERIMENT,--experiment) $(call option,DATASET,--dataset)
+WHAT = $(foreach name,$(EXPERIMENT),--experiment $(name)) $(foreach name,$(DATASET),--dataset $(name))
 HOW = $(WHAT) $(call option,TASKS,--tasks) $(call option,SEEDS,--seeds) $(call option,TRACK,--track) \
       $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,DEVICE,--device) \
       $(call option,PRECISION,--precision) $(call option,THREADS,--threads) $(call option,MIRROR,--mirror) \
@@ -17,13 +17,13 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env test test-regression check format data choose-% export-% plan-% status-% clean
+.PHONY: help env test test-regression check format data paper-tables clean
 
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM DEVICE PRECISION THREADS"
 	@echo "         DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
-	@echo "Papers:  $(patsubst methods/%.py,%,$(shell grep -l '^PAPER' methods/*.py))"
+	@echo "Papers:  $(PAPERS)"
 
 reproduce-%: $(VENV)/run.stamp ## Regenerate a paper's tables: data, training, table beside the published one
 	@$(PY) -m benchmarks reproduce $* $(RUNNING); status=$$?; \
@@ -41,6 +41,15 @@ choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the labe
 
 export-%: $(VENV)/run.stamp ## Merge finished records into results/
 	@$(PY) -m benchmarks export $* $(HOW)
+
+table-%: $(VENV)/run.stamp ## Print a paper's tables from what is there, without running anything
+	@$(PY) -m report table $* $(WHAT) $(call option,RUNS,--runs)
+
+figures-%: $(VENV)/run.stamp ## Draw a paper's figures into runs/figures/
+	@$(PY) -m report figures $* $(WHAT) $(call option,RUNS,--runs)
+
+paper-tables: $(VENV)/run.stamp ## Write all committed tables as Markdown into report/tables/
+	@for paper in $(PAPERS); do $(PY) -m report tables $$paper || exit $$?; done
 
 data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
 	@$(PY) -m benchmarks data $(DATASET) $(call option,MIRROR,--mirror) $(call option,DATA,--data)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from benchmarks import machine, training
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell
-from benchmarks.records import Store
+from benchmarks.records import Record, Store
 from datasets import protocols
 from datasets.errors import DataError
 from datasets.store import Location
@@ -114,22 +114,10 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
     spec, start = cell.spec, time.perf_counter()
     error, detail = "", ""
     try:
-        problem = protocols.problem(
-            spec.dataset,
-            cell.task,
-            location,
-            protocol=spec.protocol,
-            split=spec.split,
-            holdout=spec.holdout,
-            seed=spec.seed,
-        )
-        record = training.run_cell(
-            spec,
-            problem,
-            commit=commit,
-            checkpoint=store.checkpoint_path(spec.hash),
-        )
-        store.write(record)
+        with store.lock(spec.hash):
+            if not store.has(spec.hash):
+                store.write(_compute(cell, location, store, commit))
+        record = store.read(spec.hash)
         return Outcome(spec.hash, cell.label, record.value("accuracy"), record.seconds)
     except (UserError, DataError) as failure:
         error = str(failure)
@@ -140,6 +128,20 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
     except UserError as failure:
         error = f"{error} (and {failure})"
     return Outcome(spec.hash, cell.label, None, time.perf_counter() - start, error)
+
+
+def _compute(cell: Cell, location: Location, store: Store, commit: str) -> Record:
+    spec = cell.spec
+    problem = protocols.problem(
+        spec.dataset,
+        cell.task,
+        location,
+        protocol=spec.protocol,
+        split=spec.split,
+        holdout=spec.holdout,
+        seed=spec.seed,
+    )
+    return training.run_cell(spec, problem, commit=commit, checkpoint=store.checkpoint_path(spec.hash))
 
 
 @functools.cache

@@ -5,6 +5,7 @@ Layout under the runs folder::
     cells/<hash>.json         finished cells
     failed/<hash>.json        cells that ended in an error, with it
     checkpoints/<hash>.pt     cells under way that take long
+    locks/<hash>.lock         held by the process that runs a cell
     tables/<paper>/<experiment>.csv   the finished cells as tidy tables
 """
 
@@ -16,6 +17,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from benchmarks.errors import UserError
 from benchmarks.spec import Spec
@@ -67,6 +70,19 @@ class Store:
 
     def checkpoint_path(self, cell: str) -> Path:
         return self.root / "checkpoints" / f"{cell}.pt"
+
+    def lock(self, cell: str) -> FileLock:
+        """To be held while running a cell: a second run on the same folder waits and finds the record.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        path = self.root / "locks" / f"{cell}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write {path.parent}: {error.strerror or error}; choose --runs.") from error
+        return FileLock(path)
 
     def table_path(self, paper: str, experiment: str) -> Path:
         return self.root / "tables" / paper / f"{experiment}.csv"

@@ -136,7 +136,7 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except ReportError as error:
-            click.echo(str(error), err=True)
+            click.echo(f"Error: {error}", err=True)
             sys.exit(2)
 
     return wrapped

@@ -112,6 +112,25 @@ def test_a_failing_cell_is_recorded_and_stops_no_other(
     assert "Traceback" not in output
 
 
+def test_two_runs_at_once_share_the_work(
+    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = [start(digits_mini, tmp_path, jobs=1) for _ in range(2)]
+    for process in both:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    assert finished(tmp_path) == reference
+
+    def again(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("a cell that another run had finished was run again")
+
+    monkeypatch.setattr("benchmarks.training.run_cell", again)
+    cell = cells(digits_mini)[0]
+    outcome = executor.run_one(cell, digits_mini, Store(tmp_path), "test", os.getpid())
+    assert outcome.error == ""
+    assert outcome.accuracy == Store(tmp_path).read(cell.spec.hash).value("accuracy")
+
+
 def test_more_threads_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cores", lambda: 4)
     assert executor.jobs_for(None, 1) == 4

@@ -32,7 +32,7 @@ def call(*arguments: str) -> Result:
 def one_sentence(result: Result, message: str) -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
-    assert result.stderr == message + "\n"
+    assert result.stderr == "Error: " + message + "\n"
 
 
 def test_table_of_both_origins(place: Path) -> None:
@@ -99,7 +99,7 @@ def test_out_file_holds_the_table_alone(place: Path) -> None:
     (place / "file").write_text("")
     result = call("table", "dan", "--out", "file/inside")
     assert result.exit_code == 2
-    assert result.stderr.startswith("file/inside cannot be written: ")
+    assert result.stderr.startswith("Error: file/inside cannot be written: ")
 
 
 def test_list(place: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_real_command_is_quick_to_refuse_and_shows_no_traceback() -> None:
     command = [sys.executable, "-m", "report", "table", "no-such-paper"]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 2
-    assert result.stderr == f"unknown paper 'no-such-paper'; there are: {', '.join(papers()) or 'none'}.\n"
+    assert result.stderr == f"Error: unknown paper 'no-such-paper'; there are: {', '.join(papers()) or 'none'}.\n"
 
 
 def test_tables_import_neither_pictures_nor_the_rooms_that_train() -> None:

@@ -1,0 +1,120 @@
+"""Accuracy guarded on real digits: short, complete runs against the committed bands of ``bands.csv``.
+
+The bands are wide enough for another machine's arithmetic and narrow enough to fail without the transfer term or with
+shuffled labels, which is shown below.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from benchmarks import executor, plan
+from benchmarks.plan import Cell, Options
+from benchmarks.records import Record, Store
+from benchmarks.training import run_cell
+from datasets import protocols
+from datasets.store import Location
+
+pytestmark = pytest.mark.regression
+
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Band:
+    """What the mean over the seeds of one method on one task must be."""
+
+    paper: str
+    dataset: str
+    task: str
+    baseline_low: float
+    """Accuracy in percent, last iterate."""
+    baseline_high: float
+    low: float
+    high: float
+    gain: float
+    """Least gain over the baseline, percentage points."""
+    distance: float
+    """Greatest ``mmd`` of the bottleneck, as a share of the baseline's."""
+
+
+def bands() -> list[Band]:
+    with (Path(__file__).parent / "bands.csv").open(newline="") as file:
+        return [
+            Band(row.pop("paper"), row.pop("dataset"), row.pop("task"), **{k: float(v) for k, v in row.items()})
+            for row in csv.DictReader(file)
+        ]
+
+
+def violations(band: Band, records: list[Record], baseline: list[Record]) -> list[str]:
+    """What is wrong with a method's records (one per seed), given its baseline's."""
+    accuracy, base = (fmean(record.value("accuracy") for record in some) for some in (records, baseline))
+    found = []
+    if not band.low <= accuracy <= band.high:
+        found.append(f"accuracy {accuracy:.1f} is outside {band.low} .. {band.high}")
+    if not band.baseline_low <= base <= band.baseline_high:
+        found.append(f"the baseline's accuracy {base:.1f} is outside {band.baseline_low} .. {band.baseline_high}")
+    if accuracy - base < band.gain:
+        found.append(f"the gain {accuracy - base:.1f} is below {band.gain}")
+    closer = fmean(record.value("mmd") for record in records) / fmean(record.value("mmd") for record in baseline)
+    if closer > band.distance:
+        found.append(f"the domains are {closer:.2f} times as far apart as the baseline's, more than {band.distance}")
+    for record in records:
+        transfer = [name for name in record.history[0] if name in ("mmd", "jmmd", "confusion", "entropy")]
+        for name in transfer:
+            course = [epoch[name] for epoch in record.history]
+            if course[-1] > 0.5 * max(course):
+                found.append(f"seed {record.spec['seed']}: the loss {name!r} ends at {course[-1]:.3g} and did not fall")
+    return found
+
+
+@pytest.fixture(scope="module", params=bands(), ids=lambda band: f"{band.paper} {band.task}")
+def run(
+    request: pytest.FixtureRequest, digits_mini: Location, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Band, list[Cell], list[Record], list[Record]]:
+    """A band, its cells, and the records of the method and of its baseline."""
+    band: Band = request.param
+    options = Options(datasets=(band.dataset,), tasks=(band.task,), seeds=SEEDS)
+    cells = plan.make(band.paper, options, digits_mini).cells
+    # A folder that is kept between runs saves nothing here: the code under test may have changed.
+    store = Store(tmp_path_factory.mktemp("regression"))
+    jobs = executor.jobs_for(None, 1)
+    summary = executor.run(cells, digits_mini, store, jobs=jobs, expected={})
+    assert not summary.failed, summary.failed
+    records = [store.read(cell.spec.hash) for cell in cells]
+    method = [record for record in records if record.spec["method"] == band.paper]
+    baseline = [record for record in records if record.spec["method"] == "source_only"]
+    assert len(method) == len(baseline) == SEEDS
+    return band, cells, method, baseline
+
+
+def test_the_method_is_inside_its_band(run: tuple[Band, list[Cell], list[Record], list[Record]]) -> None:
+    band, _, method, baseline = run
+    assert violations(band, method, baseline) == []
+
+
+def test_the_band_fails_without_the_transfer_term(run: tuple[Band, list[Cell], list[Record], list[Record]]) -> None:
+    """Without its transfer term a method is its baseline to the last bit, as the harness's tests show."""
+    band, _, _, baseline = run
+    found = "; ".join(violations(band, baseline, baseline))
+    assert "the gain 0.0 is below" in found
+    assert "the domains are 1.00 times" in found
+
+
+def test_the_band_fails_with_shuffled_labels(
+    run: tuple[Band, list[Cell], list[Record], list[Record]], digits_mini: Location
+) -> None:
+    band, cells, _, baseline = run
+    cell = next(cell for cell in cells if cell.spec.method == band.paper and cell.spec.seed == 0)
+    problem = protocols.problem(cell.spec.dataset, cell.task, digits_mini)
+    shuffled = np.random.default_rng(0).permutation(problem.source.labels)
+    problem = dataclasses.replace(problem, source=dataclasses.replace(problem.source, labels=shuffled))
+    record = run_cell(cell.spec, problem, commit="test")
+    assert any(text.startswith("accuracy") for text in violations(band, [record], baseline))
