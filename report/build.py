@@ -15,6 +15,12 @@ from report.records import COMMITTED, LOCAL, SELECTIONS, Group, of_group
 from report.statistics import Comparison, Estimate
 from report.table import MISSING, Cell, Grid, Interval, Line, Number, Table
 
+KEYS = ["method", "variant", "setting", "task", "split", "seed", "selection", "metric"]
+"""What identifies a value within a run."""
+
+BOTH = "both"
+"""Origin of a line in which the committed result and this machine's are the same."""
+
 NAMED = 6
 """How many missing cells a note names before it only counts."""
 
@@ -98,6 +104,20 @@ def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
                 tasks = tuple(map(str, part.loc[part["metric"] == "accuracy", "task"].drop_duplicates()))
                 found.append(Run(label, origin == LOCAL, part, tasks, statistics.unit(part)))
     return found
+
+
+def shown(runs: Sequence[Run]) -> list[Run]:
+    """The runs that get lines of their own: two that have the same values everywhere share theirs."""
+    if len(runs) != 2 or not _equal(*runs):
+        return list(runs)
+    first, second = runs
+    return [replace(first, origin=BOTH, local=True)]
+
+
+def _equal(first: Run, second: Run) -> bool:
+    keys = [*KEYS, "value"]
+    one, other = (set(run.frame[keys].itertuples(index=False, name=None)) for run in (first, second))
+    return one == other
 
 
 def entries(experiment: Experiment, runs: Sequence[Run]) -> list[Entry]:
@@ -425,8 +445,7 @@ def agreement(runs: Sequence[Run]) -> str | None:
     if not pairs:
         return None
     pair = min(pairs, key=lambda pair: pair[0].frame["device"].iloc[0] != pair[1].frame["device"].iloc[0])
-    keys = ["method", "variant", "setting", "task", "split", "seed", "selection", "metric"]
-    first, second = (run.frame.set_index(keys)["value"] for run in pair)
+    first, second = (run.frame.set_index(KEYS)["value"] for run in pair)
     gaps = (first - second).dropna().abs()
     if gaps.empty:
         return "no cell in common"
@@ -473,7 +492,8 @@ def build(
         frame: rows of ``records.load``, of any groups; those of ``group`` are used.
         tables: the published tables to show with it.
     """
-    runs = runs_of(frame, group)
+    every = runs_of(frame, group)
+    runs = shown(every)
     found = entries(experiment, runs)
     beside = [table for table in tables if published.same_data(table, group)]
     notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs, beside))]
@@ -486,5 +506,5 @@ def build(
         _claims(paper, experiment, runs, found),
     ]
     title = f"{name} {experiment.name} on {group.dataset}: {experiment.title}"
-    facts = _facts(experiment, group, runs)
+    facts = _facts(experiment, group, every)
     return Table(name, experiment.name, group, title, facts, tuple(grid for grid in grids if grid is not None))

@@ -366,3 +366,13 @@ def test_cells_of_a_table_are_numbers_not_text(tmp_path: Path) -> None:
     assert isinstance(mean, Number)
     assert isinstance(interval, Interval)
     assert interval.low + interval.high == pytest.approx(2 * mean.value)
+
+
+def test_a_run_that_equals_the_committed_one_shares_its_lines(tmp_path: Path) -> None:
+    same = build("dan", PAPER, MAIN, frame(tmp_path, rows(), rows()), GROUP)
+    assert {line.origin for grid in same.grids for line in grid.lines} == {"both"}
+    assert dict(same.facts).keys() >= {"committed", "this machine"}
+    local = rows()
+    local[0] = {**local[0], "value": str(float(local[0]["value"]) + 0.25)}
+    other = build("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)
+    assert {line.origin for line in other.grids[0].lines} == {COMMITTED, LOCAL}
