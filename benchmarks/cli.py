@@ -252,13 +252,29 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
     if show or not names:
         _list_data(location)
         return
+    failed = False
+    for domain in _domains(names):
+        try:
+            click.echo(f"{store.prepare(domain, location)}: prepared and verified")
+        except DataError as error:  # the others may well be at hand
+            click.echo(f"Error: {error}", err=True)
+            failed = True
+    if failed:
+        sys.exit(2)
+
+
+def _domains(names: Sequence[str]) -> dict[str, None]:
+    """The domains of suites and the domains named by themselves, each once."""
+    domains: dict[str, None] = {}
     for name in names:
-        suite = registry.SUITES.get(name)
-        if suite is None and name not in registry.DOMAINS:
+        if name in registry.SUITES:
+            domains |= dict.fromkeys(registry.SUITES[name].domains.values())
+        elif name in registry.DOMAINS:
+            domains[name] = None
+        else:
             known = ", ".join([*registry.SUITES, *registry.DOMAINS])
             raise UserError(f"unknown data set {name!r}; there are: {known}.")
-        for domain in suite.domains.values() if suite else [name]:
-            click.echo(f"{store.prepare(domain, location)}: prepared and verified")
+    return domains
 
 
 def _list_data(location: Location) -> None:

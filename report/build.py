@@ -110,8 +110,7 @@ def shown(runs: Sequence[Run]) -> list[Run]:
     """The runs that get lines of their own: two that have the same values everywhere share theirs."""
     if len(runs) != 2 or not _equal(*runs):
         return list(runs)
-    first, second = runs
-    return [replace(first, origin=BOTH, local=True)]
+    return [replace(runs[0], origin=BOTH, local=True)]
 
 
 def _equal(first: Run, second: Run) -> bool:
