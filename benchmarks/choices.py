@@ -23,7 +23,7 @@ from benchmarks import machine
 from benchmarks.errors import UserError
 from benchmarks.records import write_atomically
 from benchmarks.spec import Spec
-from methods.contract import Method
+from methods.contract import Method, Row
 
 HOLDOUT = 0.1
 COLUMNS = (
@@ -52,18 +52,13 @@ def read() -> list[dict[str, str]]:
     return rows
 
 
-def resolve(name: str, method: Method, config: Any, spec: Spec) -> tuple[Any, str | None]:
-    """A configuration with its chosen fields filled in, and a note where no choice has been made.
-
-    A variant that sets such a field itself (another value than the default variant's) keeps its own.
-    """
-    notes = []
-    for field in method.chosen:
-        if getattr(config, field) != getattr(method.variants["default"], field):
-            continue
-        rows = [row for row in read() if row["chosen"] == "1" and _key(row) == _key_of(name, field, spec)]
-        if rows:
-            config = dataclasses.replace(config, **{field: float(rows[0]["value"])})
+def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str | None]:
+    """A row's configuration with its chosen fields filled in, and a note where no choice has been made."""
+    name, notes = row.method, []
+    for field in method.chosen if row.variant not in method.fixed else ():
+        found = [one for one in read() if one["chosen"] == "1" and _key(one) == _key_of(name, field, spec)]
+        if found:
+            config = dataclasses.replace(config, **{field: float(found[0]["value"])})
         else:
             notes.append(
                 f"no {field} has been chosen for {name} on {spec.dataset} ({spec.backbone}, {spec.track}), so the "

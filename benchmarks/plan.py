@@ -180,7 +180,7 @@ def _cells_of(
         method = contract.load(row.method)
         template = template_spec(experiment, dataset, task, recipe, row.method, method, options, location)
         base = variant_config(row, method)
-        base, note = choices.resolve(row.method, method, base, template)
+        base, note = choices.resolve(row, method, base, template)
         if note:
             plan.note(note)
         for values in _sweep(experiment, method):

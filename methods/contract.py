@@ -153,7 +153,7 @@ class Method:
 
     ``build``, ``step`` and the optional functions are called in this order::
 
-        model = build(config, network)                   once, under the random stream "init"
+        model = build(config, network)                   once, under the stream "initialisation"
         for every epoch:
             before_epoch(model)                          once per ``Recipe.epoch`` steps, before the first of them
             losses = step(model, batch)                  forward only; the runner does the rest
@@ -173,7 +173,10 @@ class Method:
     revision: int = 1
     """Raised by hand when a change of the module alters its numbers."""
     chosen: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Config field -> grid: what the suite's label-free rule chooses per data set and track."""
+    """Config field -> grid: what the suite's label-free rule chooses per data set and track, for all variants but
+    those of ``fixed``."""
+    fixed: tuple[str, ...] = ()
+    """Variants that keep their own values of the ``chosen`` fields, such as those of the authors' released code."""
     groups: Callable[[Any], list[ParameterGroup]] | None = None
     """Parameter groups; by default those of the network, and everything else at rate 1."""
     before_epoch: Callable[[Any], None] | None = None
@@ -184,7 +187,7 @@ class Method:
 
 
 class UnknownMethodError(LookupError):
-    """A method, variant or experiment of this name does not exist; the message lists those that do."""
+    """A method of this name does not exist, or its module is broken; the message says which."""
 
 
 def names() -> list[str]:

@@ -41,6 +41,7 @@ We follow the paper.  Deviations:
 * The network is the suite's, not AlexNet; its layers are named in ``methods.network``.  fc6 is left out where it is
   not trained.  Quad-tuples are those of one batch; samples that fill no quad-tuple are left to the source's loss.
 * Weight decay is 5e-4, as in Caffe's reference network; the released code has none.
+* lambda is chosen by the suite's label-free rule for every variant but ``authors``, which keeps the released 1.
 * Variant ``authors`` uses all pairs (the unbiased quadratic estimate, which random pairs estimate with more noise), and
   the suite's progressive weight.
 """
@@ -357,6 +358,7 @@ METHOD = Method(
     variants=VARIANTS,
     paper=PAPER,
     chosen=frozen({"weight": LAMBDAS}),
+    fixed=("authors",),
     before_epoch=before_epoch,
     counts=counts,
     applies=applies,
