@@ -4,14 +4,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
-PAPERS := $(patsubst methods/%.py,%,$(shell grep -l '^PAPER' methods/*.py))
+PAPERS := $(patsubst methods/%.py,%,$(shell grep -lE '^PAPER|paper=Paper' methods/*.py))
 
 # A make variable becomes a command-line option if it is set.
 option = $(if $($(1)),$(2) "$($(1))")
 WHAT = $(foreach name,$(EXPERIMENT),--experiment $(name)) $(foreach name,$(DATASET),--dataset $(name))
 HOW = $(WHAT) $(call option,TASKS,--tasks) $(call option,SEEDS,--seeds) $(call option,TRACK,--track) \
       $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,DEVICE,--device) \
-      $(call option,PRECISION,--precision) $(call option,THREADS,--threads) $(call option,MIRROR,--mirror) \
+      $(call option,PRECISION,--precision) $(call option,THREADS,--threads) \
       $(call option,DATA,--data) $(call option,RUNS,--runs)
 RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continue-committed)
 
@@ -22,7 +22,7 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM DEVICE PRECISION THREADS"
-	@echo "         DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
+	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
 	@echo "Papers:  $(PAPERS)"
 
 reproduce-%: $(VENV)/run.stamp ## Regenerate a paper's tables: data, training, table beside the published one
@@ -39,8 +39,8 @@ status-%: $(VENV)/run.stamp ## Show which cells of a paper are done, missing or 
 choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the label-free rule
 	@$(PY) -m benchmarks choose $* $(HOW) $(call option,JOBS,--jobs)
 
-export-%: $(VENV)/run.stamp ## Merge finished records into results/
-	@$(PY) -m benchmarks export $* $(HOW)
+export-%: $(VENV)/run.stamp ## Merge what was run here into results/
+	@$(PY) -m benchmarks export $* $(WHAT) $(call option,DATA,--data) $(call option,RUNS,--runs)
 
 table-%: $(VENV)/run.stamp ## Print a paper's tables from what is there, without running anything
 	@$(PY) -m report table $* $(WHAT) $(call option,RUNS,--runs)
@@ -52,7 +52,7 @@ paper-tables: $(VENV)/run.stamp ## Write all committed tables as Markdown into r
 	@for paper in $(PAPERS); do $(PY) -m report tables $$paper || exit $$?; done
 
 data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
-	@$(PY) -m benchmarks data $(DATASET) $(call option,MIRROR,--mirror) $(call option,DATA,--data)
+	@$(PY) -m benchmarks data $(DATASET) $(call option,DATA,--data)
 
 test: $(VENV)/dev.stamp ## Run the tests
 	@$(PY) -m pytest -m "not regression"
@@ -77,7 +77,7 @@ REQUIREMENTS = import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["p
 
 $(VENV)/run.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=.") if sys.version_info < (3, 11) else 0'
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PY) -c '$(call REQUIREMENTS,[])' > $(VENV)/run.txt
 	@echo "Installing the packages (several GB with PyTorch for GPUs) ..."
 	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/run.txt

@@ -1,6 +1,12 @@
 """``python -m benchmarks``."""
 
-from benchmarks.cli import main
+import sys
 
 if __name__ == "__main__":
-    main()
+    try:
+        from benchmarks.cli import main  # the imports take seconds, in which a user may well interrupt
+
+        main()
+    except KeyboardInterrupt:
+        print("Interrupted.  Nothing finished is lost.", file=sys.stderr)
+        sys.exit(130)

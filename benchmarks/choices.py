@@ -12,16 +12,13 @@ value of the grid with what it scored, and which was chosen.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import csvfile, machine
 from benchmarks.errors import UserError
-from benchmarks.records import write_atomically
 from benchmarks.spec import Spec
 from methods.contract import Method, Row
 
@@ -40,15 +37,14 @@ def read() -> list[dict[str, str]]:
     """All rows of the committed file; none if there is no file.
 
     Raises:
-        UserError: the file has other columns than ``COLUMNS``.
+        UserError: the file is damaged.
     """
-    if not path().exists():
-        return []
-    with path().open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    if reader.fieldnames != COLUMNS:
-        raise UserError(f"{path()} must have the columns {','.join(COLUMNS)}.")
+    rows = csvfile.read(path(), COLUMNS)
+    for number, row in enumerate(rows, start=2):
+        try:
+            float(row["value"])
+        except ValueError:
+            raise UserError(f"{path()}, row {number}: the value {row['value']!r} is no number.") from None
     return rows
 
 
@@ -82,12 +78,19 @@ def criterion(source_error: float, two_sample_error: float) -> float:
 
 
 def write(new: Sequence[dict[str, str]]) -> None:
-    """Put the rows of one choice in the place of its earlier ones."""
+    """Put the rows of one choice in the place of its earlier ones.
+
+    Raises:
+        UserError: the earlier choice rests on more tasks, or the file cannot be written.
+    """
     keys = {_key(row) for row in new}
+    earlier = {task for row in read() if _key(row) in keys for task in row["tasks"].split()}
+    tasks = {task for row in new for task in row["tasks"].split()}
+    if tasks < earlier:
+        raise UserError(
+            f"{path()} holds a choice made on {len(earlier)} tasks ({', '.join(sorted(earlier))}), which one made on "
+            f"{len(tasks)} of them does not replace; name them all."
+        )
     rows = [row for row in read() if _key(row) not in keys] + list(new)
     rows.sort(key=lambda row: (_key(row), float(row["value"])))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path(), text.getvalue())
+    csvfile.write(path(), COLUMNS, rows)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from benchmarks import choices, plan
+from benchmarks.errors import UserError
 from benchmarks.plan import Cell, Options, Use
 from benchmarks.records import Store
 from datasets.store import Location
@@ -26,6 +27,19 @@ class Study:
     track: str
     cells: dict[float, list[Cell]]
     """Value -> one cell per task and seed."""
+
+
+def check(name: str, options: Options) -> None:
+    """That there is something to choose, under conditions that the committed file can tell apart.
+
+    Raises:
+        UserError: there is not.
+    """
+    if not plan.paper(name).experiments or not contract.load(name).chosen:
+        raise UserError(f"{name} has no setting that the label-free rule chooses.")
+    plain = Options()
+    if (options.batchnorm, options.precision, options.threads) != (plain.batchnorm, plain.precision, plain.threads):
+        raise UserError("settings are chosen with the default BatchNorm mode, precision and threads; leave these out.")
 
 
 def studies(name: str, options: Options, location: Location) -> Iterator[Study]:

@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from benchmarks import choices, choosing, executor, machine, plan, tables
 from benchmarks.errors import UserError
-from benchmarks.plan import Options, Plan
+from benchmarks.plan import Cell, Options, Plan
 from benchmarks.records import Store
 from datasets import registry, store
 from datasets.errors import DataError
@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Options that may be repeated also take several words at once."""
-    return tuple(word for text in value for word in text.replace(",", " ").split())
+    return tuple(word for text in value for word in text.split())
 
 
 def _many(*names: str, help: str) -> Callable[[Command], Command]:
@@ -115,7 +115,7 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
     committed = tables.committed_cells(paper)
     rows = [
         [use.experiment, cell.spec.dataset, use.row.label or use.row.variant, use.setting or "-", cell.spec.task,
-         cell.spec.seed, cell.spec.hash, _state(cell.spec.hash, records, committed)]
+         cell.spec.seed, cell.spec.hash, _state(cell, records, committed)]
         for cell in planned.cells
         for use in cell.uses
     ]  # fmt: skip
@@ -145,7 +145,8 @@ def run(paper: str, options: Options, mirror: str | None, data: Path, runs: Path
     _say(planned)
     if planned.missing and not planned.cells:
         raise UserError(f"nothing can run: {planned.missing[0]}")
-    _finish(planned, _run(planned, location, records, options, **how), records)
+    summary = _run(planned, location, records, options, **how)
+    _finish(planned, summary, records, location, incomplete=bool(planned.missing))
 
 
 @cli.command("reproduce")
@@ -169,7 +170,7 @@ def reproduce(paper: str, options: Options, mirror: str | None, data: Path, runs
         click.echo("Also there:\n" + "\n".join(f"  {line}" for line in others))
     for error in absent:
         click.echo(f"Not run: {error}", err=True)
-    _finish(planned, summary, records, absent)
+    _finish(planned, summary, records, location, incomplete=bool(absent))
 
 
 @cli.command("status")
@@ -180,14 +181,12 @@ def reproduce(paper: str, options: Options, mirror: str | None, data: Path, runs
 def status(paper: str, options: Options, mirror: str | None, data: Path, runs: Path) -> None:
     """Cells done, committed, missing and failed, per experiment and data set."""
     location, records = Location(data, mirror), Store(runs)
-    if not options.experiments:
-        options = dataclasses.replace(options, experiments=tuple(e.name for e in plan.paper(paper).experiments))
-    planned = plan.make(paper, options, location)
+    planned = plan.make(paper, _all_experiments(paper, options), location)
     committed = tables.committed_cells(paper)
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for cell in planned.cells:
-        state = _state(cell.spec.hash, records, committed)
-        for place in {(use.experiment, cell.spec.dataset) for use in cell.uses}:
+        state = _state(cell, records, committed)
+        for place in dict.fromkeys((use.experiment, cell.spec.dataset) for use in cell.uses):
             of_place = counts.setdefault(place, dict.fromkeys(("done", "committed", "missing", "failed"), 0))
             of_place[state] += 1
     rows = [[*place, *of_place.values()] for place, of_place in counts.items()]
@@ -202,19 +201,39 @@ def status(paper: str, options: Options, mirror: str | None, data: Path, runs: P
 
 @cli.command("export")
 @click.argument("paper")
-@plan_options
+@_many("--dataset", "datasets", help="Data sets; default: all.")
+@_many("--experiment", "experiments", help="Experiments; default: all.")
 @location_options
 @runs_option
-def export(paper: str, options: Options, mirror: str | None, data: Path, runs: Path) -> None:
-    """Merge finished records into the committed tables under results/."""
-    if not options.experiments:
-        options = dataclasses.replace(options, experiments=tuple(e.name for e in plan.paper(paper).experiments))
-    planned = plan.make(paper, options, Location(data, mirror))
-    written = tables.write_all(planned, Store(runs), committed=True)
+def export(
+    paper: str,
+    experiments: tuple[str, ...],
+    datasets: tuple[str, ...],
+    mirror: str | None,
+    data: Path,
+    runs: Path,
+) -> None:
+    """Merge all that was run here into the committed tables under results/."""
+    options = _all_experiments(paper, Options(experiments=experiments, datasets=datasets))
+    names = [experiment.name for experiment in plan.chosen_experiments(paper, options)]
+    for name in datasets:
+        registry.suite(name)
+    written = tables.export(paper, names, datasets, Store(runs), Location(data, mirror))
     if not written:
-        raise UserError(f"no finished cell of {paper} is to be exported; `make reproduce-{paper}` makes some.")
+        raise UserError(f"nothing of {paper} that was run here is to be exported; `make reproduce-{paper}` runs it.")
     for path, cells in written.items():
         click.echo(f"{_shown(path)}: {cells} cells")
+
+
+def _all_experiments(paper: str, options: Options) -> Options:
+    """Options that name every experiment, or every one on the named data sets, unless experiments were named."""
+    if options.experiments:
+        return options
+    every = plan.paper(paper).experiments
+    for name in options.datasets:
+        registry.suite(name)
+    fitting = [e.name for e in every if not options.datasets or set(options.datasets) <= set(e.recipes)]
+    return dataclasses.replace(options, experiments=tuple(fitting))
 
 
 @cli.command("choose")
@@ -226,6 +245,7 @@ def export(paper: str, options: Options, mirror: str | None, data: Path, runs: P
 def choose(method: str, options: Options, mirror: str | None, data: Path, runs: Path, jobs: int | None) -> None:
     """Choose a method's open settings by the label-free rule, and write results/choices.csv."""
     location, records = Location(data, mirror), Store(runs)
+    choosing.check(method, options)
     absent = _prepare_all(method, options, location)
     if absent:
         raise UserError(absent[0])
@@ -233,12 +253,16 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
         planned = Plan(method, [cell for cells in study.cells.values() for cell in cells])
         summary = _run(planned, location, records, options, jobs, False)
         if summary.failed or summary.interrupted:
-            _finish(planned, summary, records)
+            _conclude(summary, records)
+            sys.exit(INTERRUPTED if summary.interrupted else 1)
         rows = choosing.score(study, records)
         choices.write(rows)
         shown = ["value", "source_error", "two_sample_error", "criterion", "chosen"]
         click.echo(f"{study.method}.{study.parameter} on {study.dataset}:")
         click.echo(tabulate([[row[name] for name in shown] for row in rows], headers=shown))
+        best = next(row for row in rows if row["chosen"] == "1")
+        if best in (rows[0], rows[-1]):
+            click.echo("Note: the choice lies on the edge of the grid.")
         click.echo(f"written to {_shown(choices.path())}")
 
 
@@ -327,37 +351,51 @@ def _run(
     continue_committed: bool,
 ) -> executor.Summary:
     jobs = executor.jobs_for(jobs, options.threads)
-    committed = tables.committed_cells(planned.paper) if continue_committed else set()
-    todo = [c for c in planned.cells if not records.has(c.spec.hash) and c.spec.hash not in committed]
+    committed = tables.committed_cells(planned.paper) if continue_committed else {}
+    todo = [c for c in planned.cells if not records.has(c.spec.hash) and not tables.is_committed(c, committed)]
     if not todo:
         click.echo(f"All {len(planned.cells)} cells are done.")
         return executor.Summary()
+    records.check_writable()
     expected = executor.estimates(todo, records)
     about = f", about {executor.duration(sum(expected.values()) / jobs)}" if len(expected) == len(todo) else ""
     click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {min(jobs, len(todo))} at once{about}.")
     return executor.run(todo, location, records, jobs=jobs, expected=expected)
 
 
-def _finish(planned: Plan, summary: executor.Summary, records: Store, absent: Sequence[str] = ()) -> None:
-    """Write the local tables, say how it went, and exit with the status that tells."""
-    for path, cells in tables.write_all(planned, records, committed=False).items():
-        click.echo(f"{cells} cells in {_shown(path)}, records in {_shown(records.root / 'cells')}")
+def _finish(planned: Plan, summary: executor.Summary, records: Store, location: Location, *, incomplete: bool) -> None:
+    """Say how it went, write the local tables, and exit with the status that tells."""
+    unwritten = ""
+    try:
+        for path, cells in tables.write_local(planned, records, location).items():
+            click.echo(f"{cells} cells in {_shown(path)}, records in {_shown(records.root / 'cells')}")
+    except UserError as error:
+        unwritten = str(error)
+    _conclude(summary, records)
+    if unwritten:
+        click.echo(f"Error: {unwritten}", err=True)
     if summary.interrupted:
-        click.echo("Interrupted.  Finished cells are kept; the same command goes on from here.", err=True)
         sys.exit(INTERRUPTED)
-    for outcome in summary.failed:
-        click.echo(f"Failed: {outcome.label}: {outcome.error}", err=True)
-        click.echo(f"  details in {_shown(records.failure_path(outcome.cell))}", err=True)
-    if summary.failed or absent:
+    if summary.failed or incomplete or unwritten:
         sys.exit(1)
 
 
-def _state(cell: str, records: Store, committed: set[str]) -> str:
-    if records.has(cell):
+def _conclude(summary: executor.Summary, records: Store) -> None:
+    """What went wrong, on standard error."""
+    for outcome in summary.failed:
+        click.echo(f"Failed: {outcome.label}: {outcome.error}", err=True)
+        if records.failure_path(outcome.cell).exists():
+            click.echo(f"  details in {_shown(records.failure_path(outcome.cell))}", err=True)
+    if summary.interrupted:
+        click.echo("Interrupted.  Finished cells are kept; the same command goes on from here.", err=True)
+
+
+def _state(cell: Cell, records: Store, committed: Mapping[str, set[str]]) -> str:
+    if records.has(cell.spec.hash):
         return "done"
-    if cell in committed:
+    if tables.is_committed(cell, committed):
         return "committed"
-    return "failed" if records.failure(cell) else "missing"
+    return "failed" if records.failure(cell.spec.hash) else "missing"
 
 
 def _say(planned: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from benchmarks import machine, training
@@ -23,6 +25,9 @@ from benchmarks.records import Record, Store
 from datasets import protocols
 from datasets.errors import DataError
 from datasets.store import Location
+
+ATTEMPTS = 3
+"""How often the cells that are left are started when worker processes die."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +82,43 @@ def run(cells: Sequence[Cell], location: Location, store: Store, *, jobs: int, e
         expected: hash -> estimated seconds, for those that something is known of.
     """
     summary = Summary()
-    ordered = sorted(cells, key=lambda cell: -expected.get(cell.spec.hash, 0.0))
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs)
-    commit = machine.commit()
-    parent = os.getpid()
-    outcomes: Iterable[Outcome] = parallel(delayed(run_one)(cell, location, store, commit, parent) for cell in ordered)
+    left = sorted(cells, key=lambda cell: -expected.get(cell.spec.hash, 0.0))
     start = time.perf_counter()
-    with tqdm(total=len(ordered), unit="cell", disable=None, smoothing=0) as bar:
-        try:
-            for outcome in outcomes:
-                (summary.failed if outcome.error else summary.done).append(outcome)
-                _report(outcome, bar, len(summary.done) + len(summary.failed), len(ordered), start)
-        except KeyboardInterrupt:
-            summary.interrupted = True
-            if jobs > 1:
-                get_reusable_executor().shutdown(wait=True, kill_workers=True)
+    with tqdm(total=len(left), unit="cell", disable=None, smoothing=0) as bar:
+
+        def note(outcome: Outcome) -> None:
+            (summary.failed if outcome.error else summary.done).append(outcome)
+            _report(outcome, bar, len(summary.done) + len(summary.failed), len(cells), start)
+
+        for attempt in range(ATTEMPTS):
+            ended: set[str] = set()
+            try:
+                for outcome in _outcomes(left, location, store, jobs):
+                    ended.add(outcome.cell)
+                    note(outcome)
+                return summary
+            except KeyboardInterrupt:
+                summary.interrupted = True
+                if jobs > 1:
+                    get_reusable_executor().shutdown(wait=True, kill_workers=True)
+                return summary
+            except TerminatedWorkerError:
+                left = [cell for cell in left if cell.spec.hash not in ended]
+                last = attempt == ATTEMPTS - 1
+                tqdm.write(f"A worker process was ended from outside; {'giving up' if last else 'going on'}.")
+        for cell in left:
+            error = "its worker process was ended from outside, perhaps for want of memory; try fewer --jobs"
+            store.write_failure(cell.spec, error, "")
+            note(Outcome(cell.spec.hash, cell.label, None, 0.0, error))
     return summary
+
+
+def _outcomes(cells: Sequence[Cell], location: Location, store: Store, jobs: int) -> Iterable[Outcome]:
+    """The outcomes of cells as they end, in any order."""
+    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs)
+    commit, parent = machine.commit(), os.getpid()
+    outcomes: Iterable[Outcome] = parallel(delayed(run_one)(cell, location, store, commit, parent) for cell in cells)
+    return outcomes
 
 
 def _report(outcome: Outcome, bar: tqdm[Any], ended: int, total: int, start: float) -> None:
@@ -161,8 +187,10 @@ def _settle_in_worker(parent: int) -> None:
 def estimates(cells: Iterable[Cell], store: Store) -> dict[str, float]:
     """Hash -> expected seconds, from records of the same method, data set, recipe, backbone and device."""
     known: dict[tuple[str, ...], list[float]] = {}
-    for record in store.all():
-        known.setdefault(_kind(record.spec), []).append(record.seconds)
+    for path in (store.root / "cells").glob("[0-9a-f]*.json"):
+        with contextlib.suppress(UserError):  # a record of another cell that is damaged costs an estimate, no more
+            record = store.read(path.stem)
+            known.setdefault(_kind(record.spec), []).append(record.seconds)
     expected = {}
     for cell in cells:
         seconds = known.get(_kind(vars(cell.spec)))

@@ -87,11 +87,15 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def commit() -> str:
-    """The checkout's commit, twelve digits, with ``+`` if files differ from it; ``unknown`` outside git."""
-    git = ["git", "-C", str(ROOT)]
+    """The checkout's commit, twelve digits, with ``+`` if code differs from it; ``unknown`` outside git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        diff = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        head = git("rev-parse", "--short=12", "HEAD")
+        differs = git("status", "--porcelain", "--", "benchmarks", "datasets", "methods")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + ("+" if diff.stdout.strip() else "")
+    return head + ("+" if differs else "")

@@ -88,7 +88,28 @@ class Store:
         return self.root / "tables" / paper / f"{experiment}.csv"
 
     def has(self, cell: str) -> bool:
-        return self.record_path(cell).exists()
+        """Whether the cell is finished.
+
+        Raises:
+            UserError: the folder cannot be read.
+        """
+        try:
+            self.record_path(cell).stat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+        return True
+
+    def check_writable(self) -> None:
+        """That records can be written.
+
+        Raises:
+            UserError: they cannot.
+        """
+        probe = self.root / "cells" / f".probe.{os.getpid()}"
+        write_atomically(probe, "")
+        probe.unlink()
 
     def read(self, cell: str) -> Record:
         """The record of a finished cell.
@@ -98,13 +119,17 @@ class Store:
         """
         path = self.record_path(cell)
         try:
-            return Record(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError) as error:
+            record = Record(**json.loads(path.read_text()))
+            if Spec(**record.spec).hash != cell or record.cell != cell:
+                raise ValueError("it is not the record of the cell that it is named after")
+            record.value("accuracy")
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is not a readable record ({error}); delete it and run again.") from error
+        return record
 
     def all(self) -> Iterator[Record]:
         """Every finished cell, in the order of the hashes."""
-        for path in sorted((self.root / "cells").glob("*.json")):
+        for path in sorted((self.root / "cells").glob("[0-9a-f]*.json")):
             yield self.read(path.stem)
 
     def write(self, record: Record) -> None:
@@ -126,8 +151,14 @@ class Store:
             return failure["error"]
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError) as error:
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not a readable failure note ({error}); delete it and run again.") from error
+
+
+def _unusable(root: Path, error: OSError) -> UserError:
+    return UserError(f"{root} cannot be used as the folder of records ({error.strerror or error}); choose --runs.")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -149,4 +180,6 @@ def write_atomically(path: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space or choose --runs.") from error
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose a folder."
+        ) from error

@@ -1,4 +1,8 @@
-"""The identity of a cell: everything that decides its numbers, and nothing else."""
+"""The identity of a cell: everything that decides its numbers on one machine.
+
+The versions of the packages are not part of it: the record keeps them, and ``constraints.txt`` fixes them.  Who changes
+them starts a new runs folder.
+"""
 
 from __future__ import annotations
 

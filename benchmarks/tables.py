@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
-from benchmarks.errors import UserError
-from benchmarks.plan import Plan
-from benchmarks.records import Record, Store, write_atomically
+from benchmarks import csvfile, machine
+from benchmarks.plan import Cell, Plan
+from benchmarks.records import Record, Store
+from benchmarks.spec import Spec
+from datasets import protocols
+from datasets.errors import DataError
+from datasets.store import Location
 
 COLUMNS = (
     "paper,experiment,method,variant,dataset,protocol,task,split,seed,backbone,track,setting,"
@@ -31,22 +32,20 @@ def read(path: Path) -> list[dict[str, str]]:
     """The rows of a table; none if the file does not exist.
 
     Raises:
-        UserError: its columns are not ``COLUMNS``.
+        UserError: the file is damaged.
     """
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    if reader.fieldnames != COLUMNS:
-        raise UserError(f"{path} must have the columns {','.join(COLUMNS)}.")
-    return rows
+    return csvfile.read(path, COLUMNS)
 
 
-def committed_cells(paper: str) -> set[str]:
-    """Hashes of the cells whose results are committed for a paper."""
+def committed_cells(paper: str) -> dict[str, set[str]]:
+    """Experiment -> hashes of the cells whose results are committed in its table."""
     folder = machine.ROOT / "results" / paper
-    return {row["cell"] for path in sorted(folder.glob("*.csv")) for row in read(path)}
+    return {path.stem: {row["cell"] for row in read(path)} for path in sorted(folder.glob("*.csv"))}
+
+
+def is_committed(cell: Cell, committed: Mapping[str, set[str]]) -> bool:
+    """Whether every table that a cell fills has it."""
+    return all(cell.spec.hash in committed.get(use.experiment, ()) for use in cell.uses)
 
 
 def rows_of(plan: Plan, store: Store) -> Iterator[dict[str, str]]:
@@ -86,37 +85,90 @@ def _row(record: Record, place: Mapping[str, str], value: Mapping[str, Any]) -> 
     return {column: str(row[column]) for column in COLUMNS}
 
 
-def merge(path: Path, new: Iterable[dict[str, str]]) -> int:
-    """Put rows into a table: a place that new rows fill loses its old ones, every other row stays.
+def merge(path: Path, new: Sequence[dict[str, str]], store: Store, location: Location) -> int:
+    """Put rows into a table.
 
-    Returns the number of cells that the table then holds.
+    A place that new rows fill loses its old ones.  So does a place of the same line of the table whose old cell
+    would be another one today, because a revision, a setting or the data have changed: one line never mixes two
+    states of the suite.  Every other row stays.
+
+    Args:
+        path: the table.
+        new: rows of finished cells.
+        store: their records.
+        location: the data, to tell what an old cell would be today.
+
+    Returns:
+        The number of cells that the table then holds.
     """
-    new = list(new)
     filled = {_place(row) for row in new}
-    rows = [row for row in read(path) if _place(row) not in filled] + new
+    today = {_line(row): row["cell"] for row in new}
+    old = [row for row in read(path) if _place(row) not in filled]
+    beside = {row["cell"]: row for row in old if _line(row) in today}
+    stale = {cell for cell, row in beside.items() if not _is_current(row, store.read(today[_line(row)]), location)}
+    rows = [*(row for row in old if row["cell"] not in stale), *new]
     rows.sort(key=lambda row: (*_place(row)[:7], int(row["split"]), int(row["seed"]), *_place(row)[9:], row["metric"]))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    csvfile.write(path, COLUMNS, rows)
     return len({row["cell"] for row in rows})
+
+
+def _is_current(row: Mapping[str, str], template: Record, location: Location) -> bool:
+    """Whether a row's cell has the hash that it would get today; True where the data are not here to tell.
+
+    Args:
+        row: an old row.
+        template: the record of a new cell of the same line.
+        location: the data.
+    """
+    try:
+        (task,) = protocols.tasks(row["dataset"], [row["task"]], location)
+        data = protocols.digests(row["dataset"], task, location)
+    except DataError:
+        return True
+    place = {"task": row["task"], "split": int(row["split"]), "seed": int(row["seed"]), "data": data}
+    return Spec(**{**template.spec, **place}).hash == row["cell"]
 
 
 def _place(row: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(row[column] for column in PLACE)
 
 
-def write_all(plan: Plan, store: Store, *, committed: bool) -> dict[Path, int]:
-    """Merge a plan's finished cells into the committed tables, or into those of the runs folder.
+def _line(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(row[column] for column in PLACE if column not in ("task", "split", "seed"))
+
+
+def write_local(plan: Plan, store: Store, location: Location) -> dict[Path, int]:
+    """Merge a plan's finished cells into the tables of the runs folder.
 
     Returns the tables written and the number of cells in each.
     """
     by_experiment: dict[str, list[dict[str, str]]] = {}
     for row in rows_of(plan, store):
         by_experiment.setdefault(row["experiment"], []).append(row)
+    paths = {name: store.table_path(plan.paper, name) for name in by_experiment}
+    return {path: merge(path, by_experiment[name], store, location) for name, path in paths.items()}
+
+
+def export(
+    paper: str, experiments: Sequence[str], datasets: Sequence[str], store: Store, location: Location
+) -> dict[Path, int]:
+    """Merge the tables of the runs folder into the committed ones: all that was run here, whatever its options.
+
+    Args:
+        paper: whose tables.
+        experiments: names of its experiments.
+        datasets: which data sets; all if empty.
+        store: the runs folder.
+        location: the data.
+
+    Returns:
+        The tables written and the number of cells in each.
+    """
     written = {}
-    for experiment, rows in by_experiment.items():
-        path = committed_path(plan.paper, experiment) if committed else store.table_path(plan.paper, experiment)
-        written[path] = merge(path, rows)
+    for experiment in experiments:
+        local = read(store.table_path(paper, experiment))
+        rows = [row for row in local if (not datasets or row["dataset"] in datasets) and store.has(row["cell"])]
+        if rows:
+            path = committed_path(paper, experiment)
+            written[path] = merge(path, rows, store, location)
     return written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -99,7 +100,7 @@ class State:
             self.model.load_state_dict(content["model"])
             self.optimiser.load_state_dict(content["optimiser"])
             self.step, self.history, self.seconds = content["step"], content["history"], content["seconds"]
-        except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        except (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
             raise UserError(f"the checkpoint {path} is damaged; delete it and run again.") from error
 
 
@@ -146,7 +147,7 @@ def run_cell(
         )
 
 
-def load_data(problem: Problem, seed: int, device: torch.device) -> Data:
+def load_data(problem: Problem, device: torch.device) -> Data:
     """A problem's images on a device; RGB for both domains if one of them is RGB."""
     channels = max(problem.source.images.shape[-1], problem.target.images.shape[-1])
 
@@ -178,7 +179,7 @@ def load_data(problem: Problem, seed: int, device: torch.device) -> Data:
 def _prepare(spec: Spec, problem: Problem) -> tuple[State, Data, Method]:
     device = torch.device(spec.device)
     method = contract.load(spec.method)
-    data = load_data(problem, spec.seed, device)
+    data = load_data(problem, device)
     torch.manual_seed(seed_of(spec.seed, "initialisation"))
     network = backbones.build(spec.backbone, channels=data.channels, classes=data.classes, batchnorm=spec.batchnorm)
     model = method.build(contract.config_of(method, spec.config), network)

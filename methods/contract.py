@@ -12,6 +12,7 @@ only.  *Variant*: a named configuration of the method (``default`` is the paper'
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -191,14 +192,12 @@ class UnknownMethodError(LookupError):
 
 
 def names() -> list[str]:
-    """Names of all modules of ``methods/`` that define ``METHOD``, sorted."""
-    import methods
+    """Names of all modules of ``methods/`` that define ``METHOD``, sorted.
 
-    found = []
-    for module in pkgutil.iter_modules(methods.__path__):
-        if hasattr(importlib.import_module(f"methods.{module.name}"), "METHOD"):
-            found.append(module.name)
-    return sorted(found)
+    Raises:
+        UnknownMethodError: a module cannot be imported, or its ``METHOD`` is no ``Method``.
+    """
+    return sorted(_methods())
 
 
 def load(name: str) -> Method:
@@ -207,10 +206,29 @@ def load(name: str) -> Method:
     Raises:
         UnknownMethodError: there is no such module, or it defines no ``METHOD``.
     """
-    if name not in names():
-        raise UnknownMethodError(f"unknown method {name!r}; there are: {', '.join(names())}.")
-    method: Method = importlib.import_module(f"methods.{name}").METHOD
-    return method
+    methods = _methods()
+    if name not in methods:
+        raise UnknownMethodError(f"unknown method {name!r}; there are: {', '.join(sorted(methods))}.")
+    return methods[name]
+
+
+@functools.cache
+def _methods() -> dict[str, Method]:
+    import methods
+
+    found = {}
+    for info in pkgutil.iter_modules(methods.__path__):
+        try:
+            module = importlib.import_module(f"methods.{info.name}")
+        except Exception as error:
+            text = f"methods/{info.name}.py cannot be imported ({type(error).__name__}: {error}); mend or remove it."
+            raise UnknownMethodError(text) from error
+        method = getattr(module, "METHOD", None)
+        if isinstance(method, Method):
+            found[info.name] = method
+        elif method is not None:
+            raise UnknownMethodError(f"METHOD of methods/{info.name}.py is no methods.contract.Method; mend it.")
+    return found
 
 
 def papers() -> dict[str, Paper]:

@@ -229,7 +229,9 @@ def mk_mmd(model: DAN, layer: str, source: Tensor, target: Tensor) -> Tensor:
 def step(model: DAN, batch: Batch) -> Losses:
     """Cross-entropy of the source and the MMD summed over the adapted layers."""
     source, target = model.network.both(batch.source_x, batch.target_x)
-    mmd = torch.stack([mk_mmd(model, layer, source[layer], target[layer]) for layer in model.weights])
+    with kernels.full_precision(batch.source_x.device):
+        pairs = [(layer, kernels.widened(source[layer]), kernels.widened(target[layer])) for layer in model.weights]
+        mmd = torch.stack([mk_mmd(model, *pair) for pair in pairs])
     return {
         "classification": Term(cross_entropy(source["fc8"], batch.source_y)),
         "mmd": Term(mmd.sum(), trade_off(model.config, batch.progress)),

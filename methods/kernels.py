@@ -190,6 +190,16 @@ class _GaussianSum(torch.autograd.Function):
         return grad * derivative, None, None, None
 
 
+def full_precision(device: torch.device) -> torch.autocast:
+    """Context without automatic mixed precision: distances are small differences of large numbers."""
+    return torch.autocast(device.type, enabled=False)
+
+
+def widened(x: Tensor) -> Tensor:
+    """x in float32 if it has half the precision, else x itself."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def pair_distances(x: Tensor) -> Tensor:
     """Squared Euclidean distances of all distinct pairs.
 

@@ -11,7 +11,7 @@ from typing import ParamSpec
 import click
 import pandas as pd
 
-from methods.contract import Experiment, Paper, papers
+from methods.contract import Experiment, Paper, UnknownMethodError, papers
 from report import build, published, records, render
 from report.records import COMMITTED, ReportError
 from report.table import Table
@@ -135,7 +135,7 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except ReportError as error:
+        except (ReportError, UnknownMethodError) as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
 
@@ -151,7 +151,7 @@ def results_option(command: Callable[P, None]) -> Callable[P, None]:
 def places(command: Callable[P, None]) -> Callable[P, None]:
     """The options ``--runs`` and ``--results``."""
     kind = click.Path(path_type=Path)
-    runs = click.option("--runs", default="runs", type=kind, help="Folder of this machine's runs.")
+    runs = click.option("--runs", default="runs", envvar="RUNS", type=kind, help="Folder of this machine's runs.")
     return runs(results_option(command))
 
 

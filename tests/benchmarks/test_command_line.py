@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -109,8 +110,8 @@ def test_committed_results_count_as_done_if_asked(
     what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", data]
     first = tmp_path / "first"
     assert call(capsys, monkeypatch, "run", *what, "--seeds", 1, "--jobs", 1, "--runs", first)[0] == 0
-    status, output, _ = call(capsys, monkeypatch, "export", *what, "--experiment", "digits", "--runs", first)
-    assert status == 0, output
+    status, output, error = call(capsys, monkeypatch, "export", "dan", "--data", data, "--runs", first)
+    assert status == 0, error
     second = tmp_path / "second"
     go_on = [*what, "--seeds", 2, "--jobs", 1, "--runs", second]
     status, output, _ = call(capsys, monkeypatch, "run", *go_on, "--continue-committed")
@@ -137,6 +138,106 @@ def test_a_failed_cell_is_told_by_the_exit_status(
     assert [record.spec["method"] for record in Store(tmp_path).all()] == ["source_only"]
     (failure,) = (tmp_path / "failed").iterdir()
     assert "Traceback" in failure.read_text(), "the note keeps the details of a programming error"
+
+
+def test_a_folder_that_cannot_hold_records_is_named(
+    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = ["--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", digits_mini.root]
+    occupied = tmp_path / "file"
+    occupied.touch()
+    for command in ("plan", "run", "status"):
+        status, _, error = call(capsys, monkeypatch, command, "dan", *what, "--runs", occupied)
+        assert status == 2
+        assert error == f"Error: {occupied} cannot be used as the folder of records (Not a directory); choose --runs.\n"
+
+
+def test_a_damaged_record_is_named_and_one_of_another_cell_does_not_matter(
+    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", digits_mini.root]
+    other = tmp_path / "cells" / "0123456789abcdef.json"
+    other.parent.mkdir()
+    other.write_text('{"cell": "0123456789abcdef", "spec": {}, "values": [], "n_test": 1, "history": []}')
+    assert call(capsys, monkeypatch, "plan", *what, "--runs", tmp_path)[0] == 0
+    _, output, _ = call(capsys, monkeypatch, "plan", *what, "--runs", tmp_path)
+    cell = re.search(r"\b[0-9a-f]{16}\b", output)
+    assert cell
+    (other.parent / f"{cell[0]}.json").write_text("null")
+    status, _, error = call(capsys, monkeypatch, "reproduce", *what, "--seeds", 1, "--runs", tmp_path, "--jobs", 1)
+    assert status in (1, 2)
+    assert f"{cell[0]}.json is not a readable record" in error
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("def build(:\n", "methods/broken.py cannot be imported (SyntaxError: "),
+        ("raise RuntimeError('not today')\n", "methods/broken.py cannot be imported (RuntimeError: not today); mend"),
+        ("METHOD = 3\n", "METHOD of methods/broken.py is no methods.contract.Method; mend it."),
+    ],
+)
+def test_a_broken_method_is_named(content: str, says: str, tmp_path: Path) -> None:
+    """In a copy of the code, so that nothing else is disturbed."""
+    for room in ("benchmarks", "datasets", "methods", "report", "results"):
+        shutil.copytree(machine.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "methods" / "broken.py").write_text(content)
+    for command in (["benchmarks", "list"], ["report", "list"]):
+        run = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 2
+        assert run.stderr.startswith("Error: ")
+        assert says in run.stderr
+        assert "Traceback" not in run.stderr
+
+
+METHOD_FILE = '''"""A method of one file."""
+from __future__ import annotations
+from dataclasses import dataclass
+from torch.nn.functional import cross_entropy
+from methods.contract import Experiment, Method, Paper, Recipe, Row, Term
+
+@dataclass(frozen=True)
+class Config:
+    weight: float = 1.0
+
+def build(config, network):
+    return network
+
+def step(model, batch):
+    source, target = model.both(batch.source_x, batch.target_x)
+    distance = (source["fc7"].mean(0) - target["fc7"].mean(0)).square().sum()
+    return {"classification": Term(cross_entropy(source["fc8"], batch.source_y)), "distance": Term(distance)}
+
+BASE, FULL = Row("source_only"), Row("newcomer", label="Newcomer")
+PAPER = Paper("A title", "Somebody", "Somewhere", 2026, "", (Experiment(
+    "first", "What it shows", (BASE, FULL), {"digits-mini": Recipe(steps=4, epoch=2, rate=0.01, batch=8)}, BASE,
+    seeds=2, default=True),))
+METHOD = Method(config=Config, build=build, step=step, variants={"default": Config()}, paper=PAPER)
+'''
+
+
+def test_a_new_method_takes_one_file(digits_mini: Location, tmp_path: Path) -> None:
+    """It is in the list, the plan, the run, the tables and make help, with no other edit."""
+    for room in ("benchmarks", "datasets", "methods", "report", "results"):
+        shutil.copytree(machine.ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(machine.ROOT / "Makefile", tmp_path)
+    (tmp_path / "methods" / "newcomer.py").write_text(METHOD_FILE)
+
+    def output(*command: str) -> str:
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
+    python = [sys.executable, "-m"]
+    what = ["newcomer", "--tasks", "optdigits:mfeat", "--data", str(digits_mini.root)]
+    assert "newcomer" in output(*python, "benchmarks", "list")
+    assert "4 cells, 0 done, 4 to run." in output(*python, "benchmarks", "plan", *what)
+    output(*python, "benchmarks", "reproduce", *what, "--jobs", "1")
+    table = output(*python, "report", "table", "newcomer")
+    assert re.search(r"Newcomer +this machine +\d", table), table
+    assert "newcomer" in output("make", "help")
 
 
 def test_every_paper_and_data_set_is_listed(

@@ -131,6 +131,23 @@ def test_two_runs_at_once_share_the_work(
     assert outcome.accuracy == Store(tmp_path).read(cell.spec.hash).value("accuracy")
 
 
+@pytest.mark.skipif(machine.cores() < 2, reason="one core runs the cells in the process itself")
+def test_a_killed_worker_costs_nothing(
+    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    process = start(digits_mini, tmp_path, jobs=2)
+    wait_for(lambda: len(finished(tmp_path)) >= 1)
+    workers = subprocess.run(
+        ["pgrep", "-P", str(process.pid), "-f", "LokyProcess"], capture_output=True, text=True, check=True
+    )
+    os.kill(int(workers.stdout.split()[0]), signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert "A worker process was ended from outside; going on." in output
+    assert "Traceback" not in output
+    assert finished(tmp_path) == reference
+
+
 def test_more_threads_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cores", lambda: 4)
     assert executor.jobs_for(None, 1) == 4

@@ -120,31 +120,78 @@ def finish(planned: Plan, store: Store, accuracy: float = 80.0, **values: float)
         store.write(record)
 
 
-def test_export_merges_by_place(digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def rows_in(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
     store = Store(tmp_path / "runs")
     one = plan.make("dan", with_(seeds=1), digits_mini)
     finish(one, store)
-    (path,) = tables.write_all(one, store, committed=True)
-    assert path == tmp_path / "results" / "dan" / "digits.csv"
-    assert tables.committed_cells("dan") == {cell.spec.hash for cell in one.cells}
-
+    local = store.table_path("dan", "digits")
+    assert tables.write_local(one, store, digits_mini) == {local: 2}
     two = plan.make("dan", with_(tasks=("mfeat:optdigits",), seeds=1), digits_mini)
-    finish(two, store)
-    assert tables.write_all(two, store, committed=True) == {path: 4}, "other tasks stay"
+    finish(two, store, accuracy=81.0)
+    assert tables.write_local(two, store, digits_mini) == {local: 4}, "other tasks stay"
+    assert list(rows_in(local)[0]) == tables.COLUMNS
 
-    # A cell whose numbers a new revision alters replaces the old one in its place.
-    newer = Plan("dan", [dataclasses.replace(c, spec=dataclasses.replace(c.spec, revision="new")) for c in one.cells])
-    finish(newer, store, accuracy=81.0)
-    assert tables.write_all(newer, store, committed=True) == {path: 4}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == tables.COLUMNS
-    assert {row["value"] for row in rows if row["task"] == "optdigits:mfeat"} == {"81"}
-    assert {row["value"] for row in rows if row["task"] == "mfeat:optdigits"} == {"80"}
-    before = path.read_bytes()
-    tables.write_all(newer, store, committed=True)
-    assert path.read_bytes() == before, "exporting twice changes nothing"
+    committed = tables.committed_path("dan", "digits")
+    assert tables.export("dan", ["digits"], [], store, digits_mini) == {committed: 4}
+    assert committed.read_bytes() == local.read_bytes()
+    assert tables.committed_cells("dan") == {"digits": {cell.spec.hash for cell in one.cells + two.cells}}
+    assert tables.export("dan", ["digits"], ["digits"], store, digits_mini) == {}, "no such data set was run"
+    tables.export("dan", ["digits"], [], store, digits_mini)
+    assert committed.read_bytes() == local.read_bytes(), "exporting twice changes nothing"
+
+
+def test_a_line_never_mixes_two_states_of_the_suite(
+    digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change that alters numbers, fresh cells drive the stale ones of their line out, other seeds included."""
+    monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
+    store = Store(tmp_path / "runs")
+    old = plan.make("dan", with_(tasks=("optdigits:mfeat", "mfeat:optdigits"), seeds=2), digits_mini)
+    finish(old, store)
+    tables.write_local(old, store, digits_mini)
+    tables.export("dan", ["digits"], [], store, digits_mini)
+    one = [cell for cell in old.cells if cell.spec.seed == 0 and cell.task.target == "mfeat"]
+    new = Plan("dan", [dataclasses.replace(c, spec=dataclasses.replace(c.spec, revision="new")) for c in one])
+    finish(new, store, accuracy=81.0)
+    (path,) = tables.write_local(new, store, digits_mini)
+    assert {(row["task"], row["seed"], row["value"]) for row in rows_in(path)} == {("optdigits:mfeat", "0", "81")}
+    (path,) = tables.export("dan", ["digits"], [], store, digits_mini)
+    assert {row["cell"] for row in rows_in(path)} == {cell.spec.hash for cell in new.cells}
+
+
+def test_a_cell_is_committed_only_where_every_table_has_it(digits_mini: Location) -> None:
+    both = plan.make("dan", with_(experiments=("digits", "ablations"), seeds=1), digits_mini)
+    shared = next(cell for cell in both.cells if len(cell.uses) == 2)
+    assert not tables.is_committed(shared, {"digits": {shared.spec.hash}})
+    assert tables.is_committed(shared, {name: {shared.spec.hash} for name in ("digits", "ablations")})
+
+
+def test_damaged_committed_files_are_named(no_choices: Path) -> None:
+    header = ",".join(choices.COLUMNS)
+    for content, message in [
+        (b"", "must have the columns"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"a,b\n1,2\n", "must have the columns"),
+        (f"{header}\ndan,weight\n".encode(), "row 2: 2 fields where there should be 12"),
+        (f"{header}\ndan,weight,x,x,x,abc,0,0,0,1,x,x\n".encode(), "row 2: the value 'abc' is no number"),
+    ]:
+        no_choices.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            choices.read()
+
+
+def test_a_choice_on_fewer_tasks_does_not_replace_one_on_more(no_choices: Path) -> None:
+    row = dict.fromkeys(choices.COLUMNS, "x") | {"value": "1", "chosen": "1", "tasks": "a:b b:a"}
+    choices.write([row])
+    with pytest.raises(UserError, match=r"a choice made on 2 tasks \(a:b, b:a\), which one made on 1 of them"):
+        choices.write([{**row, "tasks": "a:b"}])
+    assert choices.read() == [row]
 
 
 def test_the_choice_weighs_source_error_against_domain_distance(

@@ -66,9 +66,10 @@ def test_a_short_cell_writes_no_checkpoint(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"PK\x03\x04 not a checkpoint", b"garbage", b""])
+def test_a_damaged_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "cell.pt"
-    path.write_bytes(b"PK\x03\x04 not a checkpoint")
+    path.write_bytes(content)
     with pytest.raises(UserError, match="is damaged; delete it"):
         run(spec(), checkpoint=path)
 

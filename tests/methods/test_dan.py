@@ -271,3 +271,17 @@ def test_batches_of_unequal_sizes(variant: str, sizes: tuple[int, int]) -> None:
     (gradient,) = torch.autograd.grad(losses["mmd"].value, model.network.bottleneck[0].weight)
     assert gradient.isfinite().all()
     assert gradient.abs().max() > 0
+
+
+def test_mixed_precision_leaves_the_discrepancy_in_full() -> None:
+    """Under autocast the layers are bfloat16, but their distances are not."""
+    model = dan.build(Config(), perceptron(dropout=0.0))
+    batch = next(iter(batches(1)))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = dan.step(model, batch)["mmd"].value
+        source, target = model.network.both(batch.source_x, batch.target_x)
+    assert source["fc7"].dtype == torch.bfloat16
+    assert found.dtype == torch.float32
+    again = dan.build(Config(), perceptron(dropout=0.0))
+    exact = [dan.mk_mmd(again, layer, source[layer].float(), target[layer].float()) for layer in again.weights]
+    assert found.item() == torch.stack(exact).sum().item()
