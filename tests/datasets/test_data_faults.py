@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import io
+import json
 import os
 import signal
 import subprocess
@@ -292,6 +293,70 @@ def test_mirror_address_that_wants_a_password(site: Site, tiny: Tiny, tmp_path: 
         store.prepare("tiny", Location(tmp_path / "data", site.address))
 
 
+BROKEN = {"decoding": b"no,table", "verification": b"1," * 16 + b"1\n"}
+
+
+@pytest.mark.parametrize("stage", BROKEN)
+@pytest.mark.parametrize("source", ["mirror", "web", "installed", "wheel"])
+def test_broken_file_fetched_just_now_is_removed(
+    stage: str, source: str, site: Site, tiny: Tiny, here: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Location(here.root, site.address) if source == "mirror" else here
+    changes: dict[str, Any] = {"digest": ""} | ({} if source == "web" else {"urls": ()})
+    if source == "installed":
+        changes["installed"] = Installed("tiny-digits", "tiny_digits", "x.csv")
+    elif source == "wheel":
+        changes["wheel"] = Wheel("tiny==1.0", "tiny/data.csv", 1)
+    use(monkeypatch, tiny, **changes)
+
+    def offer(content: bytes) -> None:
+        site.files[PATH] = content
+        wheel_by(monkeypatch, {"tiny/data.csv": content})
+        monkeypatch.setattr(fetch, "copy_installed", lambda _, target: fetch.write_whole(target, content))
+
+    offer(BROKEN[stage])
+    with pytest.raises(
+        DataError, match=r"tiny\.csv .*try again \(just fetched and now removed: tiny\.csv\)\.$"
+    ) as error:
+        store.prepare("tiny", place)
+    assert "\n" not in str(error.value)
+    assert not list(kept(place).parent.iterdir())
+    assert_clean(place)
+    offer(tiny.content)
+    assert store.prepare("tiny", place) == "tiny"
+
+
+@pytest.mark.parametrize("stage", BROKEN)
+def test_broken_file_without_a_digest_put_by_hand_is_left_alone(
+    stage: str, site: Site, tiny: Tiny, here: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, tiny, digest="")
+    kept(here).parent.mkdir(parents=True)
+    kept(here).write_bytes(BROKEN[stage])
+    with pytest.raises(DataError, match=r"tiny\.csv .*replace it and try again\.$"):
+        store.prepare("tiny", Location(here.root, site.address))
+    assert kept(here).read_bytes() == BROKEN[stage]
+    assert not site.log
+
+
+@pytest.mark.parametrize("source", ["mirror", "web"])
+def test_only_the_fetched_file_of_a_mixed_route_is_removed(
+    source: str, site: Site, tiny: Tiny, here: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = tiny.domain.routes[0]
+    first = dataclasses.replace(route.files[0], digest="")
+    second = dataclasses.replace(first, name="tiny/second.csv", urls=(f"{site.address}/tiny/second.csv",))
+    domain = dataclasses.replace(tiny.domain, routes=(dataclasses.replace(route, files=(first, second)),))
+    monkeypatch.setattr(registry, "DOMAINS", {"tiny": domain})
+    site.files = {PATH: b"of the server", second.name: b"of the server"}
+    kept(here).parent.mkdir(parents=True)
+    kept(here).write_bytes(b"of the user")
+    with pytest.raises(DataError, match=r"now removed: second\.csv\)\.$"):
+        store.prepare("tiny", Location(here.root, site.address) if source == "mirror" else here)
+    assert [path.name for path in kept(here).parent.iterdir()] == ["tiny.csv"]
+    assert kept(here).read_bytes() == b"of the user"
+
+
 def test_mirror_address_without_the_file_falls_through(site: Site, tiny: Tiny, tmp_path: Path) -> None:
     store.prepare("tiny", Location(tmp_path / "data", f"{site.address}/empty"))
     assert site.ranges(PATH) == [None]
@@ -452,6 +517,131 @@ def test_damaged_prepared_copy_is_named(tiny: Tiny, here: Location) -> None:
     (folder / "meta.json").write_text("{")
     with pytest.raises(DataError, match="damaged: delete this folder"):
         store.is_prepared("tiny", here)
+
+
+def flip(path: Path, offset: int) -> None:
+    """Change one bit of a file, and for sure its time of change."""
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10_000_000))
+
+
+def assert_damaged(here: Location) -> None:
+    for open_it in (lambda: store.load("tiny", "train", here), lambda: store.verify("tiny", here)):
+        with pytest.raises(DataError, match=r"prepared data in .*tiny are damaged: delete this folder"):
+            open_it()
+
+
+@pytest.mark.parametrize("loaded_before", [False, True])
+@pytest.mark.parametrize("name", ["train.images.npy", "train.labels.npy"])
+def test_one_wrong_bit_is_noticed(loaded_before: bool, name: str, tiny: Tiny, here: Location) -> None:
+    store.prepare("tiny", here)
+    if loaded_before:
+        store.load("tiny", "train", here)
+    store.verify("tiny", here)
+    path = here.root / "prepared" / "tiny" / name
+    flip(path, path.stat().st_size // 2)
+    assert_damaged(here)
+    assert store.prepare("tiny", here) == "tiny"  # cheap: it does not look
+    flip(path, path.stat().st_size // 2)
+    store.load("tiny", "train", here)
+    store.verify("tiny", here)
+
+
+def test_shifted_labels_are_noticed(tiny: Tiny, here: Location) -> None:
+    store.prepare("tiny", here)
+    labels = store.load("tiny", "train", here).labels
+    path = here.root / "prepared" / "tiny" / "train.labels.npy"
+    for wrong in (np.roll(labels, 1), labels.view(np.float64), labels.reshape(-1, 1), labels[:-1]):
+        np.save(path, wrong)
+        assert_damaged(here)
+
+
+def test_every_damaged_header_is_noticed(tiny: Tiny, here: Location) -> None:
+    store.prepare("tiny", here)
+    for name in ("train.images.npy", "train.labels.npy"):
+        path = here.root / "prepared" / "tiny" / name
+        whole = path.read_bytes()
+        for offset in range(0, whole.index(b"}")):
+            path.write_bytes(whole[:offset] + b"9" + whole[offset + 1 :])
+            with pytest.raises(DataError, match="damaged: delete this folder"):
+                store.verify("tiny", here)
+        path.write_bytes(whole)
+    store.verify("tiny", here)
+
+
+def test_digest_is_recomputed_once_per_process(tiny: Tiny, here: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.prepare("tiny", here)
+    original, calls = store._content_digest, []
+
+    def counted(*arguments: Any) -> str:
+        calls.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(store, "_content_digest", counted)
+    digests = {store.load("tiny", "train", here).digest for _ in range(3)}
+    assert digests == {store.digest("tiny", "train", here)}
+    assert len(calls) == 1
+    store.prepare("tiny", here)
+    assert len(calls) == 1
+    store.verify("tiny", here)
+    assert len(calls) == 2
+
+
+WRONG_META = [
+    [],
+    None,
+    "text",
+    {},
+    {"format": "1"},
+    {"format": 1},
+    {"format": 1, "parts": []},
+    {"format": 1, "parts": {}},
+    {"format": 1, "parts": {"test": {"digest": "", "shape": []}}},
+    {"format": 1, "parts": {"train": None}},
+    {"format": 1, "parts": {"train": {"digest": "0"}}},
+    {"format": 1, "parts": {"train": {"shape": [3000, 28, 28, 1]}}},
+]
+
+
+@pytest.mark.parametrize("meta", WRONG_META, ids=json.dumps)
+def test_wrong_metadata_are_damage(meta: Any, tiny: Tiny, here: Location) -> None:
+    store.prepare("tiny", here)
+    (here.root / "prepared" / "tiny" / "meta.json").write_text(json.dumps(meta))
+    assert_damaged(here)
+    for call in (store.is_prepared, store.prepare):
+        with pytest.raises(DataError, match="damaged: delete this folder"):
+            call("tiny", here)
+    with pytest.raises(DataError, match="damaged: delete this folder"):
+        store.digest("tiny", "train", here)
+    assert [entry.state for entry in store.listing(here)] == ["damaged"]
+
+
+@pytest.mark.parametrize("name", ["meta.json", "train.images.npy", "train.labels.npy"])
+def test_damaged_domain_does_not_hide_the_others(
+    name: str, tiny: Tiny, here: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = dataclasses.replace(tiny.domain, name="other")
+    monkeypatch.setattr(registry, "DOMAINS", {"tiny": tiny.domain, "other": other})
+    (tiny.manifests / "other.json").write_bytes((tiny.manifests / "tiny.json").read_bytes())
+    store.prepare("tiny", here)
+    store.prepare("other", here)
+    path = here.root / "prepared" / "tiny" / name
+    path.write_bytes(path.read_bytes()[:100])
+    first, second = store.listing(here)
+    assert (first.state, first.counts, first.size) == ("damaged", {"train": 3000}, len(tiny.content))
+    assert (second.state, second.counts) == ("prepared", {"train": 3000})
+
+
+def test_files_that_wait_are_listed_as_downloaded(tiny: Tiny, tmp_path: Path) -> None:
+    place = mirror_with(tmp_path, tiny.content)
+    assert [entry.state for entry in store.listing(Location(place.root))] == ["not here"]
+    assert [entry.state for entry in store.listing(place)] == ["in the mirror"]
+    kept(place).parent.mkdir(parents=True)
+    kept(place).write_bytes(tiny.content)
+    for location in (place, Location(place.root)):
+        assert [entry.state for entry in store.listing(location)] == ["downloaded"]
 
 
 def test_older_format_is_prepared_again(tiny: Tiny, here: Location, monkeypatch: pytest.MonkeyPatch) -> None:
