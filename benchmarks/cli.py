@@ -279,7 +279,9 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
     failed = False
     for domain in _domains(names):
         try:
-            click.echo(f"{store.prepare(domain, location)}: prepared and verified")
+            prepared = store.prepare(domain, location)
+            store.verify(prepared, location)
+            click.echo(f"{prepared}: prepared and verified")
         except DataError as error:  # the others may well be at hand
             click.echo(f"Error: {error}", err=True)
             failed = True
