@@ -124,7 +124,7 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
     expected = executor.estimates(todo, records)
     click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
     if todo and len(expected) == len(todo):
-        jobs = executor.jobs_for(None, options.threads)
+        jobs = executor.jobs_for(None, options.threads, options.device)
         click.echo(f"About {executor.duration(sum(expected.values()) / jobs)} with {jobs} jobs.")
     elif todo:
         click.echo("No estimate of the time yet: nothing of that kind has been timed on this machine.")
@@ -352,7 +352,7 @@ def _run(
     jobs: int | None,
     continue_committed: bool,
 ) -> executor.Summary:
-    jobs = executor.jobs_for(jobs, options.threads)
+    jobs = executor.jobs_for(jobs, options.threads, options.device)
     committed = tables.committed_cells(planned.paper) if continue_committed else {}
     todo = [c for c in planned.cells if not records.has(c.spec.hash) and not tables.is_committed(c, committed)]
     if not todo:

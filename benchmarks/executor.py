@@ -51,15 +51,15 @@ class Summary:
     interrupted: bool = False
 
 
-def jobs_for(wanted: int | None, threads: int) -> int:
-    """Number of cells to run at once.
+def jobs_for(wanted: int | None, threads: int, device: str = "cpu") -> int:
+    """Number of cells to run at once: as many as the cores bear, on a GPU one, unless a number is wanted.
 
     Raises:
         UserError: more threads in all than cores.
     """
     cores = machine.cores()
     if wanted is None:
-        wanted = max(1, cores // threads)
+        wanted = max(1, cores // threads) if device == "cpu" else 1
     if wanted * threads > cores:
         raise UserError(
             f"{wanted} jobs of {threads} threads need {wanted * threads} cores and this machine offers {cores}; "

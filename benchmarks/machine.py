@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import platform
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.errors import UserError
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout."""

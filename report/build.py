@@ -21,6 +21,9 @@ KEYS = ["method", "variant", "setting", "task", "split", "seed", "selection", "m
 BOTH = "both"
 """Origin of a line in which the committed result and this machine's are the same."""
 
+LEVEL = 0.05
+"""Greatest p of a verdict."""
+
 NAMED = 6
 """How many missing cells a note names before it only counts."""
 
@@ -348,14 +351,15 @@ def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable)
 def verdict(comparison: Comparison | None) -> str:
     """What a comparison says of a claim that its first row is the better one.
 
-    ``reproduced``: the 95 % interval of the effect lies above 0; ``not reproduced``: it lies below 0;
-    ``inconclusive``: it contains 0, or there is none because n is 1; ``not run here``: no paired results.
+    ``reproduced``: the 95 % interval of the effect lies above 0 and the sign flips agree (p below 0.05);
+    ``not reproduced``: it lies below 0 and they agree; ``inconclusive``: else; ``not run here``: nothing is paired.
+    The interval knows the noise of the seeds alone; sign flips also ask whether the tasks agree.
     """
     if comparison is None:
         return "not run here"
-    if comparison.low > 0:
+    if comparison.low > 0 and comparison.p < LEVEL:
         return "reproduced"
-    return "not reproduced" if comparison.high < 0 else "inconclusive"
+    return "not reproduced" if comparison.high < 0 and comparison.p < LEVEL else "inconclusive"
 
 
 def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
@@ -393,7 +397,7 @@ def _claims(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Se
         return None
     notes = [
         *(f"{c.name}: {c.text} ({row_label(c.better)} against {row_label(c.worse)})" for c in claims),
-        "reproduced: interval above 0; not reproduced: below 0; inconclusive: contains 0, or one replicate only",
+        "reproduced: interval above 0 and p < 0.05; not reproduced: interval below 0 and p < 0.05; else inconclusive",
     ]
     columns = ("effect", "95 % interval", "p", "n", "verdict")
     return Grid("claims", "Claims of the paper", columns, tuple(lines), tuple(notes), heading="claim")

@@ -152,6 +152,7 @@ def test_more_threads_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(machine, "cores", lambda: 4)
     assert executor.jobs_for(None, 1) == 4
     assert executor.jobs_for(None, 3) == 1
+    assert executor.jobs_for(None, 1, "cuda") == 1
     assert executor.jobs_for(2, 2) == 2
     with pytest.raises(UserError, match="3 jobs of 2 threads need 6 cores and this machine offers 4"):
         executor.jobs_for(3, 2)

@@ -86,7 +86,7 @@ claim    run                 effect    95 % interval       p    n  verdict
 gain     committed     +3.00 ± 0.58   [+0.52, +5.48]  0.0312    3  reproduced
 gain     this machine     +3.00 ± -                -       -    1  inconclusive
   gain: DAN beats source only. (DAN against source only)
-  reproduced: interval above 0; not reproduced: below 0; inconclusive: contains 0, or one replicate only
+  reproduced: interval above 0 and p < 0.05; not reproduced: interval below 0 and p < 0.05; else inconclusive
 """
 
 MARKDOWN = """\
@@ -328,20 +328,21 @@ def verdicts(tmp_path: Path, dan: Sequence[float], source: Sequence[float], clai
 @pytest.mark.parametrize(
     ("dan", "verdict"),
     [
-        ((53.0, 53.1, 52.9), "reproduced"),
-        ((47.0, 47.1, 46.9), "not reproduced"),
-        ((53.0, 47.0, 51.0), "inconclusive"),
-        ((50.0, 50.0, 50.0), "inconclusive"),
+        ((53.0, 53.1, 52.9) * 2, "reproduced"),
+        ((47.0, 47.1, 46.9) * 2, "not reproduced"),
+        ((53.0, 53.1, 52.9), "inconclusive"),  # three signs alone cannot reach p < 0.05
+        ((53.0, 47.0, 51.0) * 2, "inconclusive"),
+        ((50.0, 50.0, 50.0) * 2, "inconclusive"),
         ((53.0,), "inconclusive"),
     ],
 )
 def test_verdicts(tmp_path: Path, dan: Sequence[float], verdict: str) -> None:
-    assert verdicts(tmp_path, dan, (50.0, 50.0, 50.0), PAPER.claims[0]) == [verdict]
+    assert verdicts(tmp_path, dan, (50.0,) * 6, PAPER.claims[0]) == [verdict]
 
 
 def test_verdict_turns_round_with_the_claim(tmp_path: Path) -> None:
     turned = Claim("loss", "Source only beats DAN.", "digits", BASE, FULL)
-    assert verdicts(tmp_path, (53.0, 53.1, 52.9), (50.0, 50.0, 50.0), turned) == ["not reproduced"]
+    assert verdicts(tmp_path, (53.0, 53.1, 52.9) * 2, (50.0,) * 6, turned) == ["not reproduced"]
 
 
 def test_a_claim_about_a_row_without_results(tmp_path: Path) -> None:
