@@ -86,6 +86,13 @@ def plan_options(command: Command) -> Command:
     return wrapped
 
 
+def running_options(command: Command) -> Command:
+    """All of the above, and how to run."""
+    jobs = click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+    go_on = click.option("--continue-committed", is_flag=True, help="Count cells with committed results as done.")
+    return jobs(go_on(plan_options(location_options(runs_option(command)))))
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 def cli() -> None:
     """Reference reproductions of deep transfer learning papers."""
@@ -133,11 +140,7 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
 
 @cli.command("run")
 @click.argument("paper")
-@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
-@click.option("--continue-committed", is_flag=True, help="Count cells with committed results as done.")
-@plan_options
-@location_options
-@runs_option
+@running_options
 def run(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, **how: Any) -> None:
     """Run the cells of a paper's experiments that have no record yet."""
     location, records = Location(data, mirror), Store(runs)
@@ -151,11 +154,7 @@ def run(paper: str, options: Options, mirror: str | None, data: Path, runs: Path
 
 @cli.command("reproduce")
 @click.argument("paper")
-@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
-@click.option("--continue-committed", is_flag=True, help="Count cells with committed results as done.")
-@plan_options
-@location_options
-@runs_option
+@running_options
 def reproduce(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, **how: Any) -> None:
     """Get the data, run what is missing and write the tables; `python -m report table` then prints them."""
     location, records = Location(data, mirror), Store(runs)
