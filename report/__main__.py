@@ -13,7 +13,7 @@ import pandas as pd
 
 from methods.contract import Experiment, Paper, UnknownMethodError, papers
 from report import build, published, records, render
-from report.records import COMMITTED, ReportError
+from report.records import COMMITTED, Group, ReportError
 from report.table import Table
 
 P = ParamSpec("P")
@@ -75,6 +75,7 @@ def tables_of(
     tables, used, lacking = [], [], []
     for experiment, paths, frame in frames:
         groups = [group for group in records.groups(frame) if not datasets or group.dataset in datasets]
+        groups = in_order(experiment, groups)
         beside = published.read(results / "published.csv", paper.key or name, experiment.published) if groups else []
         tables += [build.build(name, paper, experiment, frame, group, beside) for group in groups]
         if groups:
@@ -88,6 +89,12 @@ def tables_of(
         place = f" on {', '.join(datasets)}" if datasets else ""
         raise ReportError(f"there are no results of {name} for {about}{place} yet; get them with: {command}")
     return tables, used, lacking
+
+
+def in_order(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
+    """Groups in the order of the experiment's data sets, those of no recipe last."""
+    order = [*experiment.recipes, *(group.dataset for group in groups)]
+    return sorted(groups, key=lambda group: order.index(group.dataset))
 
 
 def _check_datasets(

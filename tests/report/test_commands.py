@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from click.testing import CliRunner, Result
 
 from methods.contract import papers
 from report import __main__ as cli
-from tests.report.samples import PAPER, rows, write, write_published
+from report.records import Group
+from tests.report.samples import MAIN, PAPER, rows, write, write_published
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,3 +143,10 @@ def test_tables_import_neither_pictures_nor_the_rooms_that_train() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
+
+
+def test_the_first_data_set_of_an_experiment_comes_first() -> None:
+    first, second = ("digits-mini", "digits")
+    experiment = dataclasses.replace(MAIN, recipes=dict.fromkeys((first, second), next(iter(MAIN.recipes.values()))))
+    found = [Group(name, "full", "lenet", "finetune") for name in ("other", second, first)]
+    assert [group.dataset for group in cli.in_order(experiment, found)] == [first, second, "other"]
