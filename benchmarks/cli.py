@@ -275,15 +275,16 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
     if show or not names:
         _list_data(location)
         return
-    failed = False
+    failed: dict[str, None] = {}
     for domain in _domains(names):
         try:
             prepared = store.prepare(domain, location)
             store.verify(prepared, location)
             click.echo(f"{prepared}: prepared and verified")
         except DataError as error:  # the others may well be at hand
-            click.echo(f"Error: {error}", err=True)
-            failed = True
+            failed[str(error)] = None
+    for text in failed:
+        click.echo(f"Error: {text}", err=True)
     if failed:
         sys.exit(2)
 
