@@ -260,9 +260,9 @@ def counts(model: DAN) -> dict[str, float]:
 LAMBDAS = (0.1, 0.4, 0.7, 1.0, 1.4, 1.7, 2.0)
 """The grid of the paper's sensitivity figure."""
 
-# The paper's rates are for fine-tuning AlexNet; LeNet learns from scratch.  0.03 was taken over 0.01 because the source's
-# loss had not converged at 0.01 after 600 steps.  The trial, one task, printed target accuracies as well; both rows
-# share the rate.
+# The paper's rates are for fine-tuning AlexNet; LeNet learns from scratch.  0.03 was taken over 0.01 because the
+# source's loss had not converged at 0.01 after 600 steps.  The trial, one task, printed target accuracies as well;
+# both rows share the rate.
 RECIPES = frozen(
     {
         "digits-mini": Recipe(steps=600, epoch=60, rate=0.03),
