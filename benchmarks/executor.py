@@ -187,9 +187,9 @@ def _settle_in_worker(parent: int) -> None:
 def estimates(cells: Iterable[Cell], store: Store) -> dict[str, float]:
     """Hash -> expected seconds, from records of the same method, data set, recipe, backbone and device."""
     known: dict[tuple[str, ...], list[float]] = {}
-    for path in (store.root / "cells").glob("[0-9a-f]*.json"):
+    for finished in store.cells():
         with contextlib.suppress(UserError):  # a record of another cell that is damaged costs an estimate, no more
-            record = store.read(path.stem)
+            record = store.read(finished)
             known.setdefault(_kind(record.spec), []).append(record.seconds)
     expected = {}
     for cell in cells:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,10 +127,9 @@ class Store:
             raise UserError(f"{path} is not a readable record ({error}); delete it and run again.") from error
         return record
 
-    def all(self) -> Iterator[Record]:
-        """Every finished cell, in the order of the hashes."""
-        for path in sorted((self.root / "cells").glob("[0-9a-f]*.json")):
-            yield self.read(path.stem)
+    def cells(self) -> list[str]:
+        """Hashes of all finished cells, sorted."""
+        return sorted(path.stem for path in (self.root / "cells").glob("[0-9a-f]*.json"))
 
     def write(self, record: Record) -> None:
         """Keep a finished cell; forgets an earlier failure and the checkpoint."""

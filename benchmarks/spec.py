@@ -54,14 +54,6 @@ class Spec:
         """Sixteen hexadecimal digits of the SHA-256 of the canonical JSON form."""
         return hashlib.sha256(canonical(asdict(self)).encode()).hexdigest()[:16]
 
-    @property
-    def source(self) -> str:
-        return self.task.partition(":")[0]
-
-    @property
-    def target(self) -> str:
-        return self.task.partition(":")[2]
-
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces: equal values give equal text."""

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,7 +110,6 @@ def run_cell(
     *,
     commit: str,
     checkpoint: Path | None = None,
-    after_epoch: Callable[[], None] = lambda: None,
 ) -> Record:
     """Train and evaluate one cell.
 
@@ -119,7 +118,6 @@ def run_cell(
         problem: its data, as ``datasets.protocols.problem`` gives it.
         commit: of the code, for the record.
         checkpoint: file to resume from, and to write to if the cell takes long; None keeps none.
-        after_epoch: called once per epoch.
 
     Raises:
         UserError: a loss became NaN or infinite, or a checkpoint could not be written or read.
@@ -129,7 +127,7 @@ def run_cell(
         state, data, method = _prepare(spec, problem)
         if checkpoint is not None and checkpoint.exists():
             state.restore(checkpoint, torch.device(spec.device))
-        _train(spec, method, state, data, start, checkpoint, after_epoch)
+        _train(spec, method, state, data, start, checkpoint)
         values = _final_values(spec, state, data)
         counts = method.counts(state.model) if method.counts else {}
         return Record(
@@ -209,7 +207,6 @@ def _train(
     data: Data,
     start: float,
     checkpoint: Path | None,
-    after_epoch: Callable[[], None],
 ) -> None:
     recipe = Recipe(**spec.recipe)
     source_batches = Batches(len(data.source), recipe.batch, spec.seed, "source")
@@ -240,7 +237,6 @@ def _train(
         expected = state.seconds + elapsed * (recipe.steps - resumed_at) / (last - resumed_at)
         if checkpoint is not None and expected > CHECKPOINT_AFTER and last < recipe.steps:
             state.save(checkpoint, state.seconds + elapsed)
-        after_epoch()
 
 
 def _update(spec: Spec, method: Method, state: State, recipe: Recipe, batch: Batch, step: int) -> Losses:

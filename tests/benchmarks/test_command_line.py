@@ -85,7 +85,7 @@ def test_reproduce_runs_what_is_missing_and_then_nothing(
     status, output, _ = call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1, *where)
     assert status == 0, output
     assert "4 of 4 cells to run" in output
-    assert len(list(Store(tmp_path).all())) == 4
+    assert len(Store(tmp_path).cells()) == 4
     table = tables.read(Store(tmp_path).table_path("dan", "digits"))
     assert {row["selection"] for row in table} == {"last", "entropy", "oracle"}
     assert {row["metric"] for row in table} == {"accuracy", "mmd", "a_distance"}
@@ -117,7 +117,7 @@ def test_committed_results_count_as_done_if_asked(
     status, output, _ = call(capsys, monkeypatch, "run", *go_on, "--continue-committed")
     assert status == 0
     assert "2 of 4 cells to run" in output
-    assert {record.spec["seed"] for record in Store(second).all()} == {1}
+    assert {record.spec["seed"] for record in map(Store(second).read, Store(second).cells())} == {1}
     _, output, _ = call(capsys, monkeypatch, "status", *what, "--seeds", 2, "--runs", second, "--experiment", "digits")
     assert re.search(r"digits\s+digits-mini\s+2\s+2\s+0\s+0\n", output), output
 
@@ -135,7 +135,7 @@ def test_a_failed_cell_is_told_by_the_exit_status(
     assert status == 1
     assert "Failed: dan optdigits:mfeat seed 0: RuntimeError: out of ideas" in error
     assert "Traceback" not in output + error
-    assert [record.spec["method"] for record in Store(tmp_path).all()] == ["source_only"]
+    assert [record.spec["method"] for record in map(Store(tmp_path).read, Store(tmp_path).cells())] == ["source_only"]
     (failure,) = (tmp_path / "failed").iterdir()
     assert "Traceback" in failure.read_text(), "the note keeps the details of a programming error"
 

@@ -37,7 +37,7 @@ def finished(runs: Path) -> dict[str, dict[str, Any]]:
     """Hash -> the fields in which two runs must agree, of every finished cell."""
     return {
         record.cell: {k: v for k, v in dataclasses.asdict(record).items() if k not in UNSTABLE_FIELDS}
-        for record in Store(runs).all()
+        for record in map(Store(runs).read, Store(runs).cells())
     }
 
 

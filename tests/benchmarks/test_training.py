@@ -17,7 +17,7 @@ from benchmarks import training
 from benchmarks.errors import UserError
 from benchmarks.records import UNSTABLE_FIELDS, Record
 from benchmarks.spec import Spec
-from benchmarks.training import DivergedError, run_cell, select
+from benchmarks.training import DivergedError, State, run_cell, select
 from methods import contract
 from methods.contract import Batch, Losses, Term
 from tests.benchmarks.cells import TINY, problem, spec
@@ -45,18 +45,20 @@ def test_an_interrupted_cell_goes_on_as_if_nothing_had_happened(
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_AFTER", 0.0)
     path = tmp_path / "checkpoints" / "cell.pt"
-    epochs = iter(range(10))
+    save, left = State.save, iter((False, True))
 
-    def stop_after_two() -> None:
-        if next(epochs) == 1:
+    def stop_after_two(state: State, *arguments: Any) -> None:
+        save(state, *arguments)
+        if next(left):
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(State, "save", stop_after_two)
     with pytest.raises(KeyboardInterrupt):
-        run(spec(method), checkpoint=path, after_epoch=stop_after_two)
-    assert path.exists()
-    resumed = []
-    record = run(spec(method), checkpoint=path, after_epoch=lambda: resumed.append(1))
-    assert len(resumed) == 2, "two of the four epochs were left"
+        run(spec(method), checkpoint=path)
+    resumed: list[int] = []
+    monkeypatch.setattr(State, "save", lambda state, *_: resumed.append(state.step))
+    record = run(spec(method), checkpoint=path)
+    assert resumed == [15], "of four epochs of five steps two were left, and after the last one nothing is saved"
     assert stable(record) == stable(run(spec(method)))
 
 
