@@ -9,7 +9,7 @@ import io
 import pickle
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -26,8 +26,8 @@ _PICKLE_GLOBALS: dict[tuple[str, str], Any] = {
 }
 
 
-def tar_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every regular file of a tar archive (any compression), in its order.
+def tar_members(path: Path, wanted: Callable[[str], bool] = lambda _name: True) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of every wanted regular file of a tar archive (any compression), in its order.
 
     Raises:
         DataError: a member is a link or a device, or its name leads out of the archive.
@@ -35,12 +35,31 @@ def tar_members(path: Path) -> Iterator[tuple[str, bytes]]:
     with tarfile.open(path, "r:*") as archive:
         for member in archive:
             _check_name(member.name, path)
-            if member.isdir():
+            if member.isdir() or not wanted(member.name):
                 continue
             content = archive.extractfile(member) if member.isreg() else None
             if content is None:
                 raise DataError(f"{path} holds a link or device, {member.name!r}: get the archive from its publisher.")
             yield member.name, content.read()
+
+
+def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of the wanted files of a tar archive (any compression) or a zip archive, in its order.
+
+    Raises:
+        DataError: it is neither, one of them is a link, or a name leads out of the archive.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                _check_name(member.filename, path)
+                if not member.is_dir() and wanted(member.filename):
+                    yield member.filename, archive.read(member)
+        return
+    try:
+        yield from tar_members(path, wanted)
+    except tarfile.ReadError as error:
+        raise DataError(f"{path} is no complete tar or zip archive ({error}): replace it and try again.") from error
 
 
 def zip_member(path: Path, name: str) -> bytes:

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import io
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,16 +29,13 @@ class Native:
     """One part of a domain as published, before it is brought to 28 x 28."""
 
     images: NDArray[np.uint8]
-    """uint8 (N, H, W, C), C in {1, 3}, white on black where grey."""
+    """uint8 (N, H, W, C), C in {1, 3}, white on black where grey; feature vectors are (N, width)."""
     labels: NDArray[np.int64]
     """int64 (N,), in 0 .. classes - 1."""
     names: tuple[str, ...] = ()
     """Original file names, N of them; empty for sets published as arrays."""
     files: tuple[str, ...] = ()
     """Digest of name and bytes of each file (see ``file_digest``), N of them; empty for sets published as arrays."""
-
-
-Decoder = Callable[[Sequence[Path]], Mapping[str, Native]]
 
 
 def file_digest(name: str, content: bytes) -> str:
@@ -132,6 +129,20 @@ def _matlab_arrays(path: Path) -> Native:
     labels = content["y"].reshape(-1).astype(np.int64)
     labels[labels == 10] = 0
     return Native(images, labels)
+
+
+def surf(paths: Sequence[Path]) -> dict[str, Native]:
+    """Office-Caltech10's SURF histograms: ``fts`` (N, 800) counts, ``labels`` (N, 1) in 1 .. 10."""
+    from scipy.io import loadmat
+
+    content = loadmat(paths[0], variable_names=["fts", "labels"])
+    values, labels = content["fts"], content["labels"].reshape(-1).astype(np.int64) - 1
+    if values.ndim != 2 or not np.isfinite(values.astype(np.float64)).all():
+        raise ValueError("fts is not a finite matrix")
+    counts = values.astype(np.uint8)
+    if not np.array_equal(counts, values):
+        raise ValueError("fts holds values that are no counts in 0 .. 255")
+    return {"train": Native(counts, labels)}
 
 
 def torch_pair(paths: Sequence[Path]) -> dict[str, Native]:

@@ -18,8 +18,8 @@ import urllib3
 from tqdm import tqdm
 
 from datasets import archives
+from datasets.domains import Installed, Wheel
 from datasets.errors import DataError, UnavailableError, disk_full, is_disk_full
-from datasets.registry import Installed, Wheel
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from datasets import registry, sources, verify
-from datasets.decoders import Native
+from datasets import photos, registry, sources, verify
+from datasets.domains import Part
 from datasets.errors import DataError
+from datasets.photos import Photos
 from datasets.sources import Location
 
 
@@ -36,18 +37,21 @@ def write(domain_name: str, location: Location) -> Path:
     return path
 
 
-def _fields(native: Native, domain: registry.Domain) -> Mapping[str, object]:
+def _fields(native: Part, domain: registry.Domain) -> Mapping[str, object]:
+    counts = {"count": len(native.labels), "per_class": verify.per_class(native.labels, len(domain.classes))}
+    if isinstance(native, Photos):
+        return counts
     return {
-        "count": len(native.labels),
-        "per_class": verify.per_class(native.labels, len(domain.classes)),
+        **counts,
         "shape": native.images.shape[1:],
         "images": verify.array_digest(native.images),
         "labels": verify.array_digest(native.labels),
     }
 
 
-def _files(native: Native) -> list[tuple[str, str]]:
-    return list(zip(native.names, native.files, strict=True))
+def _files(native: Part) -> list[tuple[str, str]]:
+    digests = photos.file_digests(native) if isinstance(native, Photos) else native.files
+    return list(zip(native.names, digests, strict=True))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,25 +1,41 @@
 """Tasks of a suite, and what training and evaluation may see of each.
 
-A ``Problem`` carries no target label outside its ``test`` part, which is for the evaluator alone.
+A ``Problem`` carries no target label outside its ``test`` part, which is for the evaluator alone, but for those that
+the protocol grants.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets import registry, store
+from datasets import registry, splits, store
 from datasets.errors import DataError
 from datasets.registry import Suite
 from datasets.store import Location
 
-PROTOCOLS = ("full",)
-"""``full``: all source images with labels, all unlabelled target images."""
+PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
+"""Under each, all target images of the training are seen without labels.
+
+full             all source images with labels
+down-sampled     a few labelled source images per class (Office-31: 20 of Amazon, 8 of the other domains)
+supervised       down-sampled, and a few target images per class (3) with labels; tested on the remaining ones
+semi-supervised  down-sampled, and target images with labels of some of the classes (Office-31: 10 of each of 15 classes
+                 that the split draws); tested on all target images of the other classes, among all classes
+
+Where a class has fewer images than are drawn, all of them are taken.
+"""
+
+Inputs = NDArray[Any]
+"""Examples along the first axis: pixels, features, or what stands for them."""
+
 _HOLDOUT_STREAM = 0x401D
 """Keeps the stream of the hold-out apart from every other stream of the same seed."""
 
@@ -41,20 +57,20 @@ class Task:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with labels."""
+    """Examples with labels."""
 
-    images: NDArray[np.uint8]
-    """uint8 (N, 28, 28, C), C in {1, 3}."""
+    images: Inputs
+    """As ``store.Images.images``, or what the caller put in their place; (N, ...)."""
     labels: NDArray[np.int64]
     """int64 (N,), in 0 .. classes - 1."""
 
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Images without labels: no label can be reached from it."""
+    """Examples without labels: no label can be reached from it."""
 
-    images: NDArray[np.uint8]
-    """uint8 (N, 28, 28, C), C in {1, 3}."""
+    images: Inputs
+    """As in ``Labelled``."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +79,18 @@ class Problem:
 
     source: Labelled
     target: Unlabelled
+    granted: Labelled | None
+    """Target images whose labels the protocol grants; None if it grants none."""
     test: Labelled
-    """Target images with labels, for the evaluator only.  In a transductive suite the images equal ``target``'s."""
+    """Target images with labels, for the evaluator only."""
+    tested: NDArray[np.int64] | None
+    """Which of the target's images are tested, as indices; None where the tested images are others."""
     held_out: Labelled | None
     """The share of the source taken away from ``source``; None without a hold-out."""
     classes: int
     digests: dict[str, str]
-    """``source``, ``target``, ``test`` -> digest of the prepared part that the role is taken from."""
+    """``source``, ``target``, ``test`` -> digest of the prepared part that the role is taken from; ``splits`` -> digest
+    of the protocol's split, where it draws images."""
 
 
 def tasks(suite: str | Suite, wanted: Sequence[str] | None, location: Location) -> list[Task]:
@@ -98,6 +119,8 @@ def problem(
     split: int = 0,
     holdout: float = 0.0,
     seed: int = 0,
+    side: int | None = None,
+    inputs: Callable[[str, str], Inputs] | None = None,
 ) -> Problem:
     """What a task consists of; both domains are prepared if they are not yet.
 
@@ -106,52 +129,114 @@ def problem(
         split: which of the protocol's splits; ``full`` has the one split 0.
         holdout: share of the source, class by class, that is taken from ``source`` into ``held_out``; in [0, 1).
         seed: of the choice of the hold-out; nothing else is random here.
+        side: height and width of photographs.
+        inputs: domain and part -> what takes the place of the pixels, an example for each image, in the same order.
 
     Raises:
         DataError: unknown suite, protocol or split, hold-out out of range, or the data cannot be had.
     """
     suite = registry.suite(suite_name)
-    _check_options(protocol, split, holdout, seed)
+    _check_options(suite_name, protocol, split, holdout, seed)
     for name in (task.source_domain, task.target_domain):
-        if not store.is_prepared(name, location) and (prepared := store.prepare(name, location)) != name:
+        if not store.is_prepared(name, location, side) and (prepared := store.prepare(name, location, side)) != name:
             raise DataError(f"{name} is at hand only as {prepared}: ask for the tasks again.")
-    source = store.load(task.source_domain, "train", location)
+    source = store.load(task.source_domain, "train", location, side)
+    target = store.load(task.target_domain, "train", location, side)
+    tested_part = _tested_part(suite)
     # Opened twice, so that images without labels and the evaluator's images share nothing but the file on disk.
-    unlabelled = store.load(task.target_domain, "train", location).images
-    test = store.load(task.target_domain, _tested_part(suite), location)
-    labelled, held_out = _hold_out(Labelled(source.images, source.labels), holdout, split, seed)
+    test = store.load(task.target_domain, tested_part, location, side)
+    drawn = _draw(suite_name, task, protocol, split, source, target)
+
+    def examples(domain: str, part: str, images: store.Images) -> Inputs:
+        if inputs is None:
+            return images.images
+        found = inputs(domain, part)
+        if len(found) != len(images.labels):
+            raise DataError(f"{len(found)} examples stand for {len(images.labels)} images of {domain}.")
+        return found
+
+    whole = Labelled(examples(task.source_domain, "train", source), source.labels)
+    labelled = whole if drawn.source is None else _chosen(whole, drawn.source)
+    groups = _groups(source, drawn.source)
+    labelled, held_out = _hold_out(labelled, groups, holdout, split, seed)
+    unlabelled = examples(task.target_domain, "train", target)
+    tests = Labelled(examples(task.target_domain, tested_part, test), test.labels)
+    granted = None if drawn.granted is None else _chosen(Labelled(unlabelled, target.labels), drawn.granted)
     return Problem(
         source=labelled,
         target=Unlabelled(unlabelled),
-        test=Labelled(test.images, test.labels),
+        granted=granted,
+        test=tests if drawn.tested is None else _chosen(tests, drawn.tested),
+        tested=_tested(suite, drawn, len(target.labels)),
         held_out=held_out,
         classes=len(suite.classes),
-        digests=digests(suite_name, task, location),
+        digests=digests(suite_name, task, location, protocol=protocol, split=split, side=side),
     )
 
 
-def digests(suite_name: str, task: Task, location: Location) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Drawn:
+    """What a protocol takes of source and target, as indices; None: all of it, or for ``granted`` nothing."""
+
+    source: NDArray[np.int64] | None = None
+    granted: NDArray[np.int64] | None = None
+    tested: NDArray[np.int64] | None = None
+
+
+def _draw(suite: str, task: Task, protocol: str, split: int, source: store.Images, target: store.Images) -> _Drawn:
+    if protocol == "full":
+        return _Drawn()
+    drawn = splits.read(suite, split)
+    own = drawn.source.get(task.source)
+    chosen = None if own is None else splits.indices(own, source, task.source_domain)
+    if protocol == "down-sampled":
+        return _Drawn(chosen)
+    names = (drawn.labelled if protocol == "supervised" else drawn.semi)[task.target]
+    granted = splits.indices(names, target, task.target_domain)
+    if protocol == "supervised":
+        # A granted image's twin is neither granted nor tested.
+        twins = [group for group in target.duplicates if np.isin(group, granted).any()]
+        tested = np.setdiff1d(np.arange(len(target.labels)), [*granted, *itertools.chain(*twins)])
+    else:
+        tested = np.flatnonzero(~np.isin(target.labels, target.labels[granted]))
+    return _Drawn(chosen, granted, tested)
+
+
+def _tested(suite: Suite, drawn: _Drawn, count: int) -> NDArray[np.int64] | None:
+    if not suite.transductive:
+        return None
+    return np.arange(count) if drawn.tested is None else drawn.tested
+
+
+def digests(
+    suite_name: str, task: Task, location: Location, *, protocol: str = "full", split: int = 0, side: int | None = None
+) -> dict[str, str]:
     """Role (``source``, ``target``, ``test``) -> digest of the prepared part that the role is taken from.
 
+    A protocol that draws images adds ``splits``, the digest of its split.
+
     Raises:
-        DataError: unknown suite, or a domain is not prepared.
+        DataError: unknown suite or split, or a domain is not prepared.
     """
     tested = _tested_part(registry.suite(suite_name))
-    return {
-        "source": store.digest(task.source_domain, "train", location),
-        "target": store.digest(task.target_domain, "train", location),
-        "test": store.digest(task.target_domain, tested, location),
+    found = {
+        "source": store.digest(task.source_domain, "train", location, side),
+        "target": store.digest(task.target_domain, "train", location, side),
+        "test": store.digest(task.target_domain, tested, location, side),
     }
+    return found if protocol == "full" else {**found, "splits": splits.read(suite_name, split).digest}
 
 
 def _tested_part(suite: Suite) -> str:
     return "train" if suite.transductive else "test"
 
 
-def _check_options(protocol: str, split: int, holdout: float, seed: int) -> None:
+def _check_options(suite: str, protocol: str, split: int, holdout: float, seed: int) -> None:
     if protocol not in PROTOCOLS:
         raise DataError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
-    if split != 0:
+    if protocol != "full":
+        splits.read(suite, split)
+    elif split != 0:
         raise DataError(f"protocol {protocol} has the one split 0, not {split}.")
     if not 0.0 <= holdout < 1.0:
         raise DataError(f"a hold-out of {holdout} is impossible: choose a share from 0 up to, not including, 1.")
@@ -201,8 +286,21 @@ def _notify(name: str, subset: str) -> None:
     print(f"note: {name} is at hand only as a subset; results on it are named {subset}.", file=sys.stderr)
 
 
-def _hold_out(source: Labelled, share: float, split: int, seed: int) -> tuple[Labelled, Labelled | None]:
-    """Split a source class by class; every class keeps at least one image on each side."""
+def _groups(images: store.Images, chosen: NDArray[np.int64] | None) -> list[list[int]]:
+    """Groups of identical images, as places among the chosen ones."""
+    if chosen is None:
+        return [list(group) for group in images.duplicates]
+    place = {index: number for number, index in enumerate(chosen.tolist())}
+    return [[place[index] for index in group if index in place] for group in images.duplicates]
+
+
+def _hold_out(
+    source: Labelled, groups: Sequence[Sequence[int]], share: float, split: int, seed: int
+) -> tuple[Labelled, Labelled | None]:
+    """Split a source class by class; every class keeps at least one image on each side.
+
+    Identical images go together: the group of one that is taken is taken, unless nothing of the class were left.
+    """
     if share == 0.0:
         return source, None
     stream = np.random.default_rng([_HOLDOUT_STREAM, seed, split])
@@ -211,9 +309,12 @@ def _hold_out(source: Labelled, share: float, split: int, seed: int) -> tuple[La
         members = np.flatnonzero(source.labels == label)
         count = min(max(1, round(share * len(members))), len(members) - 1)
         taken[stream.permutation(members)[:count]] = True
-    return _chosen(source, ~taken), _chosen(source, taken)
+    for group in groups:
+        if taken[list(group)].any():
+            taken[list(group)] = True
+    return _chosen(source, np.flatnonzero(~taken)), _chosen(source, np.flatnonzero(taken))
 
 
-def _chosen(data: Labelled, mask: NDArray[np.bool_]) -> Labelled:
-    # Plain arrays, not views of the memory map: this is the one place that copies pixels.
-    return Labelled(np.asarray(data.images)[mask], data.labels[mask])
+def _chosen(data: Labelled, indices: NDArray[np.int64]) -> Labelled:
+    # Plain arrays, not views of the memory map: this is the one place that copies examples.
+    return Labelled(np.asarray(data.images)[indices], data.labels[indices])

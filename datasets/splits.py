@@ -1,0 +1,228 @@
+"""The splits of the protocols that draw images: committed, so that every machine and every year has the same ones.
+
+A protocol draws, per split, labelled source images of each class, and target images whose labels it grants.  What is
+drawn in a domain depends on split and domain alone.  No label of an image with an identical twin is granted, so that no
+pair of twins lies on both sides of the border between known and tested labels.
+
+``python -m datasets.splits SUITE [--data DIR] [--mirror M]`` draws them again, for maintainers; it needs the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets import registry, store
+from datasets.errors import DataError
+from datasets.store import Images, Location
+
+FOLDER = Path(__file__).parent / "splits"
+_STREAM = 0x5B117
+"""Keeps the drawing apart from every other stream."""
+
+Names = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""Domain as tasks name it -> class -> names of images."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many images a protocol draws."""
+
+    source: Mapping[str, int]
+    """Domain as tasks name it -> labelled images per class where it is the source; all of them if it is not named."""
+    labelled: int = 3
+    """Granted target images per class, protocol ``supervised``."""
+    semi_labelled: int = 10
+    """Granted target images per class that has any, protocol ``semi-supervised``."""
+    semi_classes: int = 15
+    """Number of those classes; the others are tested."""
+    splits: int = 5
+
+
+_OFFICE = {"amazon": 20, "dslr": 8, "webcam": 8, "caltech": 8}
+SAMPLING: Mapping[str, Sampling] = {
+    "office31": Sampling({name: _OFFICE[name] for name in ("amazon", "dslr", "webcam")}),
+    "office-caltech10": Sampling(_OFFICE, semi_classes=5),
+    "office-caltech10-surf": Sampling(_OFFICE, semi_classes=5),
+    "digits-mini": Sampling({}, semi_classes=5),
+}
+"""Suite -> what is drawn.  20 of Amazon and 8 of the other domains, 3 labels: Saenko et al. (2010), as DDC and DAN use
+them; 10 labels of 15 classes: Tzeng et al. (2015)."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a suite, over all its domains."""
+
+    number: int
+    source: Names
+    """Drawn source images; a domain that is used whole is left out."""
+    labelled: Names
+    semi: Names
+    """Its classes are those with labels; they differ from domain to domain."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def read(suite: str, number: int) -> Split:
+    """A committed split.
+
+    Raises:
+        DataError: the suite has none, there is no such split, or the file is damaged.
+    """
+    if suite not in SAMPLING:
+        raise DataError(f"{suite} has no splits: its one protocol is full; splits exist for {', '.join(SAMPLING)}.")
+    splits = _file(suite)
+    if number not in range(len(splits)):
+        raise DataError(f"{suite} has the splits 0 to {len(splits) - 1}, not {number}.")
+    return splits[number]
+
+
+@functools.cache
+def _file(suite: str) -> tuple[Split, ...]:
+    path = FOLDER / f"{suite}.json"
+    try:
+        content = json.loads(path.read_text())
+        splits = tuple(_split(entry) for entry in content["splits"])
+        intact = [entry["digest"] for entry in content["splits"]] == [split.digest for split in splits]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        intact = False
+    if not intact:
+        raise DataError(f"the file of splits {path} is missing or damaged: restore it from the repository.")
+    return splits
+
+
+def _split(entry: Mapping[str, Any]) -> Split:
+    def names(part: Mapping[str, Mapping[str, Sequence[str]]]) -> Names:
+        return {domain: {name: tuple(some) for name, some in classes.items()} for domain, classes in part.items()}
+
+    return Split(entry["split"], names(entry["source"]), names(entry["labelled"]), names(entry["semi"]))
+
+
+def indices(names: Mapping[str, Sequence[str]], images: Images, domain: str) -> NDArray[np.int64]:
+    """The places of drawn images in their domain, sorted, int64.
+
+    Raises:
+        DataError: an image is not there.
+    """
+    place = {name: index for index, name in enumerate(images.names)}
+    try:
+        return np.array(sorted(place[name] for some in names.values() for name in some), dtype=np.int64)
+    except KeyError as error:
+        raise DataError(f"{error.args[0]} of the committed splits is not in {domain}: prepare it again.") from None
+
+
+def draw(suite_name: str, location: Location) -> list[Split]:
+    """All splits of a suite, from its prepared data.
+
+    Raises:
+        DataError: unknown suite, it has no splits, or a domain is not prepared.
+    """
+    suite, sampling = registry.suite(suite_name), SAMPLING[suite_name]
+    loaded = {short: store.load(name, "train", location) for short, name in suite.domains.items()}
+    splits = []
+    for number in range(sampling.splits):
+        source, labelled, semi = {}, {}, {}
+        for short, images in loaded.items():
+            per_class = sampling.source.get(short)
+            if per_class is not None:
+                source[short] = _drawn(images, suite.classes, per_class, _stream(short, number, "source"))
+            streams = _stream(short, number, "labelled"), _stream(short, number, "semi")
+            labelled[short] = _drawn(images, suite.classes, sampling.labelled, streams[0], apart=True, leave=1)
+            some = streams[1].permutation(len(suite.classes))[: sampling.semi_classes]
+            known = [suite.classes[index] for index in sorted(some)]
+            drawn = _drawn(images, suite.classes, sampling.semi_labelled, streams[1], apart=True)
+            semi[short] = {name: drawn[name] for name in known}
+        splits.append(Split(number, source, labelled, semi))
+    return splits
+
+
+def _stream(domain: str, number: int, role: str) -> np.random.Generator:
+    name = int.from_bytes(hashlib.sha256(f"{domain} {role}".encode()).digest()[:8], "big")
+    return np.random.default_rng([_STREAM, number, name])
+
+
+def _drawn(
+    images: Images,
+    classes: Sequence[str],
+    count: int,
+    stream: np.random.Generator,
+    *,
+    apart: bool = False,
+    leave: int = 0,
+) -> dict[str, tuple[str, ...]]:
+    """Names of ``count`` images of each class, or of as many as there are.
+
+    Args:
+        apart: leave out images with twins.
+        leave: images of a class that are not to be drawn.
+    """
+    twins = {index for group in images.duplicates for index in group} if apart else set()
+    names = images.names
+    drawn = {}
+    for label, name in enumerate(classes):
+        members = np.flatnonzero(images.labels == label)
+        most = min(count, len(members) - leave)
+        single = [index for index in stream.permutation(members) if index not in twins]
+        drawn[name] = tuple(sorted(names[index] for index in single[:most]))
+    return drawn
+
+
+def write(suite: str, location: Location) -> Path:
+    """Draw the splits of a suite and write their file: a line for each class, so that a change can be read.
+
+    Raises:
+        DataError: as ``draw``.
+    """
+    path = FOLDER / f"{suite}.json"
+    FOLDER.mkdir(exist_ok=True)
+    entries = [{"split": s.number, "digest": s.digest, **_parts(s)} for s in draw(suite, location)]
+    text = json.dumps({"suite": suite, "sampling": asdict(SAMPLING[suite]), "splits": entries}, indent=1)
+    path.write_text(_one_line_per_class(text) + "\n")
+    return path
+
+
+def _parts(split: Split) -> dict[str, Names]:
+    return {"source": split.source, "labelled": split.labelled, "semi": split.semi}
+
+
+def _one_line_per_class(text: str) -> str:
+    """Lists of names on one line each."""
+    lines: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        lines[-1:] = [lines[-1] + line.strip()] if inside else [*lines[-1:], line]
+        inside = (inside or line.endswith(": [")) and not line.strip().startswith("]") and '"splits"' not in line
+    return "\n".join(line.replace('","', '", "') for line in lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m datasets.splits", description="Draw the splits of a data set.")
+    parser.add_argument("suite", choices=list(SAMPLING))
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--mirror")
+    options = parser.parse_args(arguments)
+    try:
+        print(write(options.suite, Location(options.data, options.mirror)))
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
