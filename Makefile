@@ -9,9 +9,10 @@ PAPERS := $(patsubst methods/%.py,%,$(shell grep -lE '^PAPER|paper=Paper' method
 # A make variable becomes a command-line option if it is set.
 option = $(if $($(1)),$(2) "$($(1))")
 WHAT = $(foreach name,$(EXPERIMENT),--experiment $(name)) $(foreach name,$(DATASET),--dataset $(name))
+SHOWN = $(WHAT) $(call option,TRACK,--track)
 HOW = $(WHAT) $(call option,TASKS,--tasks) $(call option,SEEDS,--seeds) $(call option,TRACK,--track) \
-      $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,DEVICE,--device) \
-      $(call option,PRECISION,--precision) $(call option,THREADS,--threads) \
+      $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,CUT,--cut) \
+      $(call option,VIEWS,--views) $(call option,DEVICE,--device) $(call option,PRECISION,--precision) $(call option,THREADS,--threads) \
       $(call option,DATA,--data) $(call option,RUNS,--runs)
 RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continue-committed)
 
@@ -21,13 +22,13 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
-	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM DEVICE PRECISION THREADS"
+	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS DEVICE PRECISION THREADS"
 	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
 	@echo "Papers:  $(PAPERS)"
 
 reproduce-%: $(VENV)/run.stamp ## Regenerate a paper's tables: data, training, table beside the published one
 	@$(PY) -m benchmarks reproduce $* $(RUNNING); status=$$?; \
-	if [ $$status -le 1 ]; then echo; $(PY) -m report table $* $(WHAT) $(call option,RUNS,--runs) || exit $$?; fi; \
+	if [ $$status -le 1 ]; then echo; $(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs) || exit $$?; fi; \
 	exit $$status
 
 plan-%: $(VENV)/run.stamp ## Show what reproduce-PAPER would run
@@ -43,10 +44,10 @@ export-%: $(VENV)/run.stamp ## Merge what was run here into results/
 	@$(PY) -m benchmarks export $* $(WHAT) $(call option,DATA,--data) $(call option,RUNS,--runs)
 
 table-%: $(VENV)/run.stamp ## Print a paper's tables from what is there, without running anything
-	@$(PY) -m report table $* $(WHAT) $(call option,RUNS,--runs)
+	@$(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs)
 
 figures-%: $(VENV)/run.stamp ## Draw a paper's figures into runs/figures/
-	@$(PY) -m report figures $* $(WHAT) $(call option,RUNS,--runs)
+	@$(PY) -m report figures $* $(SHOWN) $(call option,RUNS,--runs)
 
 paper-tables: $(VENV)/run.stamp ## Write all committed tables as Markdown into report/tables/
 	@for paper in $(PAPERS); do $(PY) -m report tables $$paper || exit $$?; done

@@ -1,19 +1,31 @@
-"""Backbones: the trunks that methods are built on, and what is known of each.
+"""Backbones: the networks that methods are built on, and what is known of each.
 
-Every trunk maps float images (N, channels, height, width) to (N, size).  ReLU follows the pooling, which gives
-the same function as the usual order for a third of the work.
+LeNet and the perceptron learn from scratch (track ``finetune``).  A pretrained backbone (``benchmarks.pretrained``) is
+used on three tracks:
+
+frozen    the trunk is fixed; its outputs are computed once and cached; bottleneck and classifier are trained on them
+late      the same cache taken at an earlier cut; the blocks after the cut are trained at a tenth of the rate
+finetune  the whole network is trained, the trunk at a tenth of the rate, with augmentation on the fly
+
+LeNet's ReLU follows the pooling, which gives the same function as the usual order for a third of the work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast, get_args
 
 from torch import nn
 
+from benchmarks import pretrained
 from benchmarks.errors import UserError
+from benchmarks.pretrained import Pretrained
 from methods.network import BatchNormMode, Network
+
+TRUNK_RATE = 0.1
+"""Learning rate of pretrained layers as a multiple of the new ones' (DAN, section 4.1)."""
 
 
 @dataclass(frozen=True)
@@ -21,46 +33,70 @@ class Backbone:
     """One entry of ``BACKBONES``."""
 
     title: str
-    trunk: Callable[[int], nn.Module]
-    """Number of input channels -> trunk."""
-    trunk_size: int
+    kind: str
+    """Of the data that it takes: ``digits``, ``features`` or ``photos`` (``datasets.registry.Domain.kind``)."""
     bottleneck_size: int
     dropout: float
-    tracks: tuple[str, ...]
-    batchnorm: BatchNormMode
-    """The BatchNorm mode unless another one is asked for; "none" if there are no such layers."""
+    tracks: Mapping[str, BatchNormMode]
+    """Track -> BatchNorm mode unless another one is asked for; "none" if the network then has no such layers."""
+    scratch: Callable[[int], tuple[nn.Module, int]] | None = None
+    """Channels (of images) or width (of features) -> trunk that learns from scratch, and the size of its output."""
+    known: Pretrained | None = None
+    """Where the trunk is pretrained: its description."""
+    batchnorm_head: bool = field(default=False, kw_only=True)
+    """Whether the bottleneck has BatchNorm wherever the network has any."""
+
+    @property
+    def side(self) -> int | None:
+        """Height and width of the prepared photographs that it needs; None for other kinds of data."""
+        return None if self.known is None else self.known.side
 
 
-def lenet_trunk(channels: int, batchnorm: bool = False) -> nn.Module:
+def lenet_trunk(channels: int, batchnorm: bool = False) -> tuple[nn.Module, int]:
     """LeNet's convolutions for 28 x 28 images: 20 and 50 filters of 5 x 5, each max-pooled; (N, 800)."""
     norm1: list[nn.Module] = [nn.BatchNorm2d(20)] if batchnorm else []
     norm2: list[nn.Module] = [nn.BatchNorm2d(50)] if batchnorm else []
-    return nn.Sequential(
+    trunk = nn.Sequential(
         *(nn.Conv2d(channels, 20, 5), *norm1, nn.MaxPool2d(2), nn.ReLU()),
         *(nn.Conv2d(20, 50, 5), *norm2, nn.MaxPool2d(2), nn.ReLU()),
         nn.Flatten(),
     )
+    return trunk, 800
+
+
+def _photo_backbone(known: Pretrained) -> Backbone:
+    """A pretrained backbone with a bottleneck of 256.
+
+    Where its BatchNorm statistics are trained upon, they stay ImageNet's unless another mode is asked for, as in the
+    released PyTorch code of DAN and JAN.
+    """
+    kept: BatchNormMode = "kept" if known.has_batchnorm else "none"
+    tracks: dict[str, BatchNormMode] = {"frozen": "none", "late": kept, "finetune": kept}
+    return Backbone(known.title, "photos", 256, 0.5, tracks, known=known)
 
 
 BACKBONES: dict[str, Backbone] = {
     "lenet": Backbone(
-        title="LeNet (conv 20, conv 50, fc 500), from scratch",
-        trunk=lenet_trunk,
-        trunk_size=800,
-        bottleneck_size=500,
-        dropout=0.5,
-        tracks=("finetune",),
-        batchnorm="none",
+        "LeNet (conv 20, conv 50, fc 500), from scratch", "digits", 500, 0.5, {"finetune": "none"}, lenet_trunk
     ),
     "lenet-bn": Backbone(
-        title="LeNet with BatchNorm after each layer before the last, from scratch",
-        trunk=lambda channels: lenet_trunk(channels, batchnorm=True),
-        trunk_size=800,
-        bottleneck_size=500,
-        dropout=0.5,
-        tracks=("finetune",),
-        batchnorm="source",
+        "LeNet with BatchNorm after each layer before the last, from scratch",
+        "digits",
+        500,
+        0.5,
+        {"finetune": "source"},
+        lambda channels: lenet_trunk(channels, batchnorm=True),
+        batchnorm_head=True,
     ),
+    "mlp": Backbone(
+        "perceptron with one hidden layer of 256, from scratch",
+        "features",
+        256,
+        0.5,
+        {"finetune": "none"},
+        lambda width: (nn.Identity(), width),
+    ),
+    **{name: _photo_backbone(known) for name, known in pretrained.KNOWN.items()},
 }
 
 
@@ -75,32 +111,107 @@ def backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def check(name: str, track: str, batchnorm: str) -> None:
-    """That a backbone exists on a track and can be trained in a BatchNorm mode.
+@dataclass(frozen=True)
+class Choice:
+    """A backbone as it is used in a cell."""
+
+    name: str
+    track: str
+    batchnorm: BatchNormMode
+    cut: str
+    """Where the trunk is cut; empty where nothing is cached."""
+
+    @property
+    def backbone(self) -> Backbone:
+        return BACKBONES[self.name]
+
+    @property
+    def is_default(self) -> bool:
+        """Whether BatchNorm mode and cut are the usual ones of backbone and track."""
+        return self == choose(self.name, self.track)
+
+
+def choose(name: str, track: str, batchnorm: str | None = None, cut: str | None = None) -> Choice:
+    """A backbone on a track, with its defaults filled in.
 
     Raises:
-        UserError: it cannot.
+        UserError: the backbone, its track, BatchNorm mode or cut does not exist, or two of them do not fit.
     """
     known = backbone(name)
     if track not in known.tracks:
         raise UserError(f"backbone {name!r} has no track {track!r}; it has: {', '.join(known.tracks)}.")
-    modes = get_args(BatchNormMode)
-    if batchnorm not in modes:
-        raise UserError(f"unknown BatchNorm mode {batchnorm!r}; there are: {', '.join(modes)}.")
-    if (known.batchnorm == "none") != (batchnorm == "none"):
-        layers = "no BatchNorm layers" if known.batchnorm == "none" else "BatchNorm layers"
-        raise UserError(f"backbone {name!r} has {layers}, so its BatchNorm mode cannot be {batchnorm!r}.")
+    mode = batchnorm or known.tracks[track]
+    _check_mode(name, track, mode)
+    return Choice(name, track, cast(BatchNormMode, mode), _cut(name, track, cut))
 
 
-def build(name: str, *, channels: int, classes: int, batchnorm: str) -> Network:
-    """A freshly initialised network; draws from torch's global random state."""
+def _check_mode(name: str, track: str, mode: str) -> None:
     known = backbone(name)
+    modes = get_args(BatchNormMode)
+    if mode not in modes:
+        raise UserError(f"unknown BatchNorm mode {mode!r}; there are: {', '.join(modes)}.")
+    if track == "frozen":  # its network is the head, which has BatchNorm only where it is asked for
+        if mode == "kept":
+            raise UserError(
+                "the head on the track 'frozen' has no BatchNorm statistics of ImageNet to keep; choose another mode."
+            )
+        return
+    if (known.tracks[track] == "none") != (mode == "none"):
+        layers = "no BatchNorm layers" if known.tracks[track] == "none" else "BatchNorm layers"
+        raise UserError(f"backbone {name!r} has {layers}, so its BatchNorm mode cannot be {mode!r}.")
+
+
+def _cut(name: str, track: str, cut: str | None) -> str:
+    known = backbone(name).known
+    if known is None or track == "finetune":
+        if cut:
+            raise UserError(f"backbone {name!r} is not cut on the track {track!r}; leave the cut out.")
+        return ""
+    *early, last = known.cuts
+    if track == "frozen":
+        if cut not in (None, last):
+            raise UserError(f"on the track 'frozen' {name!r} is cut at its output, {last!r}; leave the cut out.")
+        return last
+    if cut is not None and cut not in early:
+        raise UserError(f"backbone {name!r} has no cut {cut!r}; it has: {', '.join(early)}.")
+    return cut or known.late_cut
+
+
+def build(choice: Choice, *, width: int, classes: int, weights: Path | None = None) -> Network:
+    """A freshly initialised network; draws from torch's global random state.
+
+    Args:
+        choice: what to build.
+        width: channels of the images or width of the features that a network from scratch takes; else not used.
+        classes: number of classes.
+        weights: the pretrained weights; None builds untrained layers of the same shapes, for a look at the network.
+    """
+    known = choice.backbone
+    trunk, size, rate = _trunk(choice, width, weights)
+    head = known.batchnorm_head or (choice.track == "frozen" and choice.batchnorm != "none")
     return Network(
-        known.trunk(channels),
-        known.trunk_size,
+        trunk,
+        size,
         bottleneck_size=known.bottleneck_size,
         classes=classes,
-        batchnorm=cast(BatchNormMode, batchnorm),
-        bottleneck_batchnorm=known.batchnorm != "none",
+        trunk_rate=rate,
+        batchnorm=choice.batchnorm,
+        bottleneck_batchnorm=head,
         dropout=known.dropout,
     )
+
+
+def _trunk(choice: Choice, width: int, weights: Path | None) -> tuple[nn.Module, int, float]:
+    """Trunk, the size of its output, and its learning rate as a multiple of the new layers'."""
+    known = choice.backbone
+    if known.scratch is not None:
+        trunk, size = known.scratch(width)
+        return trunk, size, 1.0 if any(True for _ in trunk.parameters()) else 0.0
+    assert known.known is not None
+    size = known.known.size
+    if choice.track == "frozen":
+        return nn.Identity(), size, 0.0
+    whole = pretrained.untrained(choice.name) if weights is None else pretrained.trunk(choice.name, weights)
+    if choice.track == "late":
+        _, whole = pretrained.split(choice.name, whole, choice.cut)
+    return whole, size, TRUNK_RATE

@@ -49,22 +49,21 @@ def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
     """
     method = contract.load(name)
     experiment = plan.chosen_experiments(name, options)[0]
+    choice = plan.chosen_backbone(experiment, options)
     for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
+        plan.require_fitting(choice, dataset)
         for parameter, grid in method.chosen.items():
             cells: dict[float, list[Cell]] = {}
             for value in grid:
                 config = dataclasses.replace(method.variants["default"], **{parameter: value})
                 use = Use(name, "choice", Row(name), f"{parameter}={value}")
                 for task in tasks:
-                    template = plan.template_spec(
-                        experiment, dataset, task, experiment.recipes[dataset], name, method, options, location
-                    )
                     for seed in range(options.seeds or 1):
-                        spec = dataclasses.replace(
-                            template, config=contract.config_values(config), seed=seed, holdout=choices.HOLDOUT
-                        )
+                        template = plan.template_spec(experiment, dataset, task, seed, options, location)
+                        spec = plan.with_method(template, name, method, config)
+                        spec = dataclasses.replace(spec, holdout=choices.HOLDOUT)
                         cells.setdefault(value, []).append(Cell(spec, task, [use]))
-            yield Study(name, parameter, dataset, template.backbone, template.track, cells)
+            yield Study(name, parameter, dataset, choice.name, choice.track, cells)
 
 
 def score(study: Study, store: Store) -> list[dict[str, str]]:

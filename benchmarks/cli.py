@@ -75,8 +75,16 @@ def plan_options(command: Command) -> Command:
         click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
         click.option("--batchnorm", help="How BatchNorm sees the two domains, instead of the backbone's default."),
+        click.option(
+            "--views",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Augmented views of each image that the track `late` caches.",
+        ),
+        click.option("--cut", help="Where the track `late` cuts the trunk, instead of the backbone's default."),
         click.option("--backbone", help="Backbone, instead of the experiment's."),
-        click.option("--track", help="Track (finetune, ...), instead of the experiment's."),
+        click.option("--track", help="Track (frozen, late, finetune), instead of the experiment's."),
         click.option("--seeds", type=positive, help="Number of seeds, instead of the experiment's."),
         _many("--tasks", help="Tasks, source:target."),
         _many("--dataset", "datasets", help="Data sets; default: the experiment's first, and what is prepared."),
@@ -231,7 +239,7 @@ def _all_experiments(paper: str, options: Options) -> Options:
     every = plan.paper(paper).experiments
     for name in options.datasets:
         registry.suite(name)
-    fitting = [e.name for e in every if not options.datasets or set(options.datasets) <= set(e.recipes)]
+    fitting = [e.name for e in every if not options.datasets or any(plan.is_defined(e, d) for d in options.datasets)]
     return dataclasses.replace(options, experiments=tuple(fitting))
 
 
@@ -330,14 +338,17 @@ def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:
     """Prepare the data of everything asked for; the sentences of what cannot be had."""
     absent: list[str] = []
     for experiment in plan.chosen_experiments(paper, options):
+        choice = plan.chosen_backbone(experiment, options)
+        side = choice.backbone.side
         for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
+            plan.require_fitting(choice, dataset)
             needed = dict.fromkeys(d for task in tasks for d in (task.source_domain, task.target_domain))
             for domain in needed:
-                if store.is_prepared(domain, location):
+                if store.is_prepared(domain, location, side=side):
                     continue
                 click.echo(f"preparing {domain} ({dataset}) ...")
                 try:
-                    store.prepare(domain, location)
+                    store.prepare(domain, location, side=side)
                 except DataError as error:
                     if str(error) not in absent:
                         absent.append(str(error))
@@ -359,6 +370,7 @@ def _run(
         click.echo(f"All {len(planned.cells)} cells are done.")
         return executor.Summary()
     records.check_writable()
+    executor.prepare(todo, location, jobs=jobs)
     expected = executor.estimates(todo, records)
     about = f", about {executor.duration(sum(expected.values()) / jobs)}" if len(expected) == len(todo) else ""
     click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {min(jobs, len(todo))} at once{about}.")

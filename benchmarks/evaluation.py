@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from benchmarks.feeding import Images
+from benchmarks.feeding import Inputs, in_order
 from methods import kernels
 from methods.contract import network_of
 
@@ -21,21 +21,28 @@ from methods.contract import network_of
 class Evaluator:
     """Labelled examples of which training knows nothing; the only holder of target labels."""
 
-    images: Images
+    inputs: Inputs
     labels: Tensor
-    """int64, (N,)."""
+    """int64, (M,)."""
+    rows: Tensor | None = None
+    """Which of the inputs are tested, int64, (M,); None: all of them."""
 
     def accuracy(self, logits: Tensor) -> float:
-        """Share of the examples classified correctly, in percent; ``logits`` (N, classes) in the images' order."""
-        return float((logits.argmax(1) == self.labels).double().mean() * 100)
+        """Share of the tested examples classified correctly, in percent.
+
+        Args:
+            logits: (N, classes), of all inputs in their order; the largest of all classes counts.
+        """
+        tested = logits if self.rows is None else logits[self.rows]
+        return float((tested.argmax(1) == self.labels).double().mean() * 100)
 
 
 @torch.no_grad()
-def logits_of(model: nn.Module, images: Images) -> Tensor:
-    """Logits of all images in evaluation mode, (N, classes); leaves the model's mode as it was."""
+def logits_of(model: nn.Module, inputs: Inputs) -> Tensor:
+    """Logits of all inputs in evaluation mode, (N, classes); leaves the model's mode as it was."""
     was_training = model.training
     model.eval()
-    logits = torch.cat([model(x).float() for x in images.in_order()])
+    logits = torch.cat([model(x).float() for x in in_order(inputs)])
     model.train(was_training)
     return logits
 
@@ -47,12 +54,12 @@ def mean_entropy(logits: Tensor) -> float:
 
 
 @torch.no_grad()
-def bottleneck_of(model: nn.Module, images: Images) -> Tensor:
-    """fc7 activations of all images in evaluation mode, float32, (N, width); leaves the model's mode as it was."""
+def bottleneck_of(model: nn.Module, inputs: Inputs) -> Tensor:
+    """fc7 activations of all inputs in evaluation mode, float32, (N, width); leaves the model's mode as it was."""
     was_training = model.training
     model.eval()
     network = network_of(model)
-    features = torch.cat([network.layers(x)["fc7"].float() for x in images.in_order()])
+    features = torch.cat([network.layers(x)["fc7"].float() for x in in_order(inputs)])
     model.train(was_training)
     return features
 

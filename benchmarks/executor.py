@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks import machine, training
+from benchmarks import activations, machine, training, weights
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell
 from benchmarks.records import Record, Store
+from benchmarks.spec import Spec
 from datasets import protocols
 from datasets.errors import DataError
+from datasets.protocols import Problem
 from datasets.store import Location
 
 ATTEMPTS = 3
@@ -136,7 +138,7 @@ def _report(outcome: Outcome, bar: tqdm[Any], ended: int, total: int, start: flo
 def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: int) -> Outcome:
     """Run one cell in this process and record how it ended."""
     if os.getpid() != parent:
-        _settle_in_worker(parent)
+        machine.settle_in_worker(parent)
     spec, start = cell.spec, time.perf_counter()
     error, detail = "", ""
     try:
@@ -158,7 +160,24 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
 
 def _compute(cell: Cell, location: Location, store: Store, commit: str) -> Record:
     spec = cell.spec
-    problem = protocols.problem(
+    return training.run_cell(
+        spec,
+        _problem(cell, location),
+        commit=commit,
+        checkpoint=store.checkpoint_path(spec.hash),
+        weights=_weights(spec, location),
+    )
+
+
+def _problem(cell: Cell, location: Location) -> Problem:
+    """The data of a cell: images, or the cached activations that stand for them."""
+    spec = cell.spec
+
+    def cached(domain: str, part: str) -> NDArray[np.float32]:
+        assert part == "train", "photographs have no other part"
+        return activations.load(activation_key(spec, domain, location), location)
+
+    return protocols.problem(
         spec.dataset,
         cell.task,
         location,
@@ -166,22 +185,45 @@ def _compute(cell: Cell, location: Location, store: Store, commit: str) -> Recor
         split=spec.split,
         holdout=spec.holdout,
         seed=spec.seed,
+        side=spec.choice.backbone.side,
+        inputs=cached if spec.cut else None,
     )
-    return training.run_cell(spec, problem, commit=commit, checkpoint=store.checkpoint_path(spec.hash))
 
 
-@functools.cache
-def _settle_in_worker(parent: int) -> None:
-    """Leave interrupts to the parent, and end when it has died: nobody would hear of this process's results."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _weights(spec: Spec, location: Location) -> Path | None:
+    """The pretrained weights of a cell that trains layers of the trunk."""
+    trains_trunk = spec.choice.backbone.known is not None and spec.track != "frozen"
+    return weights.path(spec.backbone, location) if trains_trunk else None
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+def activation_key(spec: Spec, domain: str, location: Location) -> activations.Key:
+    """Which activations of a domain a cell needs."""
+    return activations.key_of(
+        spec.backbone,
+        domain,
+        spec.cut,
+        location,
+        views=spec.views,
+        precision=spec.precision,
+        device=spec.device,
+    )
+
+
+def prepare(cells: Sequence[Cell], location: Location, *, jobs: int) -> None:
+    """Compute the activations that cells share, before the first of them is run.
+
+    Raises:
+        UserError, DataError: the weights cannot be had, or the activations cannot be computed or kept.
+    """
+    keys = [
+        activation_key(cell.spec, domain, location)
+        for cell in cells
+        if cell.spec.cut
+        for domain in (cell.task.source_domain, cell.task.target_domain)
+    ]
+    activations.ensure(keys, location, jobs=jobs)
+    for cell in cells:
+        _weights(cell.spec, location)
 
 
 def estimates(cells: Iterable[Cell], store: Store) -> dict[str, float]:
@@ -200,7 +242,7 @@ def estimates(cells: Iterable[Cell], store: Store) -> dict[str, float]:
 
 
 def _kind(spec: dict[str, object]) -> tuple[str, ...]:
-    return tuple(str(spec[name]) for name in ("method", "dataset", "recipe", "backbone", "device", "threads"))
+    return tuple(str(spec[name]) for name in ("method", "dataset", "recipe", "backbone", "track", "device", "threads"))
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import backbones, choices
+from benchmarks import backbones, choices, weights
+from benchmarks.backbones import Choice
 from benchmarks.errors import UserError
 from benchmarks.spec import Spec, revision
 from benchmarks.training import fields
@@ -17,7 +18,7 @@ from datasets.errors import DataError
 from datasets.protocols import Task
 from datasets.store import Location
 from methods import contract
-from methods.contract import Experiment, Method, Paper, Recipe, Row
+from methods.contract import Experiment, Method, Paper, Row
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Options:
     track: str | None = None
     backbone: str | None = None
     batchnorm: str | None = None
+    cut: str | None = None
+    views: int = 0
     device: str = "cpu"
     precision: str = "fp32"
     threads: int = 1
@@ -60,7 +63,8 @@ class Cell:
         """What messages call it: ``dan mnist:optdigits seed 0``."""
         use = self.uses[0]
         name = self.spec.method if use.row.variant == "default" else f"{self.spec.method} {use.row.variant}"
-        return " ".join([name, *([use.setting] if use.setting else []), self.spec.task, f"seed {self.spec.seed}"])
+        number = f"seed {self.spec.seed}" if self.spec.protocol == "full" else f"{self.spec.protocol} {self.spec.split}"
+        return " ".join([name, *([use.setting] if use.setting else []), self.spec.task, number])
 
 
 @dataclass
@@ -93,10 +97,12 @@ def paper(name: str) -> Paper:
 
 
 def chosen_experiments(name: str, options: Options) -> list[Experiment]:
-    """The experiments that were named, or those that run by default.
+    """The experiments that were named, or those that run by default on the named data sets.
+
+    Of the latter, those of the wanted track, or of the first one's.  With nothing named it is the paper's first one.
 
     Raises:
-        UserError: one that was named does not exist.
+        UserError: one that was named does not exist, or none is defined on a named data set.
     """
     known = {experiment.name: experiment for experiment in paper(name).experiments}
     for wanted in options.experiments:
@@ -104,7 +110,25 @@ def chosen_experiments(name: str, options: Options) -> list[Experiment]:
             raise UserError(f"paper {name!r} has no experiment {wanted!r}; it has: {', '.join(known)}.")
     if options.experiments:
         return [known[wanted] for wanted in options.experiments]
-    return [experiment for experiment in known.values() if experiment.default]
+    for dataset in options.datasets:
+        _require_defined(name, dataset, [experiment for experiment in known.values() if experiment.default])
+    return contract.usual_experiments(paper(name), options.datasets, options.track)
+
+
+def _require_defined(name: str, dataset: str, experiments: Sequence[Experiment]) -> None:
+    registry.suite(dataset)
+    if not any(is_defined(experiment, dataset) for experiment in experiments):
+        known = dict.fromkeys(key for experiment in experiments for key in experiment.recipes)
+        named = ["folder:PATH" if key == "folder" else key for key in known]
+        raise UserError(
+            f"no experiment of {name!r} runs on data set {dataset!r} unless it is named; those that run by default are "
+            f"on: {', '.join(named)}."
+        )
+
+
+def is_defined(experiment: Experiment, dataset: str) -> bool:
+    """Whether an experiment has a recipe for a data set."""
+    return contract.recipe_key(dataset) in experiment.recipes
 
 
 def chosen_datasets(experiment: Experiment, options: Options, location: Location) -> dict[str, list[Task]]:
@@ -119,25 +143,46 @@ def chosen_datasets(experiment: Experiment, options: Options, location: Location
     if options.datasets:
         for wanted in options.datasets:
             registry.suite(wanted)
-            if wanted not in experiment.recipes:
+            if options.experiments and not is_defined(experiment, wanted):
                 raise UserError(
                     f"experiment {experiment.name!r} is not defined on data set {wanted!r}; "
                     f"it is on: {', '.join(experiment.recipes)}."
                 )
-        return {name: protocols.tasks(name, options.tasks or None, location) for name in options.datasets}
-    first, *further = experiment.recipes
-    found = {first: protocols.tasks(first, options.tasks or None, location)}
-    for name in further:
-        tasks = protocols.tasks(name, None, location) if not options.tasks else []
-        ready = [task for task in tasks if is_ready(task, location)]
+        named = [dataset for dataset in options.datasets if is_defined(experiment, dataset)]
+        return {dataset: chosen_tasks(experiment, dataset, options, location) for dataset in named}
+    first, *further = (key for key in experiment.recipes if key != "folder")
+    found = {first: chosen_tasks(experiment, first, options, location)}
+    side = backbones.backbone(options.backbone or experiment.backbone).side
+    for dataset in further:
+        tasks = chosen_tasks(experiment, dataset, options, location) if not options.tasks else []
+        ready = [task for task in tasks if is_ready(task, location, side)]
         if ready:
-            found[name] = ready
+            found[dataset] = ready
     return found
 
 
-def is_ready(task: Task, location: Location) -> bool:
-    """Whether both domains of a task are prepared."""
-    return all(store.is_prepared(domain, location) for domain in (task.source_domain, task.target_domain))
+def chosen_tasks(experiment: Experiment, dataset: str, options: Options, location: Location) -> list[Task]:
+    """The tasks of an experiment on a data set.
+
+    A named task is run even if the experiment does not list it; where the experiment itself was not named, only those
+    of its own list are.
+
+    Raises:
+        DataError: a task that was named does not exist.
+    """
+    own = experiment.tasks.get(dataset)
+    if not options.tasks:
+        return protocols.tasks(dataset, own, location)
+    wanted = protocols.tasks(dataset, options.tasks, location)
+    if own is None or options.experiments:
+        return wanted
+    listed = {task.label for task in protocols.tasks(dataset, own, location)}
+    return [task for task in wanted if task.label in listed]
+
+
+def is_ready(task: Task, location: Location, side: int | None) -> bool:
+    """Whether both domains of a task are prepared, photographs at the size that the backbone needs."""
+    return all(store.is_prepared(domain, location, side=side) for domain in (task.source_domain, task.target_domain))
 
 
 def make(name: str, options: Options, location: Location) -> Plan:
@@ -151,9 +196,11 @@ def make(name: str, options: Options, location: Location) -> Plan:
     plan = Plan(name)
     cells: dict[str, Cell] = {}
     for experiment in chosen_experiments(name, options):
+        choice = chosen_backbone(experiment, options)
         for dataset, tasks in chosen_datasets(experiment, options, location).items():
+            require_fitting(choice, dataset)
             for task in tasks:
-                if not is_ready(task, location):
+                if not is_ready(task, location, choice.backbone.side):
                     text = f"{task.label} of {dataset}: its data are not prepared; `make data DATASET={dataset}` does."
                     if text not in plan.missing:
                         plan.missing.append(text)
@@ -166,6 +213,33 @@ def make(name: str, options: Options, location: Location) -> Plan:
     return plan
 
 
+def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
+    """The backbone of an experiment as the options want it.
+
+    Raises:
+        UserError: it does not exist, or its track, BatchNorm mode or cut does not.
+    """
+    name, track = options.backbone or experiment.backbone, options.track or experiment.track
+    same = (name, track) == (experiment.backbone, experiment.track)
+    batchnorm = options.batchnorm or (experiment.batchnorm if same else "") or None
+    return backbones.choose(name, track, batchnorm, options.cut)
+
+
+def require_fitting(choice: Choice, dataset: str) -> None:
+    """That a backbone takes the kind of data that a data set holds.
+
+    Raises:
+        UserError: it takes another kind.
+    """
+    (kind,) = {registry.domain(domain).kind for domain in registry.suite(dataset).domains.values()}
+    if choice.backbone.kind != kind:
+        fitting = [name for name, known in backbones.BACKBONES.items() if known.kind == kind]
+        raise UserError(
+            f"backbone {choice.name!r} takes {choice.backbone.kind} and {dataset} holds {kind}; "
+            f"choose one of: {', '.join(fitting)}."
+        )
+
+
 def _cells_of(
     name: str,
     experiment: Experiment,
@@ -175,23 +249,32 @@ def _cells_of(
     location: Location,
     plan: Plan,
 ) -> Iterator[tuple[Spec, Use]]:
-    recipe = experiment.recipes[dataset]
+    usual = chosen_backbone(experiment, dataclasses.replace(options, batchnorm=None, cut=None))
+    templates = [
+        template_spec(experiment, dataset, task, number, options, location)
+        for number in range(options.seeds if options.seeds is not None else experiment.seeds)
+    ]
     for row in experiment.rows:
         method = contract.load(row.method)
-        template = template_spec(experiment, dataset, task, recipe, row.method, method, options, location)
         base = variant_config(row, method)
-        base, note = choices.resolve(row, method, base, template)
+        base, note = choices.resolve(row, method, base, templates[0])
         if note:
             plan.note(note)
         for values in _sweep(experiment, method):
             config = dataclasses.replace(base, **values)
-            reason = why_not(method, config, template)
+            reason = why_not(method, config, templates[0].choice)
             if reason:
-                plan.note(f"{row.label or row.variant} on {template.backbone} is not run: {reason}")
+                plan.note(f"{row.label or row.variant} on {templates[0].backbone} is not run: {reason}")
                 continue
-            use = Use(name, experiment.name, row, _setting(values, template, backbones.backbone(template.backbone)))
-            for seed in range(options.seeds if options.seeds is not None else experiment.seeds):
-                yield dataclasses.replace(template, config=contract.config_values(config), seed=seed), use
+            use = Use(name, experiment.name, row, _setting(values, templates[0], usual))
+            for template in templates:
+                yield with_method(template, row.method, method, config), use
+
+
+def with_method(template: Spec, name: str, method: Method, config: Any) -> Spec:
+    """A template as the cell of a method in a configuration."""
+    values = contract.config_values(config)
+    return dataclasses.replace(template, method=name, config=values, revision=revision(method.revision))
 
 
 def variant_config(row: Row, method: Method) -> Any:
@@ -206,51 +289,57 @@ def variant_config(row: Row, method: Method) -> Any:
 
 
 def template_spec(
-    experiment: Experiment,
-    dataset: str,
-    task: Task,
-    recipe: Recipe,
-    method_name: str,
-    method: Method,
-    options: Options,
-    location: Location,
+    experiment: Experiment, dataset: str, task: Task, number: int, options: Options, location: Location
 ) -> Spec:
-    """The spec of a row's first seed, its configuration still empty.
+    """The spec of the ``number``-th seed of any row, or of the ``number``-th split, its method still open.
 
     Raises:
-        UserError: the backbone, its track or its BatchNorm mode does not exist.
+        UserError: the backbone, its track, its BatchNorm mode or its cut does not exist.
+        DataError: the data are not prepared, or there is no such split.
     """
-    backbone = options.backbone or experiment.backbone
-    track = options.track or experiment.track
-    batchnorm = options.batchnorm or backbones.backbone(backbone).batchnorm
-    backbones.check(backbone, track, batchnorm)
+    choice = chosen_backbone(experiment, options)
+    split = 0 if experiment.protocol == "full" else number
     return Spec(
-        method=method_name,
+        method="",
         config={},
-        recipe=fields(recipe),
+        recipe=fields(experiment.recipes[contract.recipe_key(dataset)]),
         dataset=dataset,
         task=task.label,
         protocol=experiment.protocol,
-        split=0,
-        seed=0,
+        split=split,
+        seed=number,
         holdout=0.0,
-        backbone=backbone,
-        track=track,
-        batchnorm=batchnorm,
+        backbone=choice.name,
+        track=choice.track,
+        batchnorm=choice.batchnorm,
         device=options.device,
         precision=options.precision,
         threads=options.threads,
-        data=protocols.digests(dataset, task, location),
-        revision=revision(method.revision),
+        data=data_digests(dataset, task, experiment.protocol, split, choice, location),
+        revision="",
+        cut=choice.cut,
+        views=options.views,
     )
 
 
-def why_not(method: Method, config: Any, spec: Spec) -> str | None:
-    """The method's own reason for not running this configuration on the spec's backbone, or None."""
+def data_digests(
+    dataset: str, task: Task, protocol: str, split: int, choice: Choice, location: Location
+) -> dict[str, str]:
+    """What a spec's ``data`` holds: digests of the data by role, of the split, and of pretrained weights.
+
+    Raises:
+        DataError: the data are not prepared, or there is no such split.
+    """
+    known = choice.backbone
+    found = protocols.digests(dataset, task, location, protocol=protocol, split=split, side=known.side)
+    return found if known.known is None else {**found, "weights": weights.digest(choice.name)}
+
+
+def why_not(method: Method, config: Any, choice: Choice) -> str | None:
+    """The method's own reason for not running this configuration on a backbone, or None."""
     if method.applies is None:
         return None
-    network = backbones.build(spec.backbone, channels=1, classes=2, batchnorm=spec.batchnorm)
-    return method.applies(config, network)
+    return method.applies(config, backbones.build(choice, width=1, classes=2))
 
 
 def _sweep(experiment: Experiment, method: Method) -> list[dict[str, Any]]:
@@ -260,11 +349,15 @@ def _sweep(experiment: Experiment, method: Method) -> list[dict[str, Any]]:
     return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
-def _setting(values: Mapping[str, Any], spec: Spec, backbone: backbones.Backbone) -> str:
-    """Swept values, then what differs from the backbone's and the harness's defaults."""
+def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice) -> str:
+    """Swept values, then what differs from the experiment's and the harness's defaults."""
     shown = dict(values)
-    if spec.batchnorm != backbone.batchnorm:
+    if spec.batchnorm != usual.batchnorm:
         shown["batchnorm"] = spec.batchnorm
+    if spec.cut != usual.cut:
+        shown["cut"] = spec.cut
+    if spec.views:
+        shown["views"] = spec.views
     if spec.precision != "fp32":
         shown["precision"] = spec.precision
     if spec.threads != 1:
@@ -275,18 +368,29 @@ def _setting(values: Mapping[str, Any], spec: Spec, backbone: backbones.Backbone
 def further(name: str, options: Options, location: Location) -> list[str]:
     """What else exists for a paper, each with the command that gets it: one line each."""
     lines = []
-    default = chosen_experiments(name, Options())
+    first = chosen_experiments(name, Options())
     for experiment in paper(name).experiments:
         command = f"make reproduce-{name}"
-        if experiment not in default:
+        datasets = [key for key in experiment.recipes if key != "folder"]
+        if experiment in first:
+            absent = [(dataset, _absent(experiment, dataset, location)) for dataset in datasets[1:]]
+            lines += [
+                f"{experiment.title} on {dataset} ({', '.join(tasks)}): {command} DATASET={dataset}"
+                for dataset, tasks in absent
+                if tasks
+            ]
+        elif experiment.default:
+            lines.append(f"{experiment.title}: {command} DATASET={datasets[0]}")
+        else:
             lines.append(f"{experiment.title}: {command} EXPERIMENT={experiment.name}")
-            continue
-        for dataset in list(experiment.recipes)[1:]:
-            try:
-                tasks = protocols.tasks(dataset, None, location)
-            except DataError:
-                continue
-            absent = [task.label for task in tasks if not is_ready(task, location)]
-            if absent:
-                lines.append(f"{experiment.title} on {dataset} ({', '.join(absent)}): {command} DATASET={dataset}")
     return lines
+
+
+def _absent(experiment: Experiment, dataset: str, location: Location) -> list[str]:
+    """The tasks of an experiment whose data are not prepared; none where that cannot be told."""
+    side = backbones.backbone(experiment.backbone).side
+    try:
+        tasks = protocols.tasks(dataset, experiment.tasks.get(dataset), location)
+        return [task.label for task in tasks if not is_ready(task, location, side)]
+    except DataError:
+        return []

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
+
+from benchmarks.backbones import Choice
+from methods.network import BatchNormMode
 
 HARNESS_REVISION = 1
 """Raised by hand when a change of the harness or of a backbone alters numbers; no old record then passes for new."""
@@ -45,14 +48,30 @@ class Spec:
     """``fp32`` or ``bf16`` (autocast)."""
     threads: int
     data: dict[str, str]
-    """Role (source, target, test) -> digest of the decoded images and labels."""
+    """Role (source, target, test) -> digest of the decoded images and labels; ``splits`` -> digest of the protocol's
+    split; ``weights`` -> digest of the pretrained weights."""
     revision: str
     """Revisions of harness and method."""
+    cut: str = ""
+    """Where a pretrained trunk is cut: what comes before is fixed and cached, what comes after is trained."""
+    views: int = 0
+    """Augmented views of each training image that are cached at the cut; 0: the centre crop alone."""
 
     @cached_property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits of the SHA-256 of the canonical JSON form."""
-        return hashlib.sha256(canonical(asdict(self)).encode()).hexdigest()[:16]
+        """Sixteen hexadecimal digits of the SHA-256 of the canonical JSON form.
+
+        What has a default above is left out of it at that default: a field that is added later gives no older cell
+        another identity.
+        """
+        added = {field.name: field.default for field in fields(self) if field.default is not MISSING}
+        content = {name: value for name, value in asdict(self).items() if name not in added or value != added[name]}
+        return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
+
+    @property
+    def choice(self) -> Choice:
+        """The backbone as the cell uses it."""
+        return Choice(self.backbone, self.track, cast(BatchNormMode, self.batchnorm), self.cut)
 
 
 def canonical(value: Any) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import csvfile, machine
-from benchmarks.plan import Cell, Plan
+from benchmarks.plan import Cell, Plan, data_digests
 from benchmarks.records import Record, Store
 from benchmarks.spec import Spec
 from datasets import protocols
@@ -120,13 +121,14 @@ def _is_current(row: Mapping[str, str], template: Record, location: Location) ->
         template: the record of a new cell of the same line.
         location: the data.
     """
+    spec = Spec(**template.spec)
     try:
         (task,) = protocols.tasks(row["dataset"], [row["task"]], location)
-        data = protocols.digests(row["dataset"], task, location)
+        data = data_digests(row["dataset"], task, spec.protocol, int(row["split"]), spec.choice, location)
     except DataError:
         return True
-    place = {"task": row["task"], "split": int(row["split"]), "seed": int(row["seed"]), "data": data}
-    return Spec(**{**template.spec, **place}).hash == row["cell"]
+    today = replace(spec, task=row["task"], split=int(row["split"]), seed=int(row["seed"]), data=data)
+    return today.hash == row["cell"]
 
 
 def _place(row: Mapping[str, str]) -> tuple[str, ...]:

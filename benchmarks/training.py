@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,20 +19,17 @@ from torch import Tensor, nn
 
 from benchmarks import backbones, evaluation, machine
 from benchmarks.errors import UserError
-from benchmarks.evaluation import Evaluator
-from benchmarks.feeding import Images
+from benchmarks.feeding import Inputs
+from benchmarks.loading import Data, Sampler, domains_of, load_data
 from benchmarks.records import Record
 from benchmarks.spec import Spec
-from benchmarks.streams import Batches, seed_of
+from benchmarks.streams import seed_of
 from datasets.protocols import Problem
 from methods import contract
-from methods.contract import Batch, Losses, Method, Recipe
+from methods.contract import Domains, Losses, Method, Phase, Recipe
 
 CHECKPOINT_AFTER = 300.0
 """Seconds: a cell expected to take longer writes a checkpoint at each epoch; a shorter one is run again."""
-
-ENTROPY_IMAGES = 5000
-"""Unlabelled target training images, at most, whose entropy the label-free selection of an epoch looks at."""
 
 DISTANCE_IMAGES = 1000
 """Images of each domain, at most, that the domain distances are measured on."""
@@ -41,30 +39,16 @@ class DivergedError(UserError):
     """A loss became NaN or infinite."""
 
 
-@dataclass(frozen=True)
-class Data:
-    """The images of one cell on its device.  The target's labels are in ``test`` alone, which no method sees."""
-
-    source: Images
-    source_y: Tensor
-    target: Images
-    target_probe: Images
-    """A fixed part of the target's training images, for the entropy."""
-    test: Evaluator
-    held_out: Evaluator | None
-    transductive: bool
-    """Whether ``target_probe`` and ``test`` hold the same images in the same order."""
-    channels: int
-    classes: int
-
-
 @dataclass
 class State:
     """Where training stands: all that a checkpoint must hold."""
 
     model: nn.Module
     optimiser: torch.optim.SGD
+    phase: int = 0
+    """Number of the phase under way."""
     step: int = 0
+    """Steps taken in this phase."""
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
     """Spent in earlier sittings."""
@@ -74,6 +58,7 @@ class State:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")
         content = {
+            "phase": self.phase,
             "step": self.step,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -89,7 +74,7 @@ class State:
                 f"cannot write the checkpoint {path}: {error}; free some space or choose --runs."
             ) from error
 
-    def restore(self, path: Path, device: torch.device) -> None:
+    def restore(self, path: Path, phases: Sequence[Phase], method: Method, device: torch.device) -> None:
         """Go back to a checkpoint.
 
         Raises:
@@ -98,8 +83,10 @@ class State:
         try:
             content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             self.model.load_state_dict(content["model"])
+            self.optimiser = optimiser_of(self.model, phases[content["phase"]], method)
             self.optimiser.load_state_dict(content["optimiser"])
-            self.step, self.history, self.seconds = content["step"], content["history"], content["seconds"]
+            self.phase, self.step = content["phase"], content["step"]
+            self.history, self.seconds = content["history"], content["seconds"]
         except (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
             raise UserError(f"the checkpoint {path} is damaged; delete it and run again.") from error
 
@@ -110,6 +97,7 @@ def run_cell(
     *,
     commit: str,
     checkpoint: Path | None = None,
+    weights: Path | None = None,
 ) -> Record:
     """Train and evaluate one cell.
 
@@ -118,23 +106,25 @@ def run_cell(
         problem: its data, as ``datasets.protocols.problem`` gives it.
         commit: of the code, for the record.
         checkpoint: file to resume from, and to write to if the cell takes long; None keeps none.
+        weights: of the pretrained backbone, where layers of it are trained.
 
     Raises:
         UserError: a loss became NaN or infinite, or a checkpoint could not be written or read.
     """
     with machine.computing(spec.threads):
         start = time.perf_counter()
-        state, data, method = _prepare(spec, problem)
+        training = _prepare(spec, problem, weights)
+        state, data, method = training.state, training.data, training.method
         if checkpoint is not None and checkpoint.exists():
-            state.restore(checkpoint, torch.device(spec.device))
-        _train(spec, method, state, data, start, checkpoint)
-        values = _final_values(spec, state, data)
+            state.restore(checkpoint, training.phases, method, torch.device(spec.device))
+        training.run(start, checkpoint)
+        values = _final_values(spec, state.history, training.evaluated(), data)
         counts = method.counts(state.model) if method.counts else {}
         return Record(
             cell=spec.hash,
             spec=asdict(spec),
             values=values,
-            n_test=len(data.test.images),
+            n_test=len(data.test.labels),
             history=state.history,
             counts={name: float(value) for name, value in counts.items()},
             device=machine.device_name(spec.device),
@@ -145,46 +135,26 @@ def run_cell(
         )
 
 
-def load_data(problem: Problem, device: torch.device) -> Data:
-    """A problem's images on a device; RGB for both domains if one of them is RGB."""
-    channels = max(problem.source.images.shape[-1], problem.target.images.shape[-1])
-
-    def images(array: Any) -> Images:
-        return Images(array, channels, device)
-
-    def labels(array: Any) -> Tensor:
-        return torch.from_numpy(np.array(array)).to(device)
-
-    transductive = problem.digests["target"] == problem.digests["test"]
-    probe = problem.target.images
-    if not transductive and len(probe) > ENTROPY_IMAGES:
-        generator = np.random.default_rng(seed_of(0, "entropy probe"))
-        probe = probe[np.sort(generator.permutation(len(probe))[:ENTROPY_IMAGES])]
-    held_out = problem.held_out
-    return Data(
-        source=images(problem.source.images),
-        source_y=labels(problem.source.labels),
-        target=images(problem.target.images),
-        target_probe=images(probe),
-        test=Evaluator(images(problem.test.images), labels(problem.test.labels)),
-        held_out=Evaluator(images(held_out.images), labels(held_out.labels)) if held_out else None,
-        transductive=transductive,
-        channels=channels,
-        classes=problem.classes,
-    )
-
-
-def _prepare(spec: Spec, problem: Problem) -> tuple[State, Data, Method]:
+def _prepare(spec: Spec, problem: Problem, weights: Path | None) -> Training:
     device = torch.device(spec.device)
     method = contract.load(spec.method)
-    data = load_data(problem, device)
+    choice = spec.choice
+    data = load_data(problem, choice, device)
     torch.manual_seed(seed_of(spec.seed, "initialisation"))
-    network = backbones.build(spec.backbone, channels=data.channels, classes=data.classes, batchnorm=spec.batchnorm)
-    model = method.build(contract.config_of(method, spec.config), network)
+    network = backbones.build(choice, width=data.width, classes=data.classes, weights=weights)
+    config, recipe = contract.config_of(method, spec.config), Recipe(**spec.recipe)
+    model = method.build(config, network)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    recipe = Recipe(**spec.recipe)
-    groups = method.groups(model) if method.groups else contract.default_groups(model)
-    optimiser = torch.optim.SGD(
+    earlier = method.phases(config, recipe) if method.phases else ()
+    main = Phase("", method.step, recipe, begin=method.begin, second_step=method.second_step)
+    phases = (*earlier, main)
+    return Training(spec, method, State(model, optimiser_of(model, phases[0], method)), data, phases)
+
+
+def optimiser_of(model: nn.Module, phase: Phase, method: Method) -> torch.optim.SGD:
+    """A phase's optimiser, with nothing accumulated yet."""
+    recipe, groups_of = phase.recipe, phase.groups or method.groups or contract.default_groups
+    return torch.optim.SGD(
         [
             {
                 "params": list(group.parameters),
@@ -192,66 +162,98 @@ def _prepare(spec: Spec, problem: Problem) -> tuple[State, Data, Method]:
                 "multiple": group.rate,
                 "weight_decay": recipe.weight_decay if group.decay else 0.0,
             }
-            for group in groups
+            for group in groups_of(model)
         ],
         lr=recipe.rate,
         momentum=recipe.momentum,
     )
-    return State(model, optimiser), data, method
 
 
-def _train(
-    spec: Spec,
-    method: Method,
-    state: State,
-    data: Data,
-    start: float,
-    checkpoint: Path | None,
-) -> None:
-    recipe = Recipe(**spec.recipe)
-    source_batches = Batches(len(data.source), recipe.batch, spec.seed, "source")
-    target_batches = Batches(len(data.target), recipe.batch, spec.seed, "target")
-    resumed_at = state.step
-    while state.step < recipe.steps:
-        if method.before_epoch:
+@dataclass(frozen=True)
+class Training:
+    """One cell's training: its phases one after the other, each epoch by epoch."""
+
+    spec: Spec
+    method: Method
+    state: State
+    data: Data
+    phases: tuple[Phase, ...]
+    """The last one is the main one, whose epochs are evaluated."""
+
+    def run(self, start: float, checkpoint: Path | None) -> None:
+        """Train from where the state stands.
+
+        Args:
+            start: when this sitting began, ``time.perf_counter()``.
+            checkpoint: where to keep the state of a long training; None keeps none.
+        """
+        state = self.state
+        domains = domains_of(self.data)
+        taken = 0
+        left = sum(phase.recipe.steps for phase in self.phases[state.phase :]) - state.step
+        for number, phase in enumerate(self.phases[state.phase :], start=state.phase):
+            if number > state.phase:
+                state.phase, state.step, state.optimiser = number, 0, optimiser_of(state.model, phase, self.method)
+            if phase.begin and state.step == 0:
+                phase.begin(state.model, domains)
+            sampler = Sampler(self.data, phase.recipe, self.spec.seed, phase.name)
+            while state.step < phase.recipe.steps:
+                before = state.step
+                self._epoch(phase, sampler, domains)
+                taken += state.step - before
+                elapsed = time.perf_counter() - start
+                long = state.seconds + elapsed * left / taken > CHECKPOINT_AFTER
+                if checkpoint is not None and long and taken < left:
+                    state.save(checkpoint, state.seconds + elapsed)
+
+    def evaluated(self) -> nn.Module:
+        """The model as it is tested: the trained one, or what the method makes of it."""
+        if self.method.adapted is None:
+            return self.state.model
+        return self.method.adapted(self.state.model, domains_of(self.data))
+
+    def _epoch(self, phase: Phase, sampler: Sampler, domains: Domains) -> None:
+        """The steps up to the next evaluation, and this one where the phase is the main one."""
+        state, method, main = self.state, self.method, phase is self.phases[-1]
+        if main and method.before_epoch:
             method.before_epoch(state.model)
         state.model.train()
         sums: dict[str, Tensor] = {}
-        first, last = state.step, min(state.step + recipe.epoch, recipe.steps)
+        first, last = state.step, min(state.step + phase.recipe.epoch, phase.recipe.steps)
+        objectives = {"step": phase.step, "second step": phase.second_step}
         for step in range(first, last):
-            picked = source_batches(step)
-            batch = Batch(
-                source_x=data.source(picked),
-                source_y=data.source_y[torch.from_numpy(picked).to(data.source_y.device)],
-                target_x=data.target(target_batches(step)),
-                progress=step / recipe.steps,
-            )
-            losses = _update(spec, method, state, recipe, batch, step)
-            for name, term in losses.items():
-                sums[name] = sums.get(name, 0.0) + term.value.detach().double()
-        state.step = last
+            batch = sampler(step)
+            for stream, objective in objectives.items():
+                if objective is not None:
+                    losses_of = functools.partial(objective, state.model, batch)
+                    for name, term in self._update(phase, losses_of, batch.progress, stream, step).items():
+                        sums[name] = sums.get(name, 0.0) + term.value.detach().double()
         means = {name: float(value) / (last - first) for name, value in sums.items()}
-        _require_finite(means, spec, last)
-        state.history.append({"step": float(last), **means, **_look(state.model, data)})
-        elapsed = time.perf_counter() - start
-        expected = state.seconds + elapsed * (recipe.steps - resumed_at) / (last - resumed_at)
-        if checkpoint is not None and expected > CHECKPOINT_AFTER and last < recipe.steps:
-            state.save(checkpoint, state.seconds + elapsed)
+        if main and method.epoch_step:
+            progress = last / phase.recipe.steps
+            losses_of = functools.partial(method.epoch_step, state.model, domains, progress)
+            losses = self._update(phase, losses_of, progress, "epoch step", last)
+            means |= {name: float(term.value.detach()) for name, term in losses.items()}
+        state.step = last
+        _require_finite(means, self.spec, last)
+        if main:
+            state.history.append({"step": float(last), **means, **_look(self.evaluated(), self.data)})
 
-
-def _update(spec: Spec, method: Method, state: State, recipe: Recipe, batch: Batch, step: int) -> Losses:
-    """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""
-    anneal = (1 + recipe.annealing * batch.progress) ** -recipe.power
-    for group in state.optimiser.param_groups:
-        group["lr"] = recipe.rate * group["multiple"] * anneal
-    torch.manual_seed(seed_of(spec.seed, "step", step))
-    with torch.autocast(spec.device, torch.bfloat16, enabled=spec.precision == "bf16"):
-        losses = method.step(state.model, batch)
-        total = contract.total(losses)
-    state.optimiser.zero_grad(set_to_none=True)
-    total.backward()  # type: ignore[no-untyped-call]
-    state.optimiser.step()
-    return losses
+    def _update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
+        """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""
+        recipe, state, spec = phase.recipe, self.state, self.spec
+        anneal = (1 + recipe.annealing * progress) ** -recipe.power
+        for group in state.optimiser.param_groups:
+            group["lr"] = recipe.rate * group["multiple"] * anneal
+        name = f"{phase.name} {stream}" if phase.name else stream
+        torch.manual_seed(seed_of(spec.seed, name, step))
+        with torch.autocast(spec.device, torch.bfloat16, enabled=spec.precision == "bf16"):
+            losses = losses_of()
+            total = contract.total(losses)
+        state.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        state.optimiser.step()
+        return losses
 
 
 def _require_finite(means: dict[str, float], spec: Spec, step: int) -> None:
@@ -266,7 +268,7 @@ def _require_finite(means: dict[str, float], spec: Spec, step: int) -> None:
 
 def _look(model: nn.Module, data: Data) -> dict[str, float]:
     """What is known after an epoch: target entropy (label-free) and test accuracy (for the oracle, and reported)."""
-    logits = evaluation.logits_of(model, data.test.images)
+    logits = evaluation.logits_of(model, data.test.inputs)
     probe = logits if data.transductive else evaluation.logits_of(model, data.target_probe)
     return {"target_entropy": evaluation.mean_entropy(probe), "test_accuracy": data.test.accuracy(logits)}
 
@@ -285,27 +287,29 @@ def select(history: Sequence[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def _final_values(spec: Spec, state: State, data: Data) -> list[dict[str, Any]]:
-    chosen = select(state.history)
+def _final_values(
+    spec: Spec, history: Sequence[dict[str, float]], model: nn.Module, data: Data
+) -> list[dict[str, Any]]:
+    chosen = select(history)
     values: list[dict[str, Any]] = [
         {"selection": rule, "metric": "accuracy", "value": accuracy} for rule, accuracy in chosen.items()
     ]
-    source, target = data.held_out.images if data.held_out else data.source, data.target
+    source, target = data.held_out.inputs if data.held_out else data.source.inputs, data.target
     features = [
-        evaluation.bottleneck_of(state.model, subset(images, DISTANCE_IMAGES, spec.seed)) for images in (source, target)
+        evaluation.bottleneck_of(model, subset(inputs, DISTANCE_IMAGES, spec.seed)) for inputs in (source, target)
     ]
     measured = evaluation.domain_distances(*features)
     if data.held_out is not None:
-        accuracy = data.held_out.accuracy(evaluation.logits_of(state.model, data.held_out.images))
+        accuracy = data.held_out.accuracy(evaluation.logits_of(model, data.held_out.inputs))
         measured["source_error"] = 1 - accuracy / 100
     values += [{"selection": "last", "metric": name, "value": value} for name, value in measured.items()]
     return values
 
 
-def subset(images: Images, most: int, seed: int) -> Images:
-    """A random part of the images, ``most`` at the most, the same for every method."""
+def subset(inputs: Inputs, most: int, seed: int) -> Inputs:
+    """A random part of the inputs, ``most`` at the most, the same for every method."""
     generator = np.random.default_rng(seed_of(seed, "distances"))
-    return images.part(generator.permutation(len(images))[:most])
+    return inputs.part(generator.permutation(len(inputs))[:most])
 
 
 def fields(recipe: Recipe) -> dict[str, Any]:

@@ -15,19 +15,20 @@ import dataclasses
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from methods.network import Network
+from methods.network import Network, Passes
 
 
 class Batch(NamedTuple):
-    """What one training step sees.  Target labels are not part of it, by construction."""
+    """What one training step sees.  Of target labels it holds those that the protocol grants, by construction."""
 
     source_x: Tensor
     """Source inputs, float, (B, channels, height, width) or (B, features), normalised."""
@@ -37,6 +38,10 @@ class Batch(NamedTuple):
     """Unlabelled target inputs, shaped like ``source_x`` but for a B of its own."""
     progress: float
     """Fraction of the training done before this step, p in [0, 1)."""
+    granted_x: Tensor | None = None
+    """Target inputs whose labels the protocol grants, (K, ...); None under an unsupervised protocol."""
+    granted_y: Tensor | None = None
+    """Their labels, int64, (K,)."""
 
 
 class Term(NamedTuple):
@@ -49,6 +54,21 @@ class Term(NamedTuple):
 
 
 Losses = Mapping[str, Term]
+
+
+@dataclass(frozen=True)
+class Domains:
+    """All that training may see of a cell's data, in order, a few hundred examples at a time.
+
+    For what a batch cannot do: statistics over a domain, soft labels, full-batch terms.
+    """
+
+    source: Callable[[], Iterable[tuple[Tensor, Tensor]]]
+    """Inputs and labels."""
+    target: Callable[[], Iterable[Tensor]]
+    """Inputs, without labels."""
+    granted: Callable[[], Iterable[tuple[Tensor, Tensor]]]
+    """Target inputs whose labels the protocol grants, with these; nothing under an unsupervised protocol."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +107,22 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Training that precedes the main one, with an optimiser of its own: pre-training, or source training."""
+
+    name: str
+    """Also the name of its random streams."""
+    step: Callable[[Any, Batch], Losses]
+    recipe: Recipe
+    begin: Callable[[Any, Domains], None] | None = None
+    """Called once, before the first step."""
+    groups: Callable[[Any], list[ParameterGroup]] | None = None
+    """Parameter groups; by default those of the method."""
+    second_step: Callable[[Any, Batch], Losses] | None = None
+    """See ``Method.second_step``."""
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of a table: a method in one of its variants."""
 
@@ -105,17 +141,23 @@ class Experiment:
     rows: tuple[Row, ...]
     """In the order of the table."""
     recipes: Mapping[str, Recipe]
-    """Data sets it exists for, the default one first, each with its recipe."""
+    """Data sets it exists for, the default one first, each with its recipe; ``folder`` stands for any folder."""
     baseline: Row
     """The row that differences are taken over; one of ``rows``."""
     seeds: int = 3
+    """Number of seeds; under a protocol with splits, of splits, each with a seed of its own."""
+    tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Data set -> its tasks in this experiment, in the order of the table; the suite's own for the others."""
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Config field -> values; every row whose method has the field is run once per value."""
     protocol: str = "full"
     backbone: str = "lenet"
     track: str = "finetune"
+    batchnorm: str = ""
+    """How BatchNorm sees the two domains; empty for the default of backbone and track."""
     default: bool = False
-    """Run when no experiment is named."""
+    """Run where its data set is named and no experiment, on the track of the first such one unless a track is named.
+    Where no data set is named either, a paper's first such experiment is run."""
     published: tuple[str, ...] = ()
     """Tables of the paper (column ``table`` of ``results/published.csv``) shown beside this one."""
 
@@ -155,9 +197,14 @@ class Method:
     ``build``, ``step`` and the optional functions are called in this order::
 
         model = build(config, network)                   once, under the stream "initialisation"
+        for every phase of phases(config, recipe):       the same as below, without evaluation
+        begin(model, domains)                            once, before the main training
         for every epoch:
             before_epoch(model)                          once per ``Recipe.epoch`` steps, before the first of them
             losses = step(model, batch)                  forward only; the runner does the rest
+            losses = second_step(model, batch)           a further update on the same batch
+            losses = epoch_step(model, domains, p)       a further update at the end of the epoch, p in (0, 1]
+            model = adapted(model, domains)              the model that is evaluated; training goes on with the other
         model(x) -> logits                               in evaluation mode, (N, classes)
 
     Whatever must survive an interruption is a parameter or a buffer of the model.
@@ -180,7 +227,15 @@ class Method:
     """Variants that keep their own values of the ``chosen`` fields, such as those of the authors' released code."""
     groups: Callable[[Any], list[ParameterGroup]] | None = None
     """Parameter groups; by default those of the network, and everything else at rate 1."""
+    phases: Callable[[Any, Recipe], tuple[Phase, ...]] | None = None
+    """Configuration and the cell's recipe -> what is trained before."""
+    begin: Callable[[Any, Domains], None] | None = None
     before_epoch: Callable[[Any], None] | None = None
+    second_step: Callable[[Any, Batch], Losses] | None = None
+    """A second objective with an update of its own; parameters that it gives no gradient stay as they are."""
+    epoch_step: Callable[[Any, Domains, float], Losses] | None = None
+    adapted: Callable[[Any, Domains], nn.Module] | None = None
+    """The model to evaluate, a new one; None: the trained one."""
     counts: Callable[[Any], Mapping[str, float]] | None = None
     """Figures of the trained model itself that the record keeps (never accuracies): beta, alpha, ..."""
     applies: Callable[[Any, Network], str | None] | None = None
@@ -236,6 +291,27 @@ def papers() -> dict[str, Paper]:
     return {name: paper for name in names() if (paper := load(name).paper) is not None}
 
 
+def recipe_key(dataset: str) -> str:
+    """What ``Experiment.recipes`` calls a data set: every ``folder:PATH`` is ``folder``."""
+    return "folder" if dataset.startswith("folder:") else dataset
+
+
+def usual_experiments(paper: Paper, datasets: Sequence[str] = (), track: str | None = None) -> list[Experiment]:
+    """What is run and shown where no experiment is named: the default ones of the named data sets.
+
+    Of these, those on ``track`` where there are any, else those on the track of the first: another track of the same
+    table may take hours where the first takes minutes.  Without a data set it is the paper's first default one.
+    """
+    usual = [experiment for experiment in paper.experiments if experiment.default]
+    if not datasets:
+        return usual[:1]
+    keys = {recipe_key(dataset) for dataset in datasets}
+    usual = [experiment for experiment in usual if keys & set(experiment.recipes)]
+    tracks = [experiment.track for experiment in usual]
+    shown = track if track in tracks else next(iter(tracks), None)
+    return [experiment for experiment in usual if experiment.track == shown]
+
+
 def default_groups(model: nn.Module) -> list[ParameterGroup]:
     """The network's trunk at its own rate (left out at rate 0), everything else at rate 1."""
     networks = [module for module in model.modules() if isinstance(module, Network)]
@@ -264,6 +340,19 @@ def config_values(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values: what the record of a cell holds."""
     values: dict[str, Any] = dataclasses.asdict(config)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def classification(passes: Passes, batch: Batch) -> Term:
+    """Mean cross-entropy over all labelled images of a batch: the source's, and the target's that the protocol grants.
+
+    Source and granted images are as many, so a granted image weighs more than one of the larger source; DDC's and
+    SDT's L_C(X_L, y) is over the labelled images of both domains, and their papers do not state the proportion.
+    """
+    logits, labels = passes.source["fc8"], batch.source_y
+    if passes.granted is not None and batch.granted_y is not None:
+        logits = torch.cat([logits, passes.granted["fc8"]])
+        labels = torch.cat([labels, batch.granted_y])
+    return Term(cross_entropy(logits, labels))
 
 
 def frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ the ``frozen`` track ``fc6`` does not exist.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,27 @@ BatchNormMode = Literal["none", "source", "separate", "joint", "kept"]
 
 none      the network has no BatchNorm
 source    source batches by their own statistics, which alone move the running ones; the target's activations
-          are normalised by the running statistics
+          (those of granted images too) are normalised by the running statistics
 separate  each domain by its own batch; the running statistics move with both, source first
 joint     one concatenated batch of both domains
 kept      running statistics, never moved (ImageNet's)
 
 At test time BatchNorm always uses the running statistics.
 """
+
+
+Layers = dict[str, Tensor]
+"""Layer name -> activations, (N, width)."""
+
+
+class Passes(NamedTuple):
+    """What one batch's parts become in the network."""
+
+    source: Layers
+    granted: Layers | None
+    """Of the target images whose labels the protocol grants; None if it grants none."""
+    target: Layers | None
+    """None only where the caller said that it needs no target."""
 
 
 class Network(nn.Module):
@@ -76,7 +90,7 @@ class Network(nn.Module):
             state = "has" if has_batchnorm else "has no"
             raise ValueError(f"this network {state} BatchNorm layers, so its BatchNorm mode cannot be {batchnorm!r}.")
 
-    def layers(self, x: Tensor) -> dict[str, Tensor]:
+    def layers(self, x: Tensor) -> Layers:
         """Activations of fc6 (N, trunk_size), fc7 (N, bottleneck_size) and fc8 (N, classes)."""
         fc6 = self.trunk(x)
         fc7 = self.bottleneck(fc6)
@@ -87,33 +101,39 @@ class Network(nn.Module):
         """Logits, (N, classes)."""
         return self.layers(x)["fc8"]
 
-    def both(self, source_x: Tensor, target_x: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Activations of both domains, BatchNorm as ``self.batchnorm`` says; the source goes first.
+    def passes(
+        self, source_x: Tensor, target_x: Tensor, granted_x: Tensor | None = None, *, target_needed: bool = True
+    ) -> Passes:
+        """Activations of a batch's parts, BatchNorm as ``self.batchnorm`` says; source first, target last.
 
-        Two passes, not one concatenated batch, unless BatchNorm asks for it: a baseline that needs no target
-        then computes the very same numbers on the source, dropout masks included.
+        A pass for each, not one concatenated batch, unless BatchNorm asks for it: a baseline that needs no target
+        then computes the very same numbers on the labelled images, dropout masks included.
+
+        Args:
+            source_x: labelled source inputs, (n, ...).
+            target_x: unlabelled target inputs, (m, ...).
+            granted_x: target inputs whose labels the protocol grants, (k, ...); None if it grants none.
+            target_needed: False for a method without a target term: the target is then passed only where BatchNorm
+                makes that pass matter.
         """
         if self.batchnorm == "joint":
-            joint = self.layers(torch.cat([source_x, target_x]))
-            n = len(source_x)
-            return {k: v[:n] for k, v in joint.items()}, {k: v[n:] for k, v in joint.items()}
+            return self._joint(source_x, target_x, granted_x)
         source = self.layers(source_x)
-        if self.batchnorm != "source":
-            return source, self.layers(target_x)
-        self._normalise_by_running(True)
-        target = self.layers(target_x)
-        self._normalise_by_running(not self.training)
-        return source, target
+        running = self.batchnorm == "source"
+        if running:
+            self._normalise_by_running(True)
+        granted = None if granted_x is None else self.layers(granted_x)
+        target = self.layers(target_x) if target_needed or self.batchnorm == "separate" else None
+        if running:
+            self._normalise_by_running(not self.training)
+        return Passes(source, granted, target)
 
-    def source_logits(self, source_x: Tensor, target_x: Tensor) -> Tensor:
-        """The source's logits, for a method without a target term.
-
-        Passes over the target only where BatchNorm makes that pass matter, so that such a baseline differs
-        from a method in its transfer term alone.
-        """
-        if self.batchnorm in ("joint", "separate"):
-            return self.both(source_x, target_x)[0]["fc8"]
-        return self.layers(source_x)["fc8"]
+    def _joint(self, source_x: Tensor, target_x: Tensor, granted_x: Tensor | None) -> Passes:
+        parts = [source_x, *([] if granted_x is None else [granted_x]), target_x]
+        sizes = [len(part) for part in parts]
+        split = {name: torch.split(x, sizes) for name, x in self.layers(torch.cat(parts)).items()}
+        source, *granted, target = ({name: x[i] for name, x in split.items()} for i in range(len(parts)))
+        return Passes(source, granted[0] if granted else None, target)
 
     def train(self, mode: bool = True) -> Network:
         """As ``nn.Module.train``, but BatchNorm stays in evaluation mode where its statistics are kept."""

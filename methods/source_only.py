@@ -1,7 +1,8 @@
 """Source-only training: the baseline that every method is compared with.
 
-    min  (1/n_s) sum_i J(f(x_i), y_i)        J the cross-entropy, over labelled source samples alone
+    min  (1/n_s) sum_i J(f(x_i), y_i)        J the cross-entropy, over labelled samples alone
 
+Where the protocol grants some target labels, their images are labelled samples like the source's ("source + target").
 The network, its head, the optimisation, the BatchNorm mode, the data and the random streams are those of the method
 it stands beside; only the transfer term is missing.  It is no paper's own method, so there is nothing to deviate from.
 """
@@ -11,9 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import nn
-from torch.nn.functional import cross_entropy
 
-from methods.contract import Batch, Losses, Method, Term
+from methods.contract import Batch, Losses, Method, classification
 from methods.network import Network
 
 
@@ -28,10 +28,10 @@ def build(config: Config, network: Network) -> Network:
 
 
 def step(model: nn.Module, batch: Batch) -> Losses:
-    """Cross-entropy of the source batch; the target's inputs matter to BatchNorm at most."""
+    """Cross-entropy of the labelled images; the unlabelled target's inputs matter to BatchNorm at most."""
     assert isinstance(model, Network)
-    logits = model.source_logits(batch.source_x, batch.target_x)
-    return {"classification": Term(cross_entropy(logits, batch.source_y))}
+    passes = model.passes(batch.source_x, batch.target_x, batch.granted_x, target_needed=False)
+    return {"classification": classification(passes, batch)}
 
 
 METHOD = Method(config=Config, build=build, step=step, variants={"default": Config()})

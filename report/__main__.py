@@ -11,7 +11,7 @@ from typing import ParamSpec
 import click
 import pandas as pd
 
-from methods.contract import Experiment, Paper, UnknownMethodError, papers
+from methods.contract import Experiment, Paper, UnknownMethodError, papers, usual_experiments
 from report import build, published, records, render
 from report.records import COMMITTED, Group, ReportError
 from report.table import Table
@@ -31,8 +31,10 @@ def known(name: str) -> Paper:
     return found[name]
 
 
-def chosen_experiments(name: str, paper: Paper, names: Sequence[str]) -> list[Experiment]:
-    """The named experiments, or the default ones, in the paper's order.
+def chosen_experiments(
+    name: str, paper: Paper, names: Sequence[str], datasets: Sequence[str] = (), track: str | None = None
+) -> list[Experiment]:
+    """The named experiments, in the paper's order, or those that run where none is named.
 
     Raises:
         ReportError: an experiment is unknown; the message lists those that there are.
@@ -41,9 +43,9 @@ def chosen_experiments(name: str, paper: Paper, names: Sequence[str]) -> list[Ex
     for wanted in names:
         if wanted not in existing:
             raise ReportError(f"{name} has no experiment {wanted!r}; there are: {', '.join(existing)}.")
-    return [
-        experiment for experiment in paper.experiments if experiment.name in names or (not names and experiment.default)
-    ]
+    if not names:
+        return usual_experiments(paper, datasets, track) or list(paper.experiments)
+    return [experiment for experiment in paper.experiments if experiment.name in names]
 
 
 def make_command(name: str, experiment: Experiment, datasets: Sequence[str] = ()) -> str:
@@ -61,6 +63,7 @@ def tables_of(
     paper: Paper,
     experiments: Sequence[Experiment],
     datasets: Sequence[str],
+    track: str | None,
     runs: Path | None,
     results: Path,
 ) -> tuple[list[Table], list[Path], list[Experiment]]:
@@ -75,6 +78,7 @@ def tables_of(
     tables, used, lacking = [], [], []
     for experiment, paths, frame in frames:
         groups = [group for group in records.groups(frame) if not datasets or group.dataset in datasets]
+        groups = [group for group in groups if track in (None, group.track)]
         groups = in_order(experiment, groups)
         beside = published.read(results / "published.csv", paper.key or name, experiment.published) if groups else []
         tables += [build.build(name, paper, experiment, frame, group, beside) for group in groups]
@@ -168,6 +172,7 @@ def selection(command: Callable[P, None]) -> Callable[P, None]:
     command = click.option("--experiment", "names", multiple=True, help="May be repeated; else the default ones.")(
         command
     )
+    command = click.option("--track", help="Only this track.")(command)
     return click.argument("paper")(command)
 
 
@@ -199,6 +204,7 @@ def table(
     paper: str,
     names: tuple[str, ...],
     datasets: tuple[str, ...],
+    track: str | None,
     form: str,
     out: Path | None,
     runs: Path,
@@ -206,8 +212,8 @@ def table(
 ) -> None:
     """Tables of PAPER: this machine's run beside the committed result, the published numbers, the claims."""
     found = known(paper)
-    experiments = chosen_experiments(paper, found, names)
-    tables, used, lacking = tables_of(paper, found, experiments, datasets, runs, results)
+    experiments = chosen_experiments(paper, found, names, datasets, track)
+    tables, used, lacking = tables_of(paper, found, experiments, datasets, track, runs, results)
     if form == "csv":
         write(render.comma_separated(tables), out)
     else:
@@ -228,7 +234,7 @@ def tables(paper: str, out: Path, results: Path) -> None:
     if not committed:
         raise ReportError(f"there are no committed results of {paper} in {results / paper}.")
     for experiment in committed:
-        shown, _, _ = tables_of(paper, found, [experiment], (), None, results)
+        shown, _, _ = tables_of(paper, found, [experiment], (), None, None, results)
         path = out / paper / f"{experiment.name}.md"
         write(f"# {found.title}\n\n" + "\n".join(map(render.markdown, shown)), path)
         click.echo(path)
@@ -240,7 +246,13 @@ def tables(paper: str, out: Path, results: Path) -> None:
 @places
 @one_sentence
 def figures(
-    paper: str, names: tuple[str, ...], datasets: tuple[str, ...], out: Path, runs: Path, results: Path
+    paper: str,
+    names: tuple[str, ...],
+    datasets: tuple[str, ...],
+    track: str | None,
+    out: Path,
+    runs: Path,
+    results: Path,
 ) -> None:
     """Accuracy against the swept value, for the experiments of PAPER that sweep one number."""
     from report import figure
@@ -260,7 +272,7 @@ def figures(
     drawn = 0
     for experiment, _, frame in frames:
         for group in records.groups(frame):
-            if datasets and group.dataset not in datasets:
+            if (datasets and group.dataset not in datasets) or track not in (None, group.track):
                 continue
             sweep = figure.sweep(experiment, frame, group)
             if sweep is not None:

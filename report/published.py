@@ -32,10 +32,32 @@ PROVENANCE = {
 }
 """Value of the column ``provenance`` -> what it means."""
 
-DATASETS = {"office31": "Office-31", "office-caltech10": "Office-10+Caltech-10"}
-"""Our data set -> its name in ``published.csv``, under the full protocol."""
+DATASETS = {
+    ("office31", "full"): ("Office-31",),
+    ("office31", "down-sampled"): (
+        "Office-31 (down-sampled source)",
+        "Office-31 (20/8 src per class, 5 splits, std err)",
+    ),
+    ("office31", "supervised"): (
+        "Office-31 (down-sampled source)",
+        "Office-31 (20/8 src per class, 3 tgt labels per class, 5 splits, std err)",
+        "Office-31 supervised (3 tgt labels per class)",
+    ),
+    ("office31", "semi-supervised"): ("Office-31 semi-supervised (15 tgt classes labelled; tested on 16 held-out)",),
+    ("office-caltech10", "full"): ("Office-10+Caltech-10",),
+    ("office-home", "full"): ("Office-Home",),
+    ("imageclef-da", "full"): ("ImageCLEF-DA",),
+}
+"""Our data set and protocol -> its names in ``published.csv``.
 
-DOMAINS = {"amazon": "A", "webcam": "W", "dslr": "D", "caltech": "C"}
+DAN's Table 3 gives its two halves one name, so the name of the table has to tell them apart (``Experiment.published``).
+"""
+
+DOMAINS = {
+    **{"amazon": "A", "webcam": "W", "dslr": "D", "caltech": "C"},
+    **{"imagenet": "I", "pascal": "P", "bing": "B"},
+    **{"art": "Ar", "clipart": "Cl", "product": "Pr", "real": "Rw"},
+}
 AVERAGE = "Avg"
 
 
@@ -85,7 +107,7 @@ def task_name(task: str) -> str | None:
 
 def same_data(table: PublishedTable, group: Group) -> bool:
     """Whether our table and the published one are about the same data set under the same protocol."""
-    return group.protocol == "full" and DATASETS.get(group.dataset) == table.dataset
+    return table.dataset in DATASETS.get((group.dataset, group.protocol), ())
 
 
 def read(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:

@@ -57,7 +57,9 @@ def problem(seed: int = 0, n: int = 120, classes: int = 3) -> Problem:
     return Problem(
         source=Labelled(source_x, source_y),
         target=Unlabelled(target_x),
+        granted=None,
         test=Labelled(target_x.copy(), target_y),
+        tested=np.arange(n),
         held_out=None,
         classes=classes,
         digests={"source": "a", "target": "b", "test": "b"},

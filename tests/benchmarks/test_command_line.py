@@ -195,8 +195,7 @@ def test_a_broken_method_is_named(content: str, says: str, tmp_path: Path) -> No
 METHOD_FILE = '''"""A method of one file."""
 from __future__ import annotations
 from dataclasses import dataclass
-from torch.nn.functional import cross_entropy
-from methods.contract import Experiment, Method, Paper, Recipe, Row, Term
+from methods.contract import Experiment, Method, Paper, Recipe, Row, Term, classification
 
 @dataclass(frozen=True)
 class Config:
@@ -206,9 +205,9 @@ def build(config, network):
     return network
 
 def step(model, batch):
-    source, target = model.both(batch.source_x, batch.target_x)
-    distance = (source["fc7"].mean(0) - target["fc7"].mean(0)).square().sum()
-    return {"classification": Term(cross_entropy(source["fc8"], batch.source_y)), "distance": Term(distance)}
+    passes = model.passes(batch.source_x, batch.target_x, batch.granted_x)
+    distance = (passes.source["fc7"].mean(0) - passes.target["fc7"].mean(0)).square().sum()
+    return {"classification": classification(passes, batch), "distance": Term(distance)}
 
 BASE, FULL = Row("source_only"), Row("newcomer", label="Newcomer")
 PAPER = Paper("A title", "Somebody", "Somewhere", 2026, "", (Experiment(

@@ -144,7 +144,7 @@ def test_the_programme_is_solved_over_the_whole_epoch() -> None:
     model = dan.build(Config(layers=("fc7",)), perceptron(dropout=0.0))
     gathered = []
     for batch in batches(5):
-        source, target = model.network.both(batch.source_x, batch.target_x)
+        source, _, target = model.network.passes(batch.source_x, batch.target_x)
         dan.step(model, batch)
         a, b = source["fc7"].detach().double(), target["fc7"].detach().double()
         gamma = reference.bandwidth(a, b, "median")
@@ -279,7 +279,7 @@ def test_mixed_precision_leaves_the_discrepancy_in_full() -> None:
     batch = next(iter(batches(1)))
     with torch.autocast("cpu", torch.bfloat16):
         found = dan.step(model, batch)["mmd"].value
-        source, target = model.network.both(batch.source_x, batch.target_x)
+        source, _, target = model.network.passes(batch.source_x, batch.target_x)
     assert source["fc7"].dtype == torch.bfloat16
     assert found.dtype == torch.float32
     again = dan.build(Config(), perceptron(dropout=0.0))

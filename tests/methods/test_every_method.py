@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from methods import contract
 from methods.contract import Batch, Experiment, Paper, Row
-from tests.methods.training import NETWORKS, Run, batches, domain, start
+from tests.methods.training import CLASSES, NETWORKS, Run, batches, domain, start
 
 NAMES = contract.names()
 VARIANTS = [(name, variant) for name in NAMES for variant in contract.load(name).variants]
@@ -83,8 +83,9 @@ def test_methods_import_neither_harness_nor_data(path: Path) -> None:
         assert not {module.split(".")[0] for module in modules} & {"benchmarks", "datasets", "report"}
 
 
-def test_a_batch_has_no_target_labels() -> None:
-    assert Batch._fields == ("source_x", "source_y", "target_x", "progress")
+def test_a_batch_has_no_target_labels_but_granted_ones() -> None:
+    assert Batch._fields == ("source_x", "source_y", "target_x", "progress", "granted_x", "granted_y")
+    assert Batch._field_defaults == {"granted_x": None, "granted_y": None}
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -110,6 +111,26 @@ def test_the_classification_term_ignores_the_order_of_the_target(name: str, vari
     shuffled = batch._replace(target_x=batch.target_x.flip(0))
     a, b = (fresh(name, variant).train(iter([one])).history[0]["classification"] for one in (batch, shuffled))
     assert a == pytest.approx(b, rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_granted_labels_are_learned_from(name: str, variant: str) -> None:
+    """Their term is the mean cross-entropy over source and granted images, and their labels count."""
+    (batch,) = batches(1, granted=9)
+    assert batch.granted_y is not None
+    other = batch._replace(granted_y=(batch.granted_y + 1) % CLASSES)
+    a, b = (fresh(name, variant).train(iter([one])).history[0] for one in (batch, other))
+    assert a["classification"] != b["classification"]
+    assert {k: v for k, v in a.items() if k != "classification"} == {
+        k: v for k, v in b.items() if k != "classification"
+    }
+    run = fresh(name, variant)
+    network = contract.network_of(run.model)
+    network.dropout.p = 0.0
+    assert batch.granted_x is not None
+    logits = torch.cat([network(batch.source_x), network(batch.granted_x)])
+    wanted = cross_entropy(logits, torch.cat([batch.source_y, batch.granted_y])).item()
+    assert run.train(iter([batch])).history[0]["classification"] == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)

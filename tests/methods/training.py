@@ -55,13 +55,17 @@ def domain(n: int, seed: int, *, shift: float = 0.0) -> tuple[Tensor, Tensor]:
 
 
 def batches(
-    steps: int, *, size: int = 32, shift: float = SHIFT, first: int = 0, of: int | None = None
+    steps: int, *, size: int = 32, shift: float = SHIFT, first: int = 0, of: int | None = None, granted: int = 0
 ) -> Iterator[Batch]:
-    """Batches ``first`` .. ``steps`` - 1; each depends on its number alone.  The target's are one sample shorter."""
+    """Batches ``first`` .. ``steps`` - 1; each depends on its number alone.  The target's are one sample shorter.
+
+    Of ``granted`` further target samples the labels are known.
+    """
     for i in range(first, steps):
         x, y = domain(size, 2 * i)
         target, _ = domain(size - 1, 2 * i + 1, shift=shift)
-        yield Batch(x, y, target, i / (of or steps))
+        few = domain(granted, 10_000 + i, shift=shift) if granted else (None, None)
+        yield Batch(x, y, target, i / (of or steps), *few)
 
 
 @dataclass

@@ -1,0 +1,146 @@
+"""The data of a cell on its device: what training draws from, and what only the evaluator holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.backbones import Choice
+from benchmarks.evaluation import Evaluator
+from benchmarks.feeding import BATCH, Cached, Digits, Features, Inputs, Photos, in_order, scaled
+from benchmarks.streams import Batches, seed_of
+from datasets.protocols import Problem
+from methods.contract import Batch, Domains, Recipe
+
+ENTROPY_IMAGES = 5000
+"""Unlabelled target training images, at most, whose entropy the label-free selection of an epoch looks at."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Inputs with labels that training may see."""
+
+    inputs: Inputs
+    labels: Tensor
+    """int64, (N,), on the device."""
+
+    def __call__(self, indices: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A training batch: inputs and labels."""
+        return self.inputs.training(indices, generator), self.labels[torch.from_numpy(indices).to(self.labels.device)]
+
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All examples in their order, batch by batch."""
+        return zip(in_order(self.inputs), torch.split(self.labels, BATCH), strict=True)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The examples of one cell on its device.  Of the target's labels, those that are tested are in ``test`` alone."""
+
+    source: Labels
+    target: Inputs
+    granted: Labels | None
+    """Target examples whose labels the protocol grants."""
+    target_probe: Inputs
+    """A fixed part of the target's training examples, for the entropy."""
+    test: Evaluator
+    held_out: Evaluator | None
+    transductive: bool
+    """Whether ``target_probe`` and ``test`` hold the same inputs in the same order."""
+    width: int
+    """Channels of images, or width of feature vectors."""
+    classes: int
+
+
+def load_data(problem: Problem, choice: Choice, device: torch.device) -> Data:
+    """A problem's examples on a device."""
+    width, inputs = _feeder(problem, choice, device)
+
+    def labels(array: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(np.array(array)).to(device)
+
+    target = inputs(problem.target.images)
+    transductive = problem.tested is not None
+    if problem.tested is not None:
+        tested = problem.tested
+        everything = np.array_equal(tested, np.arange(len(target)))
+        test = Evaluator(target, labels(problem.test.labels), None if everything else labels(tested))
+    else:
+        test = Evaluator(inputs(problem.test.images), labels(problem.test.labels))
+    probe = target
+    if not transductive and len(target) > ENTROPY_IMAGES:
+        generator = np.random.default_rng(seed_of(0, "entropy probe"))
+        probe = target.part(np.sort(generator.permutation(len(target))[:ENTROPY_IMAGES]))
+    granted, held_out = problem.granted, problem.held_out
+    return Data(
+        source=Labels(inputs(problem.source.images), labels(problem.source.labels)),
+        target=target,
+        granted=Labels(inputs(granted.images), labels(granted.labels)) if granted else None,
+        target_probe=probe,
+        test=test,
+        held_out=Evaluator(inputs(held_out.images), labels(held_out.labels)) if held_out else None,
+        transductive=transductive,
+        width=width,
+        classes=problem.classes,
+    )
+
+
+def _feeder(problem: Problem, choice: Choice, device: torch.device) -> tuple[int, Callable[[Any], Inputs]]:
+    """What the network's input is wide, and how an array of the problem becomes inputs."""
+    source, target = problem.source.images, problem.target.images
+    if choice.cut:
+        return source.shape[-1], lambda array: Cached(array, device)
+    known = choice.backbone.known
+    if known is not None:
+        return source.shape[-1], lambda array: Photos(array, known, device)
+    if choice.backbone.kind == "features":
+        return source.shape[-1], lambda array: Features(scaled(array, source, target), device)
+    channels = max(source.shape[-1], target.shape[-1])  # RGB for both domains if one of them is RGB
+    return channels, lambda array: Digits(array, channels, device)
+
+
+def domains_of(data: Data) -> Domains:
+    """All that training may see of a cell's data."""
+    granted = data.granted
+    return Domains(
+        source=data.source.in_order,
+        target=lambda: in_order(data.target),
+        granted=granted.in_order if granted else lambda: iter(()),
+    )
+
+
+class Sampler:
+    """The batches of a phase: each step's is a function of seed, phase and step alone, so training resumes at any step.
+
+    Args:
+        data: what is drawn from.
+        recipe: the phase's.
+        seed: the cell's.
+        phase: the phase's name; empty for the main one.
+    """
+
+    def __init__(self, data: Data, recipe: Recipe, seed: int, phase: str = "") -> None:
+        self.data, self.seed, self.steps = data, seed, recipe.steps
+        prefix = f"{phase} " if phase else ""
+        self._stream = f"{prefix}augmentation"
+        self._source = Batches(len(data.source.inputs), recipe.batch, seed, f"{prefix}source")
+        self._target = Batches(len(data.target), recipe.batch, seed, f"{prefix}target")
+        self._granted = (
+            Batches(len(data.granted.inputs), recipe.batch, seed, f"{prefix}granted") if data.granted else None
+        )
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step; granted images are as many as the source's."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self._stream, step))
+        source_x, source_y = self.data.source(self._source(step), generator)
+        target_x = self.data.target.training(self._target(step), generator)
+        granted_x, granted_y = None, None
+        if self._granted is not None and self.data.granted is not None:
+            granted_x, granted_y = self.data.granted(self._granted(step), generator)
+        return Batch(source_x, source_y, target_x, step / self.steps, granted_x, granted_y)

@@ -1,0 +1,260 @@
+"""Backbones with ImageNet weights: where they can be cut, what they take, and how their weights are loaded.
+
+A *trunk* maps normalised images (N, 3, crop, crop) to (N, size); the ImageNet classifier is left out.  A trunk can be
+*cut*: ``split`` gives the part before the cut and the part after it, which together are the trunk, sharing its layers.
+
+Importing timm and torchvision takes seconds, so it is done where they are used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datasets.errors import DataError
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """One entry of ``KNOWN``."""
+
+    title: str
+    side: int
+    """Height and width of the prepared photographs: the crop by the share of the side that it was trained on."""
+    crop: int
+    mean: tuple[float, float, float]
+    """Of red, green and blue, pixels in 0 .. 1."""
+    std: tuple[float, float, float]
+    cuts: Mapping[str, tuple[int, ...]]
+    """Cut -> shape of one image's activation there, from input to output; the last one is the trunk's output."""
+    late_cut: str
+    """Where the track ``late`` cuts unless asked otherwise."""
+    has_batchnorm: bool = True
+
+    @property
+    def size(self) -> int:
+        """Width of the trunk's output."""
+        return self.cuts[self.last_cut][0]
+
+    @property
+    def last_cut(self) -> str:
+        """The cut after which nothing is left."""
+        return list(self.cuts)[-1]
+
+
+HALF = (0.5, 0.5, 0.5)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _lite(number: int, crop: int, channels: tuple[int, ...], sides: tuple[int, ...]) -> Pretrained:
+    """EfficientNet-Lite; ``channels`` and ``sides`` are those of the activations that enter blocks 1 to 6."""
+    cuts = {f"blocks.{i}": (c, s, s) for i, (c, s) in enumerate(zip(channels, sides, strict=True), start=1)}
+    return Pretrained(
+        title=f"EfficientNet-Lite{number}, ImageNet weights",
+        side=int(crop / 0.875),
+        crop=crop,
+        mean=HALF,
+        std=HALF,
+        cuts={**cuts, "pool": (1280,)},
+        late_cut="blocks.6",
+    )
+
+
+KNOWN: dict[str, Pretrained] = {
+    "lite0": _lite(0, 224, (16, 24, 40, 80, 112, 192), (112, 56, 28, 14, 14, 7)),
+    "lite1": _lite(1, 240, (16, 24, 40, 80, 112, 192), (120, 60, 30, 15, 15, 8)),
+    "lite2": _lite(2, 260, (16, 24, 48, 88, 120, 208), (130, 65, 33, 17, 17, 9)),
+    "alexnet": Pretrained(
+        title="AlexNet (torchvision), ImageNet weights",
+        side=256,
+        crop=224,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        cuts={"conv3": (384, 13, 13), "fc7": (4096,)},
+        late_cut="conv3",
+        has_batchnorm=False,
+    ),
+    "resnet50": Pretrained(
+        title="ResNet-50 (torchvision, V1), ImageNet weights",
+        side=256,
+        crop=224,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        cuts={"layer2": (256, 56, 56), "layer3": (512, 28, 28), "layer4": (1024, 14, 14), "pool": (2048,)},
+        late_cut="layer4",
+    ),
+}
+"""Name -> description.  A cut named after a block or layer lies before it; AlexNet's ``conv3`` lies after conv3 and its
+ReLU, the paper's border between fixed and fine-tuned layers, and its trunk ends with fc7, dropout included."""
+
+
+def classifier(name: str, weights: Path) -> nn.Module:
+    """The whole ImageNet model, (N, 3, crop, crop) -> logits (N, 1000), in evaluation mode.
+
+    Raises:
+        DataError: the file does not hold the weights of this network.
+    """
+    model = _architecture(name)
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        model.load_state_dict(_timm_keys(state) if name.startswith("lite") else state, strict=True)
+    except Exception as error:  # torch raises anything on a broken file
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise DataError(
+            f"{weights} does not hold the weights of {name} ({reason}): delete it and try again."
+        ) from error
+    return model.eval()
+
+
+def trunk(name: str, weights: Path) -> nn.Module:
+    """The pretrained trunk, in evaluation mode.
+
+    Raises:
+        DataError: the file does not hold the weights of this network.
+    """
+    return _without_classifier(name, classifier(name, weights))
+
+
+def untrained(name: str) -> nn.Module:
+    """The trunk with meaningless weights, on no device: for a look at its layers."""
+    with torch.device("meta"):
+        return _without_classifier(name, _architecture(name))
+
+
+def _architecture(name: str) -> nn.Module:
+    if name.startswith("lite"):
+        import timm
+
+        # With the prefix: TensorFlow's padding and epsilon, which the weights were trained with.
+        model: nn.Module = timm.create_model(f"tf_efficientnet_{name}", pretrained=False)
+        return model
+    from torchvision import models
+
+    build = {"alexnet": models.alexnet, "resnet50": models.resnet50}[name]
+    network: nn.Module = build(weights=None)
+    return network
+
+
+def _timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The names of timm's layers for those of the package that the Lite weights come in.
+
+    The blocks are numbered through there, and by stage and block here.
+    """
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    full = {
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
+    unexpanded = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+    expanded = {key.split(".")[1] for key in state if "._expand_conv." in key}
+    places = _stages(state)
+    renamed = {}
+    for key, value in state.items():
+        if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
+            number, layer, tensor = match.groups()
+            stage, block = places[int(number)]
+            inner = full if number in expanded else unexpanded
+            renamed[f"blocks.{stage}.{block}.{inner[layer]}.{tensor}"] = value
+        else:
+            layer, tensor = key.split(".")
+            renamed[f"{outer[layer]}.{tensor}"] = value
+    return renamed
+
+
+def _stages(state: Mapping[str, Tensor]) -> list[tuple[int, int]]:
+    """Stage and block of each of the blocks that are numbered through; a stage begins where the width changes."""
+    count = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("_blocks."))
+    widths = [len(state[f"_blocks.{number}._project_conv.weight"]) for number in range(count)]
+    return [(stage, block) for stage, (_, run) in enumerate(groupby(widths)) for block, _ in enumerate(run)]
+
+
+def _without_classifier(name: str, model: nn.Module) -> nn.Module:
+    """The layers in their order, one child each, named as the cuts before them."""
+    children: dict[str, Any]
+    if name.startswith("lite"):
+        m: Any = model
+        children = {
+            "stem": nn.Sequential(m.conv_stem, m.bn1),
+            **{f"blocks_{i}": block for i, block in enumerate(m.blocks)},
+            "head": nn.Sequential(m.conv_head, m.bn2, m.global_pool),
+        }
+    elif name == "alexnet":
+        m = model
+        children = {
+            "early": m.features[:8],
+            "conv3": m.features[8:],
+            "pool": nn.Sequential(m.avgpool, nn.Flatten()),
+            "fc": m.classifier[:6],
+        }
+    else:
+        m = model
+        children = {
+            "stem": nn.Sequential(m.conv1, m.bn1, m.relu, m.maxpool),
+            **{f"layer{i}": getattr(m, f"layer{i}") for i in range(1, 5)},
+            "pool": nn.Sequential(m.avgpool, nn.Flatten()),
+        }
+    whole = nn.Sequential()
+    for key, child in children.items():
+        whole.add_module(key, child)
+    return whole
+
+
+def split(name: str, whole: nn.Module, cut: str) -> tuple[nn.Module, nn.Module]:
+    """A trunk before and after a cut; the layers are shared with it, and keep their names."""
+    assert isinstance(whole, nn.Sequential)
+    if cut == KNOWN[name].last_cut:
+        return whole, nn.Identity()
+    names = [key for key, _ in whole.named_children()]
+    place = names.index(cut.replace(".", "_"))
+    parts = nn.Sequential(), nn.Sequential()
+    for number, (key, child) in enumerate(whole.named_children()):
+        parts[number >= place].add_module(key, child)
+    return parts
+
+
+def centre_crop(images: Tensor, known: Pretrained) -> Tensor:
+    """The network's input from prepared photographs.
+
+    Args:
+        images: uint8, (N, side, side, 3).
+
+    Returns:
+        float32, (N, 3, crop, crop), channels last in memory.
+    """
+    first = round((images.shape[1] - known.crop) / 2)
+    return _normalised(images[:, first : first + known.crop, first : first + known.crop], known)
+
+
+def random_crops(images: Tensor, known: Pretrained, generator: torch.Generator) -> Tensor:
+    """As ``centre_crop``, with a window of its own for each image, and half of them mirrored.
+
+    Args:
+        images: uint8, (N, side, side, 3).
+        generator: on the CPU, whatever the device of the images.
+    """
+    n, side, crop = len(images), images.shape[1], known.crop
+    corners = torch.randint(0, side - crop + 1, (2, n, 1), generator=generator)
+    mirrored = torch.rand((n, 1), generator=generator) < 0.5
+    window = torch.arange(crop)
+    rows = corners[0] + window
+    columns = corners[1] + torch.where(mirrored, window.flip(0), window)
+    at = torch.arange(n)[:, None, None]
+    picked = images[tuple(index.to(images.device) for index in (at, rows[:, :, None], columns[:, None, :]))]
+    return _normalised(picked, known)
+
+
+def _normalised(images: Tensor, known: Pretrained) -> Tensor:
+    mean = torch.tensor(known.mean, device=images.device) * 255
+    scale = 1 / (torch.tensor(known.std, device=images.device) * 255)
+    return images.to(torch.float32).sub_(mean).mul_(scale).permute(0, 3, 1, 2)
