@@ -60,9 +60,10 @@ def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
                 for task in tasks:
                     for seed in range(options.seeds or 1):
                         template = plan.template_spec(experiment, dataset, task, seed, options, location)
-                        spec = plan.with_method(template, name, method, config)
-                        spec = dataclasses.replace(spec, holdout=choices.HOLDOUT)
-                        cells.setdefault(value, []).append(Cell(spec, task, [use]))
+                        template = dataclasses.replace(template, holdout=choices.HOLDOUT)
+                        cell = plan.with_method(template, name, config, task, location)
+                        cell.uses.append(use)
+                        cells.setdefault(value, []).append(cell)
             yield Study(name, parameter, dataset, choice.name, choice.track, cells)
 
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from benchmarks import activations, machine, training, weights
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell
-from benchmarks.records import Record, Store
+from benchmarks.records import Store
 from benchmarks.spec import Spec
 from datasets import protocols
 from datasets.errors import DataError
@@ -71,7 +71,7 @@ def jobs_for(wanted: int | None, threads: int, device: str = "cpu") -> int:
 
 
 def run(cells: Sequence[Cell], location: Location, store: Store, *, jobs: int, expected: dict[str, float]) -> Summary:
-    """Run cells, the longest first, and report each as it ends.
+    """Run cells and report each as it ends: those that others start from first, then the longest.
 
     A cell that fails is recorded with its error and stops no other.  An interrupt ends the run at once; what
     was finished is kept.
@@ -84,7 +84,8 @@ def run(cells: Sequence[Cell], location: Location, store: Store, *, jobs: int, e
         expected: hash -> estimated seconds, for those that something is known of.
     """
     summary = Summary()
-    left = sorted(cells, key=lambda cell: -expected.get(cell.spec.hash, 0.0))
+    cells = with_needed(cells)
+    left = sorted(cells, key=lambda cell: (cell.depth, -expected.get(cell.spec.hash, 0.0)))
     start = time.perf_counter()
     with tqdm(total=len(left), unit="cell", disable=None, smoothing=0) as bar:
 
@@ -115,11 +116,28 @@ def run(cells: Sequence[Cell], location: Location, store: Store, *, jobs: int, e
     return summary
 
 
+def with_needed(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells and those whose trained networks they start from, each once."""
+    found = {cell.spec.hash: cell for cell in cells}
+
+    def add(needs: Iterable[Cell]) -> None:
+        for need in needs:
+            found.setdefault(need.spec.hash, need)
+            add(need.needs.values())
+
+    for cell in cells:
+        add(cell.needs.values())
+    return list(found.values())
+
+
 def _outcomes(cells: Sequence[Cell], location: Location, store: Store, jobs: int) -> Iterable[Outcome]:
     """The outcomes of cells as they end, in any order."""
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs)
     commit, parent = machine.commit(), os.getpid()
-    outcomes: Iterable[Outcome] = parallel(delayed(run_one)(cell, location, store, commit, parent) for cell in cells)
+    kept = {need.spec.hash for cell in cells for need in cell.needs.values()}
+    outcomes: Iterable[Outcome] = parallel(
+        delayed(run_one)(cell, location, store, commit, parent, cell.spec.hash in kept) for cell in cells
+    )
     return outcomes
 
 
@@ -135,16 +153,18 @@ def _report(outcome: Outcome, bar: tqdm[Any], ended: int, total: int, start: flo
         bar.update()
 
 
-def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: int) -> Outcome:
-    """Run one cell in this process and record how it ended."""
+def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: int, kept: bool = False) -> Outcome:
+    """Run one cell in this process and record how it ended.
+
+    Args:
+        kept: whether other cells start from its trained network.
+    """
     if os.getpid() != parent:
         machine.settle_in_worker(parent)
     spec, start = cell.spec, time.perf_counter()
     error, detail = "", ""
     try:
-        with store.lock(spec.hash):
-            if not store.has(spec.hash):
-                store.write(_compute(cell, location, store, commit))
+        _finish(cell, location, store, commit, kept)
         record = store.read(spec.hash)
         return Outcome(spec.hash, cell.label, record.value("accuracy"), record.seconds)
     except (UserError, DataError) as failure:
@@ -158,15 +178,31 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
     return Outcome(spec.hash, cell.label, None, time.perf_counter() - start, error)
 
 
-def _compute(cell: Cell, location: Location, store: Store, commit: str) -> Record:
+def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: bool) -> None:
+    """Leave the record of a cell, and its trained network where that is kept; do nothing that is done."""
     spec = cell.spec
-    return training.run_cell(
-        spec,
-        _problem(cell, location),
-        commit=commit,
-        checkpoint=store.checkpoint_path(spec.hash),
-        weights=_weights(spec, location),
-    )
+    network = store.model_path(spec.hash)
+    with store.lock(spec.hash):
+        if store.has(spec.hash) and (network.is_file() or not kept):
+            return
+        needed = {name: _network_of(need, location, store, commit) for name, need in cell.needs.items()}
+        record = training.run_cell(
+            spec,
+            _problem(cell, location),
+            commit=commit,
+            checkpoint=store.checkpoint_path(spec.hash),
+            weights=_weights(spec, location),
+            needed=needed,
+            keep=network if kept else None,
+        )
+        if not store.has(spec.hash):  # a record that stands was made before its network was needed
+            store.write(record)
+
+
+def _network_of(cell: Cell, location: Location, store: Store, commit: str) -> training.Parameters:
+    """The trained network of a cell; trained here if no other process has done it."""
+    _finish(cell, location, store, commit, kept=True)
+    return training.load_parameters(store.model_path(cell.spec.hash))
 
 
 def _problem(cell: Cell, location: Location) -> Problem:
@@ -215,6 +251,7 @@ def prepare(cells: Sequence[Cell], location: Location, *, jobs: int) -> None:
     Raises:
         UserError, DataError: the weights cannot be had, or the activations cannot be computed or kept.
     """
+    cells = with_needed(cells)
     keys = [
         activation_key(cell.spec, domain, location)
         for cell in cells

@@ -18,7 +18,7 @@ from datasets.errors import DataError
 from datasets.protocols import Task
 from datasets.store import Location
 from methods import contract
-from methods.contract import Experiment, Method, Paper, Row
+from methods.contract import Experiment, Method, Need, Paper, Recipe, Row
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,23 @@ class Cell:
     spec: Spec
     task: Task
     uses: list[Use] = field(default_factory=list)
+    needs: dict[str, Cell] = field(default_factory=dict)
+    """Name -> the cell whose trained network this one starts from."""
 
     @property
     def label(self) -> str:
         """What messages call it: ``dan mnist:optdigits seed 0``."""
+        number = f"seed {self.spec.seed}" if self.spec.protocol == "full" else f"{self.spec.protocol} {self.spec.split}"
+        if not self.uses:
+            return f"{self.spec.method} {self.spec.task} {number}, for others to start from"
         use = self.uses[0]
         name = self.spec.method if use.row.variant == "default" else f"{self.spec.method} {use.row.variant}"
-        number = f"seed {self.spec.seed}" if self.spec.protocol == "full" else f"{self.spec.protocol} {self.spec.split}"
         return " ".join([name, *([use.setting] if use.setting else []), self.spec.task, number])
+
+    @property
+    def depth(self) -> int:
+        """Length of the longest chain of cells that have to be trained before."""
+        return 1 + max((need.depth for need in self.needs.values()), default=-1)
 
 
 @dataclass
@@ -205,8 +214,8 @@ def make(name: str, options: Options, location: Location) -> Plan:
                     if text not in plan.missing:
                         plan.missing.append(text)
                     continue
-                for spec, use in _cells_of(name, experiment, dataset, task, options, location, plan):
-                    cell = cells.setdefault(spec.hash, Cell(spec, task))
+                for found, use in _cells_of(name, experiment, dataset, task, options, location, plan):
+                    cell = cells.setdefault(found.spec.hash, found)
                     if use not in cell.uses:
                         cell.uses.append(use)
     plan.cells = list(cells.values())
@@ -248,7 +257,7 @@ def _cells_of(
     options: Options,
     location: Location,
     plan: Plan,
-) -> Iterator[tuple[Spec, Use]]:
+) -> Iterator[tuple[Cell, Use]]:
     usual = chosen_backbone(experiment, dataclasses.replace(options, batchnorm=None, cut=None))
     templates = [
         template_spec(experiment, dataset, task, number, options, location)
@@ -268,13 +277,33 @@ def _cells_of(
                 continue
             use = Use(name, experiment.name, row, _setting(values, templates[0], usual))
             for template in templates:
-                yield with_method(template, row.method, method, config), use
+                yield with_method(template, row.method, config, task, location), use
 
 
-def with_method(template: Spec, name: str, method: Method, config: Any) -> Spec:
-    """A template as the cell of a method in a configuration."""
+def with_method(template: Spec, name: str, config: Any, task: Task, location: Location) -> Cell:
+    """A template as the cell of a method in a configuration, with the cells that it starts from.
+
+    Raises:
+        UserError, DataError: a needed cell cannot be planned.
+    """
+    method = contract.load(name)
     values = contract.config_values(config)
-    return dataclasses.replace(template, method=name, config=values, revision=revision(method.revision))
+    spec = dataclasses.replace(template, method=name, config=values, revision=revision(method.revision))
+    wanted = method.needs(config, Recipe(**spec.recipe)) if method.needs else {}
+    needs = {key: _needed(spec, need, task, location) for key, need in wanted.items()}
+    return Cell(dataclasses.replace(spec, needs={k: c.spec.hash for k, c in needs.items()}), task, needs=needs)
+
+
+def _needed(spec: Spec, need: Need, task: Task, location: Location) -> Cell:
+    """The cell whose network a cell of this spec starts from."""
+    template = dataclasses.replace(spec, needs={})
+    if need.recipe is not None:
+        template = dataclasses.replace(template, recipe=fields(need.recipe))
+    if need.task and need.task != task.label:
+        (task,) = protocols.tasks(spec.dataset, [need.task], location)
+        data = data_digests(spec.dataset, task, spec.protocol, spec.split, spec.choice, location)
+        template = dataclasses.replace(template, task=task.label, data=data)
+    return with_method(template, need.method, need.config, task, location)
 
 
 def variant_config(row: Row, method: Method) -> Any:

@@ -5,6 +5,7 @@ Layout under the runs folder::
     cells/<hash>.json         finished cells
     failed/<hash>.json        cells that ended in an error, with it
     checkpoints/<hash>.pt     cells under way that take long
+    models/<hash>.pt          trained networks that other cells start from
     locks/<hash>.lock         held by the process that runs a cell
     tables/<paper>/<experiment>.csv   the finished cells as tidy tables
 """
@@ -70,6 +71,9 @@ class Store:
 
     def checkpoint_path(self, cell: str) -> Path:
         return self.root / "checkpoints" / f"{cell}.pt"
+
+    def model_path(self, cell: str) -> Path:
+        return self.root / "models" / f"{cell}.pt"
 
     def lock(self, cell: str) -> FileLock:
         """To be held while running a cell: a second run on the same folder waits and finds the record.

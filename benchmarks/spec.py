@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, cast
 
@@ -56,6 +56,8 @@ class Spec:
     """Where a pretrained trunk is cut: what comes before is fixed and cached, what comes after is trained."""
     views: int = 0
     """Augmented views of each training image that are cached at the cut; 0: the centre crop alone."""
+    needs: dict[str, str] = field(default_factory=dict)
+    """Name -> hash of the cell whose trained network this one starts from."""
 
     @cached_property
     def hash(self) -> str:
@@ -64,7 +66,7 @@ class Spec:
         What has a default above is left out of it at that default: a field that is added later gives no older cell
         another identity.
         """
-        added = {field.name: field.default for field in fields(self) if field.default is not MISSING}
+        added = {one.name: _default(one) for one in fields(self) if _default(one) is not MISSING}
         content = {name: value for name, value in asdict(self).items() if name not in added or value != added[name]}
         return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
 
@@ -72,6 +74,11 @@ class Spec:
     def choice(self) -> Choice:
         """The backbone as the cell uses it."""
         return Choice(self.backbone, self.track, cast(BatchNormMode, self.batchnorm), self.cut)
+
+
+def _default(one: Field[Any]) -> Any:
+    """A field's default value; ``MISSING`` if it has none."""
+    return one.default if one.default_factory is MISSING else one.default_factory()
 
 
 def canonical(value: Any) -> str:

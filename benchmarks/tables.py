@@ -63,8 +63,14 @@ def rows_of(plan: Plan, store: Store) -> Iterator[dict[str, str]]:
                 "variant": use.row.variant,
                 "setting": use.setting,
             }
-            for value in record.values:
+            for value in (*record.values, *_figures(record)):
                 yield _row(record, place, value)
+
+
+def _figures(record: Record) -> Iterator[dict[str, Any]]:
+    """What the method reports of its trained model, as values."""
+    for name, value in record.counts.items():
+        yield {"selection": "last", "metric": name, "value": value}
 
 
 def _row(record: Record, place: Mapping[str, str], value: Mapping[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import functools
 import math
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,10 @@ class DivergedError(UserError):
     """A loss became NaN or infinite."""
 
 
+Parameters = Mapping[str, Tensor]
+"""The state dict of a trained model."""
+
+
 @dataclass
 class State:
     """Where training stands: all that a checkpoint must hold."""
@@ -55,8 +59,6 @@ class State:
 
     def save(self, path: Path, seconds: float) -> None:
         """Write a checkpoint atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".partial")
         content = {
             "phase": self.phase,
             "step": self.step,
@@ -65,14 +67,7 @@ class State:
             "history": self.history,
             "seconds": seconds,
         }
-        try:
-            torch.save(content, temporary)
-            temporary.replace(path)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            temporary.unlink(missing_ok=True)
-            raise UserError(
-                f"cannot write the checkpoint {path}: {error}; free some space or choose --runs."
-            ) from error
+        _save_atomically(content, path)
 
     def restore(self, path: Path, phases: Sequence[Phase], method: Method, device: torch.device) -> None:
         """Go back to a checkpoint.
@@ -91,6 +86,30 @@ class State:
             raise UserError(f"the checkpoint {path} is damaged; delete it and run again.") from error
 
 
+def _save_atomically(content: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    try:
+        torch.save(content, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error}; free some space or choose --runs.") from error
+
+
+def load_parameters(path: Path) -> Parameters:
+    """The parameters that ``run_cell`` kept in a file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        parameters: Parameters = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"the trained network {path} is damaged; delete it and run again.") from error
+    return parameters
+
+
 def run_cell(
     spec: Spec,
     problem: Problem,
@@ -98,6 +117,8 @@ def run_cell(
     commit: str,
     checkpoint: Path | None = None,
     weights: Path | None = None,
+    needed: Mapping[str, Parameters] | None = None,
+    keep: Path | None = None,
 ) -> Record:
     """Train and evaluate one cell.
 
@@ -107,19 +128,23 @@ def run_cell(
         commit: of the code, for the record.
         checkpoint: file to resume from, and to write to if the cell takes long; None keeps none.
         weights: of the pretrained backbone, where layers of it are trained.
+        needed: the trained networks that it starts from, by the names of ``spec.needs``.
+        keep: file for the trained model's parameters, where other cells start from them.
 
     Raises:
-        UserError: a loss became NaN or infinite, or a checkpoint could not be written or read.
+        UserError: a loss became NaN or infinite, or a file could not be written or read.
     """
     with machine.computing(spec.threads):
         start = time.perf_counter()
-        training = _prepare(spec, problem, weights)
+        training = _prepare(spec, problem, weights, needed or {})
         state, data, method = training.state, training.data, training.method
         if checkpoint is not None and checkpoint.exists():
             state.restore(checkpoint, training.phases, method, torch.device(spec.device))
         training.run(start, checkpoint)
         values = _final_values(spec, state.history, training.evaluated(), data)
         counts = method.counts(state.model) if method.counts else {}
+        if keep is not None:
+            _save_atomically(state.model.state_dict(), keep)
         return Record(
             cell=spec.hash,
             spec=asdict(spec),
@@ -135,7 +160,7 @@ def run_cell(
         )
 
 
-def _prepare(spec: Spec, problem: Problem, weights: Path | None) -> Training:
+def _prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[str, Parameters]) -> Training:
     device = torch.device(spec.device)
     method = contract.load(spec.method)
     choice = spec.choice
@@ -144,6 +169,8 @@ def _prepare(spec: Spec, problem: Problem, weights: Path | None) -> Training:
     network = backbones.build(choice, width=data.width, classes=data.classes, weights=weights)
     config, recipe = contract.config_of(method, spec.config), Recipe(**spec.recipe)
     model = method.build(config, network)
+    if method.start:
+        method.start(model, needed)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     earlier = method.phases(config, recipe) if method.phases else ()
     main = Phase("", method.step, recipe, begin=method.begin, second_step=method.second_step)
@@ -190,12 +217,15 @@ class Training:
         state = self.state
         domains = domains_of(self.data)
         taken = 0
-        left = sum(phase.recipe.steps for phase in self.phases[state.phase :]) - state.step
+        left = sum(phase.recipe.steps for phase in self.phases[state.phase :] if phase.step) - state.step
         for number, phase in enumerate(self.phases[state.phase :], start=state.phase):
             if number > state.phase:
                 state.phase, state.step, state.optimiser = number, 0, optimiser_of(state.model, phase, self.method)
             if phase.begin and state.step == 0:
                 phase.begin(state.model, domains)
+            if phase.step is None:
+                state.history.append({"step": 0.0, **_look(self.evaluated(), self.data)})
+                continue
             sampler = Sampler(self.data, phase.recipe, self.spec.seed, phase.name)
             while state.step < phase.recipe.steps:
                 before = state.step

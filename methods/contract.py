@@ -112,7 +112,7 @@ class Phase:
 
     name: str
     """Also the name of its random streams."""
-    step: Callable[[Any, Batch], Losses]
+    step: Callable[[Any, Batch], Losses] | None
     recipe: Recipe
     begin: Callable[[Any, Domains], None] | None = None
     """Called once, before the first step."""
@@ -120,6 +120,22 @@ class Phase:
     """Parameter groups; by default those of the method."""
     second_step: Callable[[Any, Batch], Losses] | None = None
     """See ``Method.second_step``."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """A network that another cell trained, from which this one starts.
+
+    The other cell has the same data, backbone, track, BatchNorm mode and seed.  It is trained once, whatever number of
+    cells, experiments and papers start from it.
+    """
+
+    method: str
+    config: Any
+    task: str = ""
+    """``source:target``; the cell's own task if empty."""
+    recipe: Recipe | None = None
+    """The cell's own recipe if None."""
 
 
 @dataclass(frozen=True)
@@ -164,13 +180,22 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper that a comparison of two rows decides, over all tasks of the experiment."""
+    """A statement of the paper that a comparison of two rows decides, over the tasks of the experiment."""
 
     name: str
     text: str
     experiment: str
     better: Row
     worse: Row
+    metric: str = "accuracy"
+    """What is compared, of the last iterate."""
+    higher: bool = True
+    """Whether ``better`` is to have the larger value, or the smaller one."""
+    tasks: tuple[str, ...] = ()
+    """The tasks that it speaks of; all if empty."""
+    better_setting: str = ""
+    """Where the experiment has a sweep, the point of it that ``better`` stands at, ``k=v;k=v``."""
+    worse_setting: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,6 +222,7 @@ class Method:
     ``build``, ``step`` and the optional functions are called in this order::
 
         model = build(config, network)                   once, under the stream "initialisation"
+        start(model, needed)                             once, with the networks named by ``needs``
         for every phase of phases(config, recipe):       the same as below, without evaluation
         begin(model, domains)                            once, before the main training
         for every epoch:
@@ -213,7 +239,8 @@ class Method:
     config: type
     """Frozen dataclass; a docstring under each field gives symbol, equation and the paper's value."""
     build: Callable[[Any, Network], nn.Module]
-    step: Callable[[Any, Batch], Losses]
+    step: Callable[[Any, Batch], Losses] | None
+    """None: nothing is trained; the model is evaluated once, as ``start`` and ``begin`` leave it."""
     variants: Mapping[str, Any] = field(default_factory=dict)
     """Variant name -> configuration; has ``default``."""
     paper: Paper | None = None
@@ -227,6 +254,10 @@ class Method:
     """Variants that keep their own values of the ``chosen`` fields, such as those of the authors' released code."""
     groups: Callable[[Any], list[ParameterGroup]] | None = None
     """Parameter groups; by default those of the network, and everything else at rate 1."""
+    needs: Callable[[Any, Recipe], Mapping[str, Need]] | None = None
+    """Configuration and the cell's recipe -> name -> the trained networks that it starts from."""
+    start: Callable[[Any, Mapping[str, Mapping[str, Tensor]]], None] | None = None
+    """Copies of the needed networks (name -> state dict of its model) what the model takes from them."""
     phases: Callable[[Any, Recipe], tuple[Phase, ...]] | None = None
     """Configuration and the cell's recipe -> what is trained before."""
     begin: Callable[[Any, Domains], None] | None = None
@@ -237,7 +268,8 @@ class Method:
     adapted: Callable[[Any, Domains], nn.Module] | None = None
     """The model to evaluate, a new one; None: the trained one."""
     counts: Callable[[Any], Mapping[str, float]] | None = None
-    """Figures of the trained model itself that the record keeps (never accuracies): beta, alpha, ..."""
+    """Figures of the trained model itself (never accuracies): beta, alpha, ...  They become metrics of the tables; a
+    name with a dot, as in ``alpha.fc7``, is one of a family and is shown apart from the others."""
     applies: Callable[[Any, Network], str | None] | None = None
     """Reason why this configuration makes no sense on this network, or None.  Shown in the plan, not run."""
 

@@ -70,9 +70,12 @@ class Run:
         """Mean over the tasks of this run."""
         return statistics.over_tasks(self.values(entry, selection, metric), self.tasks, self.over)
 
-    def compare(self, better: Entry, worse: Entry) -> Comparison | None:
-        """Paired difference of accuracies of the last iterate."""
-        return statistics.compare(self.values(better), self.values(worse), self.tasks, self.over)
+    def compare(
+        self, better: Entry, worse: Entry, metric: str = "accuracy", tasks: Sequence[str] = ()
+    ) -> Comparison | None:
+        """Paired difference of a metric of the last iterate, over some tasks of this run or all of them."""
+        first, second = (self.values(entry, metric=metric) for entry in (better, worse))
+        return statistics.compare(first, second, tasks or self.tasks, self.over)
 
     def has(self, entry: Entry) -> bool:
         """Whether there is any row of this line."""
@@ -306,16 +309,28 @@ def _selections(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
     return Grid("selection", "Choice of the epoch: accuracy in percent, mean over tasks", columns, lines)
 
 
-def _quantities(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
-    metrics = tuple(dict.fromkeys(str(name) for run in runs for name in run.frame["metric"] if name != "accuracy"))
-    if not metrics:
-        return None
-    lines = tuple(
+def _quantities(runs: Sequence[Run], found: Sequence[Entry]) -> list[Grid]:
+    """What else was measured; figures that come in families, ``alpha.fc7``, in a grid of their own."""
+    metrics = dict.fromkeys(str(name) for run in runs for name in run.frame["metric"] if name != "accuracy")
+    single = tuple(name for name in metrics if "." not in name)
+    families = tuple(name for name in metrics if "." in name)
+    grids = []
+    if single:
+        title = "Other quantities, last iterate, mean over tasks"
+        grids.append(Grid("quantities", title, single, _measured(runs, found, single)))
+    if families:
+        title = "Figures of the trained models, last iterate, mean over tasks"
+        lines = tuple(line for line in _measured(runs, found, families) if set(line.cells) != {MISSING})
+        grids.append(Grid("figures", title, families, lines))
+    return grids
+
+
+def _measured(runs: Sequence[Run], found: Sequence[Entry], metrics: Sequence[str]) -> tuple[Line, ...]:
+    return tuple(
         Line(entry.label, run.origin, tuple(_estimated(run.mean(entry, "last", name), 4) for name in metrics))
         for entry in found
         for run in having(entry, runs)
     )
-    return Grid("quantities", "Other quantities, last iterate, mean over tasks", metrics, lines)
 
 
 def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) -> Grid | None:
@@ -363,21 +378,36 @@ def verdict(comparison: Comparison | None) -> str:
 
 
 def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """The pairs of lines that decide a claim: one per setting of a sweep, as nothing averages over settings."""
-    settings = [
-        entry.setting
-        for entry in found
-        if run.has(entry) and (_same(entry.row, claim.better) or _same(entry.row, claim.worse))
-    ]
-    pairs = [
-        (counterpart(setting, claim.better, experiment, run), counterpart(setting, claim.worse, experiment, run))
-        for setting in dict.fromkeys(settings)
-    ]
+    """The pairs of lines that decide a claim: one per setting of a sweep, as nothing averages over settings.
+
+    A claim that names the points of the sweep that it compares is decided by these two.
+    """
+    if claim.better_setting or claim.worse_setting:
+        pairs = [(Entry(claim.better, claim.better_setting), Entry(claim.worse, claim.worse_setting))]
+    else:
+        settings = [
+            entry.setting
+            for entry in found
+            if run.has(entry) and (_same(entry.row, claim.better) or _same(entry.row, claim.worse))
+        ]
+        pairs = [
+            (counterpart(setting, claim.better, experiment, run), counterpart(setting, claim.worse, experiment, run))
+            for setting in dict.fromkeys(settings)
+        ]
     return [pair for pair in dict.fromkeys(pairs) if run.has(pair[0]) and run.has(pair[1])]
 
 
 def _same(first: Row, second: Row) -> bool:
     return (first.method, first.variant) == (second.method, second.variant)
+
+
+def decide(claim: Claim, run: Run, better: Entry, worse: Entry) -> Comparison | None:
+    """The comparison that decides a claim: its effect is positive where the claim holds."""
+    tasks = [task for task in claim.tasks if task in run.tasks]
+    if claim.tasks and not tasks:
+        return None
+    first, second = (better, worse) if claim.higher else (worse, better)
+    return run.compare(first, second, claim.metric, tasks)
 
 
 def _claims(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
@@ -387,8 +417,9 @@ def _claims(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Se
         for run in runs:
             pairs = claim_pairs(claim, experiment, run, found)
             for better, worse in pairs:
-                comparison = run.compare(better, worse)
-                setting = better.setting or worse.setting
+                comparison = decide(claim, run, better, worse)
+                named = claim.better_setting or claim.worse_setting
+                setting = "" if named else better.setting or worse.setting
                 label = f"{claim.name}, {setting}" if setting else claim.name
                 lines.append(Line(label, run.origin, (*_decision(comparison), verdict(comparison))))
             if not pairs:
@@ -396,11 +427,23 @@ def _claims(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Se
     if not lines:
         return None
     notes = [
-        *(f"{c.name}: {c.text} ({row_label(c.better)} against {row_label(c.worse)})" for c in claims),
+        *(_claim_note(claim) for claim in claims),
         "reproduced: interval above 0 and p < 0.05; not reproduced: interval below 0 and p < 0.05; else inconclusive",
     ]
     columns = ("effect", "95 % interval", "p", "n", "verdict")
     return Grid("claims", "Claims of the paper", columns, tuple(lines), tuple(notes), heading="claim")
+
+
+def _claim_note(claim: Claim) -> str:
+    """What a claim says and what decides it."""
+    sides = " against ".join(
+        Entry(row, setting).label
+        for row, setting in ((claim.better, claim.better_setting), (claim.worse, claim.worse_setting))
+    )
+    what = "" if claim.metric == "accuracy" else f", {claim.metric}"
+    sense = "" if claim.higher else ", the smaller the better"
+    where = f", {', '.join(claim.tasks)}" if claim.tasks else ""
+    return f"{claim.name}: {claim.text} ({sides}{what}{sense}{where})"
 
 
 # ---------------------------------------------------------------------------------------------------- notes
@@ -504,7 +547,7 @@ def build(
         _accuracies(paper, runs, found, beside, notes),
         _differences(paper, experiment, runs, found, beside),
         _selections(runs, found),
-        _quantities(runs, found),
+        *_quantities(runs, found),
         *(_published_grid(paper, experiment, table) for table in tables),
         _claims(paper, experiment, runs, found),
     ]

@@ -345,6 +345,46 @@ def test_verdict_turns_round_with_the_claim(tmp_path: Path) -> None:
     assert verdicts(tmp_path, (53.0, 53.1, 52.9) * 2, (50.0,) * 6, turned) == ["not reproduced"]
 
 
+def test_a_claim_may_be_about_some_tasks(tmp_path: Path) -> None:
+    claim = dataclasses.replace(PAPER.claims[0], tasks=("a:c",))
+    paper = dataclasses.replace(PAPER, claims=(claim,))
+    worse, better = (50.0,) * 6, (53.0, 53.1, 52.9) * 2
+    data = {("source_only", "a:b"): worse, ("dan", "a:b"): (40.0,) * 6}
+    data |= {("source_only", "a:c"): worse, ("dan", "a:c"): better}
+    found = grid(build("dan", paper, MAIN, frame(tmp_path, rows(data)), GROUP), "claims")
+    assert [line.cells[-1] for line in found.lines] == ["reproduced"]
+    assert "(DAN against source only, a:c)" in found.notes[0]
+    absent = dataclasses.replace(PAPER, claims=(dataclasses.replace(claim, tasks=("b:a",)),))
+    found = grid(build("dan", absent, MAIN, frame(tmp_path, rows(data)), GROUP), "claims")
+    assert [line.cells[-1] for line in found.lines] == ["not run here"]
+
+
+def test_a_claim_may_be_about_another_metric_the_smaller_the_better(tmp_path: Path) -> None:
+    claim = dataclasses.replace(PAPER.claims[0], metric="a_distance", higher=False)
+    paper = dataclasses.replace(PAPER, claims=(claim,))
+    data = rows({("source_only", "a:b"): (50.0,) * 6, ("dan", "a:b"): (50.0,) * 6})
+    for row in list(data):
+        distance = 1.5 if row["method"] == "source_only" else 0.5 + int(row["seed"]) / 100
+        data.append({**row, "metric": "a_distance", "value": str(distance)})
+    found = grid(build("dan", paper, MAIN, frame(tmp_path, data), GROUP), "claims")
+    (line,) = found.lines
+    assert line.cells[-1] == "reproduced"
+    effect = line.cells[0]
+    assert isinstance(effect, Number)
+    assert effect.value == pytest.approx(0.975)
+
+
+def test_figures_in_families_have_a_grid_of_their_own(tmp_path: Path) -> None:
+    data = rows({("source_only", "a:b"): (50.0,), ("dan", "a:b"): (50.0,)})
+    named = {"mmd": "0.5", "alpha.fc7": "0.9", "alpha.fc8": "0.8"}
+    full = next(row for row in data if row["method"] == "dan")
+    data += [{**full, "metric": name, "value": value} for name, value in named.items()]
+    table = build("dan", PAPER, MAIN, frame(tmp_path, data), GROUP)
+    assert grid(table, "quantities").columns == ("mmd",)
+    assert grid(table, "figures").columns == ("alpha.fc7", "alpha.fc8")
+    assert [line.label for line in grid(table, "figures").lines] == ["DAN"]
+
+
 def test_a_claim_about_a_row_without_results(tmp_path: Path) -> None:
     absent = Claim("kernels", "Several kernels beat one.", "digits", FULL, SINGLE)
     assert verdicts(tmp_path, (53.0, 53.1, 52.9), (50.0, 50.0, 50.0), absent) == ["not run here"]
@@ -359,6 +399,20 @@ def test_claims_of_a_sweep_are_decided_per_setting(tmp_path: Path) -> None:
     table = build("dan", paper, SWEEP, frame(tmp_path, lines), GROUP)
     assert cells(table, "claims", "gain, lam=0.1")["verdict"] == "reproduced"
     assert cells(table, "claims", "gain, lam=1.0")["verdict"] == "not reproduced"
+
+
+def test_a_claim_may_compare_two_points_of_a_sweep(tmp_path: Path) -> None:
+    claim = Claim("peak", "1 beats 10.", "sensitivity", FULL, FULL, better_setting="lam=1.0", worse_setting="lam=10.0")
+    paper = dataclasses.replace(PAPER, claims=(claim,))
+    data = []
+    for setting, accuracy in (("lam=0.1", 50.0), ("lam=1.0", 60.0), ("lam=10.0", 55.0)):
+        data += [
+            {**row, "setting": setting} for row in rows({("dan", "a:b"): (accuracy,) * 6}, experiment="sensitivity")
+        ]
+    found = grid(build("dan", paper, SWEEP, frame(tmp_path, data), GROUP), "claims")
+    (line,) = found.lines
+    assert line.label == "peak"
+    assert line.cells[-1] == "reproduced"
 
 
 def test_cells_of_a_table_are_numbers_not_text(tmp_path: Path) -> None:

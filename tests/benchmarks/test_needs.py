@@ -1,0 +1,193 @@
+"""Cells that start from networks that other cells trained, and cells that train nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks import executor, plan
+from benchmarks.errors import UserError
+from benchmarks.plan import Cell, Options
+from benchmarks.records import Store
+from benchmarks.spec import canonical
+from benchmarks.training import fields
+from datasets.store import Location
+from methods import contract, source_only
+from methods.contract import Batch, Domains, Experiment, Losses, Method, Need, Paper, Recipe, Row
+from methods.network import Network
+
+RECIPE = Recipe(steps=12, epoch=6, rate=0.01, batch=16)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What the made-up method takes."""
+
+    extra: int = 0
+    """Further steps' worth of nothing: makes configurations differ."""
+
+
+class Started(torch.nn.Module):
+    """A network that starts from another one's weights."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x)
+        return logits
+
+
+def _start(model: Started, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
+    model.network.load_state_dict(needed["base"])
+
+
+def _begin(model: Started, domains: Domains) -> None:
+    model.seen.fill_(sum(len(x) for x in domains.target()))
+
+
+def _step(model: Started, batch: Batch) -> Losses:
+    return source_only.step(model.network, batch)
+
+
+def made_up(step: Any) -> Method:
+    """A method that starts from the source-only network."""
+    experiment = Experiment(
+        name="started",
+        title="a made-up experiment",
+        rows=(Row("source_only"), Row("started")),
+        recipes={"digits-mini": RECIPE},
+        baseline=Row("source_only"),
+        seeds=1,
+        tasks={"digits-mini": ("optdigits:mfeat",)},
+        default=True,
+    )
+    return Method(
+        config=Config,
+        build=lambda config, network: Started(network),
+        step=step,
+        variants={"default": Config()},
+        paper=Paper("Title", "Authors", "Venue", 2020, "https://example.org", (experiment,)),
+        needs=lambda config, recipe: {"base": Need("source_only", source_only.Config())},
+        start=_start,
+        begin=_begin,
+        counts=lambda model: {"seen": float(model.seen)},
+    )
+
+
+@pytest.fixture
+def add(monkeypatch: pytest.MonkeyPatch) -> Callable[[Method], None]:
+    """Makes a method known under the name ``started``."""
+
+    def known(method: Method) -> None:
+        everything = {**{name: contract.load(name) for name in contract.names()}, "started": method}
+        monkeypatch.setattr(contract, "_methods", lambda: everything)
+
+    return known
+
+
+def planned(location: Location) -> list[Cell]:
+    return plan.make("started", Options(), location).cells
+
+
+def run(cells: list[Cell], location: Location, store: Store) -> None:
+    summary = executor.run(cells, location, store, jobs=1, expected={})
+    assert not summary.failed, summary.failed
+
+
+def test_a_cell_that_trains_nothing_is_the_network_that_it_starts_from(
+    add: Any, digits_mini: Location, tmp_path: Path
+) -> None:
+    add(made_up(None))
+    store = Store(tmp_path)
+    base, started = planned(digits_mini)
+    assert started.spec.needs == {"base": base.spec.hash}
+    run([started], digits_mini, store)  # the base is trained although nobody asked for it
+    first, second = store.read(base.spec.hash), store.read(started.spec.hash)
+    assert second.value("accuracy") == first.value("accuracy")
+    assert len(second.history) == 1
+    assert second.counts == {"seen": 2000.0}
+
+
+def test_training_goes_on_from_the_network(add: Any, digits_mini: Location, tmp_path: Path) -> None:
+    add(made_up(_step))
+    store = Store(tmp_path)
+    base, started = planned(digits_mini)
+    run([base, started], digits_mini, store)
+    first, second = store.read(base.spec.hash), store.read(started.spec.hash)
+    assert second.history[0]["classification"] < first.history[0]["classification"]
+
+
+def test_a_network_is_trained_once_and_made_again_where_it_is_lost(
+    add: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(made_up(None))
+    store = Store(tmp_path)
+    base, started = planned(digits_mini)
+    trained = []
+    real = executor.training.run_cell
+
+    def counted(spec: Any, *arguments: Any, **named: Any) -> Any:
+        trained.append(spec.hash)
+        return real(spec, *arguments, **named)
+
+    monkeypatch.setattr("benchmarks.training.run_cell", counted)
+    run([started, base], digits_mini, store)
+    assert trained == [base.spec.hash, started.spec.hash]
+    before = store.record_path(base.spec.hash).read_bytes()
+    weights = torch.load(store.model_path(base.spec.hash), weights_only=True)
+    store.model_path(base.spec.hash).unlink()
+    store.record_path(started.spec.hash).unlink()
+    run([started], digits_mini, store)
+    assert trained[2:] == [base.spec.hash, started.spec.hash]
+    assert store.record_path(base.spec.hash).read_bytes() == before, "a record that stands is not written again"
+    again = torch.load(store.model_path(base.spec.hash), weights_only=True)
+    assert all(torch.equal(weights[key], again[key]) for key in weights)
+
+
+def test_a_damaged_network_is_a_sentence(add: Any, digits_mini: Location, tmp_path: Path) -> None:
+    add(made_up(None))
+    store = Store(tmp_path)
+    base, started = planned(digits_mini)
+    run([started], digits_mini, store)
+    path = store.model_path(base.spec.hash)
+    path.write_bytes(path.read_bytes()[:100])
+    store.record_path(started.spec.hash).unlink()
+    outcome = executor.run_one(started, digits_mini, store, "test", os.getpid())
+    assert "is damaged; delete it and run again" in outcome.error
+    with pytest.raises(UserError, match="damaged"):
+        executor.training.load_parameters(path)
+
+
+def test_what_a_cell_needs_is_part_of_its_identity_and_of_no_older_one(add: Any, digits_mini: Location) -> None:
+    add(made_up(None))
+    base, started = planned(digits_mini)
+    other = dataclasses.replace(started.spec, needs={"base": "0" * 16})
+    assert other.hash != started.spec.hash
+    content = json.loads(canonical(dataclasses.asdict(base.spec)))
+    assert content["needs"] == {}
+    assert dataclasses.replace(base.spec, needs={}).hash == base.spec.hash
+
+
+def test_a_need_may_be_of_another_recipe_and_task(add: Any, digits_mini: Location) -> None:
+    longer = dataclasses.replace(RECIPE, steps=24)
+    method = made_up(None)
+    need = Need("source_only", source_only.Config(), task="mnist:mfeat", recipe=longer)
+    add(dataclasses.replace(method, needs=lambda config, recipe: {"base": need}))
+    base, started = planned(digits_mini)
+    needed = started.needs["base"].spec
+    assert needed.task == "mnist:mfeat"
+    assert needed.recipe == fields(longer)
+    assert needed.data["source"] != base.spec.data["source"]
+    assert needed.data["target"] == base.spec.data["target"]
+    assert started.needs["base"].label.endswith("for others to start from")
