@@ -18,7 +18,8 @@ from methods.contract import Batch, Experiment, Paper, Row
 from tests.methods.training import CLASSES, NETWORKS, Run, batches, domain, start
 
 NAMES = contract.names()
-VARIANTS = [(name, variant) for name in NAMES for variant in contract.load(name).variants]
+VARIANTS = [(name, variant) for name in NAMES if contract.load(name).step for variant in contract.load(name).variants]
+"""Of the methods that train."""
 EXPERIMENTS = [
     pytest.param(paper, experiment, id=f"{name}-{experiment.name}")
     for name, paper in contract.papers().items()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from methods.contract import Batch, Method, default_groups, total
+from methods.contract import Batch, Domains, Losses, Method, ParameterGroup, Recipe, default_groups, load, total
 from methods.network import Network
 
 CLASSES = 3
@@ -68,6 +68,17 @@ def batches(
         yield Batch(x, y, target, i / (of or steps), *few)
 
 
+def domains(n: int = 100) -> Domains:
+    """All of both domains, of which three batches each are handed out."""
+    (x, y), (target, _) = domain(n, 20_001), domain(n, 20_002, shift=SHIFT)
+    third = -(-n // 3)
+    return Domains(
+        source=lambda: zip(x.split(third), y.split(third), strict=True),
+        target=lambda: iter(target.split(third)),
+        granted=lambda: iter(()),
+    )
+
+
 @dataclass
 class Run:
     """A model, its optimiser and the terms of every step so far."""
@@ -81,18 +92,30 @@ class Run:
 
     def train(self, data: Iterator[Batch]) -> Run:
         """One step per batch, as the runner takes them."""
+        assert self.method.step is not None
         self.model.train()
         for batch in data:
             if self.method.before_epoch and self.taken % self.epoch == 0:
                 self.method.before_epoch(self.model)
-            torch.manual_seed(1000 + self.taken)  # the stream of dropout
-            losses = self.method.step(self.model, batch)
-            self.history.append({name: term.value.item() for name, term in losses.items()})
-            self.optimiser.zero_grad()
-            total(losses).backward()
-            self.optimiser.step()
+            terms = self.update(self.method.step, batch)
+            if self.method.second_step:
+                terms |= self.update(self.method.second_step, batch)
             self.taken += 1
+            if self.method.epoch_step and self.taken % self.epoch == 0:
+                terms |= self._descend(self.method.epoch_step(self.model, domains(), batch.progress))
+            self.history.append(terms)
         return self
+
+    def update(self, step: Callable[[Any, Batch], Losses], batch: Batch) -> dict[str, float]:
+        """One optimiser step; the values of its terms."""
+        torch.manual_seed(1000 + self.taken)  # the stream of dropout
+        return self._descend(step(self.model, batch))
+
+    def _descend(self, losses: Losses) -> dict[str, float]:
+        self.optimiser.zero_grad()
+        total(losses).backward()
+        self.optimiser.step()
+        return {name: term.value.item() for name, term in losses.items()}
 
     def logits(self, x: Tensor) -> Tensor:
         """In evaluation mode, without gradient."""
@@ -102,12 +125,41 @@ class Run:
         return logits
 
 
+PHASE_STEPS = 5
+"""Steps of each phase before the main one."""
+
+
 def start(method: Method, config: Any, network: Any = perceptron, *, rate: float = 0.05, seed: int = 0) -> Run:
-    """A run with nothing trained yet."""
+    """A run whose main training has not begun: what it needs is untrained, its phases are a few steps long."""
     torch.manual_seed(seed)
     model = method.build(config, network())
-    groups = [
-        {"params": group.parameters, "lr": rate * group.rate, "weight_decay": 5e-4 if group.decay else 0.0}
-        for group in (method.groups or default_groups)(model)
-    ]
-    return Run(method, model, torch.optim.SGD(groups, momentum=0.9))
+    recipe = Recipe(steps=PHASE_STEPS, epoch=PHASE_STEPS, rate=rate)
+    needs = method.needs(config, recipe) if method.needs else {}
+    if method.start:
+        needed = {name: load(need.method).build(need.config, network()) for name, need in needs.items()}
+        method.start(model, {name: other.state_dict() for name, other in needed.items()})
+    for phase in method.phases(config, recipe) if method.phases else ():
+        if phase.begin:
+            phase.begin(model, domains())
+        run = Run(method, model, _optimiser(model, phase.groups or method.groups, rate))
+        model.train()
+        for batch in batches(PHASE_STEPS):
+            assert phase.step is not None
+            run.update(phase.step, batch)
+            run.taken += 1
+    if method.begin:
+        method.begin(model, domains())
+    return Run(method, model, _optimiser(model, method.groups, rate))
+
+
+def _optimiser(
+    model: nn.Module, groups: Callable[[Any], list[ParameterGroup]] | None, rate: float
+) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        [
+            {"params": group.parameters, "lr": rate * group.rate, "weight_decay": 5e-4 if group.decay else 0.0}
+            for group in (groups or default_groups)(model)
+        ],
+        lr=rate,
+        momentum=0.9,
+    )
