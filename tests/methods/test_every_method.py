@@ -185,6 +185,9 @@ def test_claims_and_published_rows_name_what_exists(name: str) -> None:
         rows = experiments[claim.experiment].rows
         assert claim.better in rows
         assert claim.worse in rows
-        assert claim.better != claim.worse
+        assert (claim.better, claim.better_setting) != (claim.worse, claim.worse_setting)
+        assert set(claim.tasks) <= {
+            task for tasks in experiments[claim.experiment].tasks.values() for task in tasks
+        } or (not experiments[claim.experiment].tasks)
     labels = {row.label for experiment in paper.experiments for row in experiment.rows}
     assert set(paper.published_rows) <= labels
