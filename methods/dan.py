@@ -294,6 +294,12 @@ FULL = Row("dan", label="DAN")
 ONE_LAYER_7 = Row("dan", "dan7", label="DAN_7")
 ONE_LAYER_8 = Row("dan", "dan8", label="DAN_8")
 ONE_KERNEL = Row("dan", "dan-sk", label="DAN_SK")
+PARTS = (
+    *(SOURCE_ONLY, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL),
+    *(Row("dan", variant) for variant in ("uniform-beta", "unbiased", "biased", "authors", "constant-weight")),
+    FULL,
+)
+"""The rows of the ablations."""
 
 PAPER = Paper(
     title="Learning Transferable Features with Deep Adaptation Networks",
@@ -390,20 +396,19 @@ PAPER = Paper(
         Experiment(
             name="ablations",
             title="What DAN's layers, kernels, weights and estimator contribute",
-            rows=(
-                SOURCE_ONLY,
-                ONE_LAYER_7,
-                ONE_LAYER_8,
-                ONE_KERNEL,
-                Row("dan", "uniform-beta"),
-                Row("dan", "unbiased"),
-                Row("dan", "biased"),
-                Row("dan", "authors"),
-                Row("dan", "constant-weight"),
-                FULL,
-            ),
+            rows=PARTS,
             recipes=MINI,
             baseline=SOURCE_ONLY,
+            published=("Table1",),
+        ),
+        Experiment(
+            name="ablations-office",
+            title="What DAN's layers, kernels, weights and estimator contribute on photographs",
+            rows=PARTS,
+            recipes=frozen({"office31": HEAD}),
+            baseline=SOURCE_ONLY,
+            backbone="lite0",
+            track="frozen",
             published=("Table1",),
         ),
         Experiment(
