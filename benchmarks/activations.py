@@ -13,13 +13,14 @@ thread, in batches that never depend on the number of jobs, so the bits do not e
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -134,7 +136,7 @@ def load(key: Key, location: Location) -> NDArray[np.float32]:
             f"note: the cached activations in {folder(key, location)} are damaged; computing them again.",
             file=sys.stderr,
         )
-        with _locked(key, location):
+        with _told(location), _locked(key, location):
             if (values := _open_intact(folder(key, location))) is None:
                 shutil.rmtree(folder(key, location), ignore_errors=True)
                 _extract(key, location, jobs=1)
@@ -156,16 +158,26 @@ def ensure(keys: Iterable[Key], location: Location, *, jobs: int) -> None:
     for key in dict.fromkeys(keys):
         if is_complete(key, location):
             continue
-        try:
-            with _locked(key, location):
-                if not is_complete(key, location):  # another process may have computed them while this one waited
-                    _extract(key, location, jobs=jobs if key.device == "cpu" else 1)
-        except OSError as error:
-            reason = "the disk is full" if is_disk_full(error) else error.strerror or str(error)
-            raise UserError(
-                f"cannot write the activations in {location.root / 'activations'}: {reason}; free some space or "
-                "choose another data folder."
-            ) from error
+        with _told(location), _locked(key, location):
+            if not is_complete(key, location):  # another process may have computed them while this one waited
+                _extract(key, location, jobs=jobs if key.device == "cpu" else 1)
+
+
+@contextlib.contextmanager
+def _told(location: Location) -> Iterator[None]:
+    """What keeps an extraction from going on, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        reason = "the disk is full" if is_disk_full(error) else error.strerror or str(error)
+        raise UserError(
+            f"cannot write the activations in {location.root / 'activations'}: {reason}; free some space or "
+            "choose another data folder."
+        ) from error
+    except TerminatedWorkerError as error:
+        raise UserError(
+            "a process that computed activations was ended from outside, perhaps for want of memory; try fewer --jobs."
+        ) from error
 
 
 def _locked(key: Key, location: Location) -> AbstractContextManager[None]:
@@ -180,7 +192,9 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
     partial = folder(key, location).with_name(folder(key, location).name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(images), BLOCK)
-    missing = [start for start in starts if not _block(partial, start).is_file()]
+    place = known.cuts[key.cut]
+    one = (1 + key.views, *place[1:], place[0])
+    missing = [s for s in starts if not _is_usable(_block(partial, s), (min(BLOCK, len(images) - s), *one))]
     source = str(images.filename)
     tasks = (delayed(_compute)(key, path, source, start, partial, os.getpid()) for start in missing)
     parallel = Parallel(n_jobs=max(1, min(jobs, len(missing))), return_as="generator_unordered", batch_size=1)
@@ -194,6 +208,15 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
 
 def _block(partial: Path, start: int) -> Path:
     return partial / f"{start:07d}.npy"
+
+
+def _is_usable(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether a block is there and whole."""
+    try:
+        values = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return bool(values.dtype == np.float32 and values.shape == shape)
 
 
 def _compute(key: Key, weights_path: Path, images_file: str, start: int, partial: Path, parent: int) -> int:

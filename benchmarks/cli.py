@@ -17,7 +17,7 @@ from benchmarks import choices, choosing, executor, machine, plan, tables
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell, Options, Plan
 from benchmarks.records import Store
-from datasets import registry, store
+from datasets import folders, registry, store
 from datasets.errors import DataError
 from datasets.store import Location
 from methods import contract
@@ -80,7 +80,7 @@ def plan_options(command: Command) -> Command:
             type=click.IntRange(min=0),
             default=0,
             show_default=True,
-            help="Augmented views of each image that the track `late` caches.",
+            help="Augmented views of each image that `late` and `frozen` cache.",
         ),
         click.option("--cut", help="Where the track `late` cuts the trunk, instead of the backbone's default."),
         click.option("--backbone", help="Backbone, instead of the experiment's."),
@@ -301,13 +301,13 @@ def _domains(names: Sequence[str]) -> dict[str, None]:
     """The domains of suites and the domains named by themselves, each once."""
     domains: dict[str, None] = {}
     for name in names:
-        if name in registry.SUITES:
-            domains |= dict.fromkeys(registry.SUITES[name].domains.values())
+        if name in registry.SUITES or name.startswith(folders.PREFIX):
+            domains |= dict.fromkeys(registry.suite(name).domains.values())
         elif name in registry.DOMAINS:
             domains[name] = None
         else:
             known = ", ".join([*registry.SUITES, *registry.DOMAINS])
-            raise UserError(f"unknown data set {name!r}; there are: {known}.")
+            raise UserError(f"unknown data set {name!r}; there are: {known}, or folder:PATH.")
     return domains
 
 

@@ -228,8 +228,11 @@ def _problem(cell: Cell, location: Location) -> Problem:
 
 def _weights(spec: Spec, location: Location) -> Path | None:
     """The pretrained weights of a cell that trains layers of the trunk."""
-    trains_trunk = spec.choice.backbone.known is not None and spec.track != "frozen"
-    return weights.path(spec.backbone, location) if trains_trunk else None
+    return weights.path(spec.backbone, location) if _trains_trunk(spec) else None
+
+
+def _trains_trunk(spec: Spec) -> bool:
+    return spec.choice.backbone.known is not None and spec.track != "frozen"
 
 
 def activation_key(spec: Spec, domain: str, location: Location) -> activations.Key:
@@ -259,8 +262,8 @@ def prepare(cells: Sequence[Cell], location: Location, *, jobs: int) -> None:
         for domain in (cell.task.source_domain, cell.task.target_domain)
     ]
     activations.ensure(keys, location, jobs=jobs)
-    for cell in cells:
-        _weights(cell.spec, location)
+    for spec in {cell.spec.backbone: cell.spec for cell in cells if _trains_trunk(cell.spec)}.values():
+        _weights(spec, location)
 
 
 def estimates(cells: Iterable[Cell], store: Store) -> dict[str, float]:

@@ -22,9 +22,15 @@ Indices = NDArray[np.int64]
 BATCH = 512
 """Examples at once where all of them are passed in order."""
 
+PHOTO_BATCH = 64
+"""The same of whole photographs, whose activations in the first layers take megabytes each."""
+
 
 class Inputs(Protocol):
     """The examples of one domain on a device."""
+
+    batch: int
+    """Examples at once where all of them are passed in order."""
 
     def __len__(self) -> int: ...
 
@@ -38,10 +44,10 @@ class Inputs(Protocol):
         """These examples alone, copied."""
 
 
-def in_order(inputs: Inputs, batch: int = BATCH) -> Iterator[Tensor]:
-    """All examples in their order, ``batch`` at a time."""
-    for start in range(0, len(inputs), batch):
-        yield inputs(np.arange(start, min(start + batch, len(inputs))))
+def in_order(inputs: Inputs) -> Iterator[Tensor]:
+    """All examples in their order, ``inputs.batch`` at a time."""
+    for start in range(0, len(inputs), inputs.batch):
+        yield inputs(np.arange(start, min(start + inputs.batch, len(inputs))))
 
 
 class Digits:
@@ -52,6 +58,8 @@ class Digits:
         channels: what the network takes; grey images are repeated if it is 3.
         device: where batches go.  On a GPU the whole domain is moved there once, as uint8.
     """
+
+    batch = BATCH
 
     def __init__(self, images: NDArray[np.uint8], channels: int, device: torch.device) -> None:
         self._images = torch.from_numpy(images).to(device)
@@ -86,6 +94,8 @@ class Photos:
         device: where batches go.
     """
 
+    batch = PHOTO_BATCH
+
     def __init__(self, images: NDArray[np.uint8], known: Pretrained, device: torch.device) -> None:
         self._images = images
         self._known = known
@@ -117,6 +127,8 @@ class Cached:
             (height, width, channels) each.
         device: where batches go.  On a GPU all activations are moved there once.
     """
+
+    batch = BATCH
 
     def __init__(self, values: NDArray[np.float32], device: torch.device) -> None:
         self._values = torch.from_numpy(values).to(device)
@@ -151,6 +163,8 @@ class Features:
         values: float32, (N, width).
         device: where batches go; all of them are moved there once.
     """
+
+    batch = BATCH
 
     def __init__(self, values: NDArray[np.float32], device: torch.device) -> None:
         self._values = torch.from_numpy(values).to(device)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.backbones import Choice
 from benchmarks.evaluation import Evaluator
-from benchmarks.feeding import BATCH, Cached, Digits, Features, Inputs, Photos, in_order, scaled
+from benchmarks.feeding import Cached, Digits, Features, Inputs, Photos, in_order, scaled
 from benchmarks.streams import Batches, seed_of
 from datasets.protocols import Problem
 from methods.contract import Batch, Domains, Recipe
@@ -36,7 +36,7 @@ class Labels:
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All examples in their order, batch by batch."""
-        return zip(in_order(self.inputs), torch.split(self.labels, BATCH), strict=True)
+        return zip(in_order(self.inputs), torch.split(self.labels, self.inputs.batch), strict=True)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def computing(threads: int) -> Iterator[None]:
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide numbers."""
-    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "quadprog")
+    packages = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow", "quadprog")
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
 
 

@@ -210,7 +210,7 @@ def make(name: str, options: Options, location: Location) -> Plan:
             require_fitting(choice, dataset)
             for task in tasks:
                 if not is_ready(task, location, choice.backbone.side):
-                    text = f"{task.label} of {dataset}: its data are not prepared; `make data DATASET={dataset}` does."
+                    text = f"{task.label} of {dataset}: {_unprepared(name, dataset, choice)}"
                     if text not in plan.missing:
                         plan.missing.append(text)
                     continue
@@ -222,16 +222,26 @@ def make(name: str, options: Options, location: Location) -> Plan:
     return plan
 
 
+def _unprepared(name: str, dataset: str, choice: Choice) -> str:
+    side = choice.backbone.side
+    if side in (None, store.PHOTO_SIDE):
+        return f"its data are not prepared; `make data DATASET={dataset}` does."
+    return f"its data are not prepared at the {side} pixels of {choice.name}; `make reproduce-{name}` does."
+
+
 def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
     """The backbone of an experiment as the options want it.
 
     Raises:
-        UserError: it does not exist, or its track, BatchNorm mode or cut does not.
+        UserError: it does not exist, or its track, BatchNorm mode or cut does not, or views are asked for in vain.
     """
     name, track = options.backbone or experiment.backbone, options.track or experiment.track
     same = (name, track) == (experiment.backbone, experiment.track)
     batchnorm = options.batchnorm or (experiment.batchnorm if same else "") or None
-    return backbones.choose(name, track, batchnorm, options.cut)
+    choice = backbones.choose(name, track, batchnorm, options.cut)
+    if options.views and not choice.cut:
+        raise UserError(f"views are cached, and {name!r} on the track {track!r} caches nothing; leave them out.")
+    return choice
 
 
 def require_fitting(choice: Choice, dataset: str) -> None:

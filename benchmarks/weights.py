@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.errors import UserError
 from datasets import fetch, locks
-from datasets.errors import DataError, UnavailableError
+from datasets.errors import DataError, UnavailableError, is_disk_full
 from datasets.registry import File, Wheel
 from datasets.store import Location
 
@@ -59,17 +59,33 @@ def path(name: str, location: Location) -> Path:
     """The file of a backbone's weights, fetched if need be and verified.
 
     Raises:
-        UserError: they cannot be had; the message names what works without internet.
+        UserError: they cannot be had, and the message names what works without internet; or they cannot be kept.
         DataError: a file is there, and is not the right one.
     """
     file = FILES[name]
     kept = location.kept(file)
-    if not kept.is_file():
-        with locks.held(location.root / "locks" / f"weights-{name}.lock", f"fetches the weights of {name}"):
-            if not kept.is_file():  # another process may have fetched it while this one waited
-                _obtain(name, file, location)
-    _check(kept, file)
+    try:
+        if not kept.is_file():
+            with locks.held(location.root / "locks" / f"weights-{name}.lock", f"fetches the weights of {name}"):
+                if not kept.is_file():  # another process may have fetched it while this one waited
+                    _fetch(name, file, location)
+        _check(kept, file, "delete it")
+    except OSError as error:
+        reason = "the disk is full" if is_disk_full(error) else error.strerror or str(error)
+        raise UserError(
+            f"the weights of {name} cannot be kept in {kept}: {reason}; free some space or choose another data folder."
+        ) from error
     return kept
+
+
+def _fetch(name: str, file: File, location: Location) -> None:
+    """Obtain the weights; a wrong file does not stay to stand in the way of the next try."""
+    _obtain(name, file, location)
+    try:
+        _check(location.kept(file), file, "it was just fetched and is now removed")
+    except DataError:
+        location.kept(file).unlink()
+        raise
 
 
 def _obtain(name: str, file: File, location: Location) -> None:
@@ -98,7 +114,7 @@ def _obtain(name: str, file: File, location: Location) -> None:
     )
 
 
-def _check(path: Path, file: File) -> None:
+def _check(path: Path, file: File, remedy: str) -> None:
     found = fetch.file_digest(path, file.digest)
     if not found.startswith(file.digest):
-        raise DataError(f"{path} has the digest {found} where {file.digest} was expected: delete it and try again.")
+        raise DataError(f"{path} has the digest {found} where {file.digest} was expected: {remedy}, and try again.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ def tar_members(path: Path, wanted: Callable[[str], bool] = lambda _name: True) 
                 continue
             content = archive.extractfile(member) if member.isreg() else None
             if content is None:
-                raise DataError(f"{path} holds a link or device, {member.name!r}: get the archive from its publisher.")
+                raise _no_file(path, member.name)
             yield member.name, content.read()
 
 
@@ -54,6 +55,8 @@ def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, by
             for member in archive.infolist():
                 _check_name(member.filename, path)
                 if not member.is_dir() and wanted(member.filename):
+                    if stat.S_ISLNK(member.external_attr >> 16):
+                        raise _no_file(path, member.filename)
                     yield member.filename, archive.read(member)
         return
     try:
@@ -95,6 +98,10 @@ class _ArrayUnpickler(pickle.Unpickler):
             raise DataError(
                 f"the pickle asks for {module}.{name}, which array data never need: do not use it."
             ) from None
+
+
+def _no_file(archive: Path, name: str) -> DataError:
+    return DataError(f"{archive} holds a link or device, {name!r}: get the archive from its publisher.")
 
 
 def _check_name(name: str, archive: Path) -> None:

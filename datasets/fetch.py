@@ -197,6 +197,9 @@ def _check_status(response: requests.Response, url: str, partial: Path, start: i
             raise _InterruptedError(f"asked for byte {start} on, got {sent!r}")
     elif status != 200:
         raise UnavailableError(f"{url} answers with status {status}")
+    # Servers of large files excuse themselves with a page: too many downloads, or a question before the download.
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise UnavailableError(f"{url} answers with a web page instead of the file")
 
 
 def _receive(response: requests.Response, partial: Path, begin: int, total: int | None, url: str) -> None:

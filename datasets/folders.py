@@ -23,13 +23,15 @@ def suite(name: str) -> Suite:
     """The suite ``folder:PATH``: its sub-folders are domains, all ordered pairs of them the tasks.
 
     Raises:
-        DataError: the folder is missing, has fewer than two domains, or they have different classes.
+        DataError: the folder is missing, has fewer than two domains, their classes differ, or a name has a colon.
     """
     root = Path(name.removeprefix(PREFIX)).expanduser()
     if not root.is_dir():
         raise DataError(f"{root} is no folder: name one with the layout DOMAIN/CLASS/image.")
     domains = {path.name: _classes(path) for path in _subfolders(root)}
     domains = {short: classes for short, classes in domains.items() if classes}
+    if odd := [short for short in domains if ":" in short]:
+        raise DataError(f"{root / odd[0]} has a colon in its name, which tasks cannot spell: rename it.")
     if len(domains) < 2:
         found = ", ".join(domains) or "none"
         raise DataError(f"{root} has {len(domains)} domains ({found}) with folders of classes where two are needed.")
@@ -84,7 +86,7 @@ def photos(of: Domain) -> dict[str, Photos]:
     """The images of a domain, not yet decoded.
 
     Raises:
-        DataError: a class has no image.
+        DataError: a class has no image, or its folder cannot be read.
     """
     assert of.folder is not None
     paths: list[Path] = []
@@ -103,16 +105,27 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): mend or remove it.") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read ({error.strerror}): mend or remove it.")
 
 
 @functools.cache
 def state(path: Path) -> str:
-    """What tells whether a domain's images changed: a digest of names, sizes and times, as this process saw them."""
+    """What tells whether a domain's images changed: a digest of names, sizes and times, as this process saw them.
+
+    Raises:
+        DataError: one of them cannot be looked at.
+    """
     digest = hashlib.sha256()
     for folder in _subfolders(_class_root(path)):
         for image in _images(folder):
-            status = image.stat()
+            try:
+                status = image.stat()
+            except OSError as error:
+                raise _unreadable(image, error) from error
             digest.update(f"{folder.name}/{image.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 
@@ -141,6 +154,8 @@ def _subfolders(path: Path) -> list[Path]:
 
 
 def _images(path: Path) -> list[Path]:
-    return sorted(
-        entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
-    )
+    try:
+        entries = list(path.iterdir())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return sorted(entry for entry in entries if entry.suffix.lower() in SUFFIXES and not entry.name.startswith("."))

@@ -2,7 +2,9 @@
 
 An image is brought to ``side`` x ``side`` pixels: the shorter side is scaled to ``side``, then the square in the middle
 is kept.  A centre crop of that, such as 224 of 256, is then the very crop that the usual pair of resizing and centre
-cropping takes from the original.
+cropping takes from the original; it is that one to a pixel where the two sizes differ by no multiple of four.
+
+An image is what a viewer shows: turned as its EXIF orientation says, and on white where it is transparent.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from joblib import cpu_count
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from datasets import archives
 from datasets.decoders import file_digest
@@ -59,7 +61,7 @@ def decoded(photos: Photos, side: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def square(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
-    """One image as uint8 (side, side, 3); of an animation the first frame.
+    """One image as uint8 (side, side, 3), see the module; of an animation the first frame.
 
     Raises:
         DataError: it cannot be decoded, or its dimensions are not those of a photograph.
@@ -73,32 +75,62 @@ def square(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
                 raise DataError(f"{name} claims {width} x {height} pixels, which is no photograph: replace it.")
             # A JPEG is decoded at half its size or less where that still leaves twice the wanted one.  The mean
             # difference after scaling, measured on 1000 x 1000 photographs, is 0.3 of 255 levels.
-            image.draft(None, (2 * side, 2 * side))
-            rgb = _rgb(image)
+            drafted = image.draft(None, (2 * side, 2 * side))
+            image.load()
+            # The box is the image in the pixels that it was decoded to; its last column and row may be partial ones.
+            box = (0, 0, *image.size) if drafted is None else drafted[1]
+            return np.asarray(_middle(_rgb(image), box, _turn(image), side))
+    except DataError:
+        raise
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{name} is no image that can be read: replace it.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # Pillow raises anything on a broken file
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name} cannot be decoded ({reason}): replace it.") from error
-    return np.asarray(_middle(rgb, side))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # Pillow would clip 16-bit greys, not scale them
+    if image.mode == "F":
+        raise ValueError("it holds floating-point numbers, of which none is known to be white")
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit greys, not scale them
         grey = np.asarray(image, dtype=np.float64)
         return Image.fromarray((grey / max(grey.max(), 65535) * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:  # its colours alone may be black on black
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
 
 
-def _middle(image: Image.Image, side: int) -> Image.Image:
-    width, height = image.size
-    if width <= height:
-        width, height = side, int(side * height / width)
-    else:
-        width, height = int(side * width / height), side
-    left, upper = round((width - side) / 2), round((height - side) / 2)
-    resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    return resized.crop((left, upper, left + side, upper + side))
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes the image upright."""
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How a loaded image has to be turned; None: not at all, or its EXIF block is damaged."""
+    try:
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # a good image may come with a broken block, of which the parser raises anything
+        return None
+
+
+def _middle(
+    image: Image.Image, box: tuple[float, float, float, float], turn: Image.Transpose | None, side: int
+) -> Image.Image:
+    """The square in the middle of the part ``box`` (left, upper, right, lower), scaled, then turned."""
+    width, height = box[2], box[3]
+    shape = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+    resized = image.resize(shape, Image.Resampling.BICUBIC, box=box)
+    upright = resized if turn is None else resized.transpose(turn)
+    left, upper = round((upright.width - side) / 2), round((upright.height - side) / 2)
+    return upright.crop((left, upper, left + side, upper + side))
 
 
 def twins(photos: Photos) -> list[list[int]]:
@@ -156,7 +188,12 @@ def by_class(
 
 
 def by_list(paths: Sequence[Path], *, letter: str) -> dict[str, Photos]:
-    """ImageCLEF-DA's layout: a list of lines ``b/NAME LABEL`` per domain, and the images it names."""
+    """ImageCLEF-DA's layout: a list of lines ``b/NAME LABEL`` per domain, and the images it names.
+
+    Args:
+        paths: the archive.
+        letter: of the domain.
+    """
     lists = re.compile(rf"(^|/){letter}_?[lL]ist\.txt$")
     images = re.compile(rf"(^|/){letter}/[^/]+$")
     found = dict(archives.members(paths[0], lambda name: bool(lists.search(name) or images.search(name))))
@@ -164,7 +201,7 @@ def by_list(paths: Sequence[Path], *, letter: str) -> dict[str, Photos]:
     if len(listing) != 1:
         raise ValueError(f"it holds {len(listing)} lists of the domain {letter}, not one")
     at_hand = {"/".join(PurePosixPath(name).parts[-2:]): content for name, content in found.items()}
-    pairs = [line.split() for line in listing[0].decode().splitlines() if line.strip()]
+    pairs = [line.rsplit(maxsplit=1) for line in listing[0].decode().splitlines() if line.strip()]
     labels = {"/".join(PurePosixPath(name).parts[-2:]): int(label) for name, label in pairs}
     if missing := [name for name in labels if name not in at_hand]:
         raise ValueError(f"{missing[0]} is listed and missing")

@@ -299,7 +299,8 @@ def _hold_out(
 ) -> tuple[Labelled, Labelled | None]:
     """Split a source class by class; every class keeps at least one image on each side.
 
-    Identical images go together: the group of one that is taken is taken, unless nothing of the class were left.
+    Identical images go together: with one of them the whole group is taken, or none of it where nothing of a class were
+    left otherwise.
     """
     if share == 0.0:
         return source, None
@@ -309,9 +310,11 @@ def _hold_out(
         members = np.flatnonzero(source.labels == label)
         count = min(max(1, round(share * len(members))), len(members) - 1)
         taken[stream.permutation(members)[:count]] = True
-    for group in groups:
-        if taken[list(group)].any():
-            taken[list(group)] = True
+    for group in map(list, groups):
+        if taken[group].any():
+            taken[group] = True
+            if any(taken[source.labels == label].all() for label in np.unique(source.labels[group])):
+                taken[group] = False
     return _chosen(source, np.flatnonzero(~taken)), _chosen(source, np.flatnonzero(taken))
 
 

@@ -83,12 +83,17 @@ def read(suite: str, number: int) -> Split:
     Raises:
         DataError: the suite has none, there is no such split, or the file is damaged.
     """
-    if suite not in SAMPLING:
-        raise DataError(f"{suite} has no splits: its one protocol is full; splits exist for {', '.join(SAMPLING)}.")
+    _sampling(suite)
     splits = _file(suite)
     if number not in range(len(splits)):
         raise DataError(f"{suite} has the splits 0 to {len(splits) - 1}, not {number}.")
     return splits[number]
+
+
+def _sampling(suite: str) -> Sampling:
+    if suite not in SAMPLING:
+        raise DataError(f"{suite} has no splits: its one protocol is full; splits exist for {', '.join(SAMPLING)}.")
+    return SAMPLING[suite]
 
 
 @functools.cache
@@ -131,7 +136,7 @@ def draw(suite_name: str, location: Location) -> list[Split]:
     Raises:
         DataError: unknown suite, it has no splits, or a domain is not prepared.
     """
-    suite, sampling = registry.suite(suite_name), SAMPLING[suite_name]
+    suite, sampling = registry.suite(suite_name), _sampling(suite_name)
     loaded = {short: store.load(name, "train", location) for short, name in suite.domains.items()}
     splits = []
     for number in range(sampling.splits):

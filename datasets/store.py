@@ -237,8 +237,8 @@ def _sides(domain: Domain, location: Location) -> list[int | None]:
     """The sizes at which photographs may be prepared here; the one of no meaning for other kinds."""
     if domain.kind != "photos":
         return [None]
-    found = (location.root / "prepared").glob(f"{_slug(domain)}@*")
-    return [*sorted(int(path.name.rpartition("@")[2]) for path in found)]
+    sizes = (path.name.rpartition("@")[2] for path in (location.root / "prepared").glob(f"{_slug(domain)}@*"))
+    return [*sorted(int(size) for size in sizes if size.isdecimal())]
 
 
 def _source_state(domain: Domain, location: Location) -> str:

@@ -161,7 +161,9 @@ def test_hold_out_depends_on_the_seed_alone(real: Location) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"protocol": "down-sampled"}, "unknown protocol 'down-sampled': choose one of full"),
+        ({"protocol": "sampled"}, "unknown protocol 'sampled': choose one of full, down-sampled"),
+        ({"protocol": "supervised", "split": 5}, "digits-mini has the splits 0 to 4, not 5"),
+        ({"protocol": "supervised", "split": -1}, "digits-mini has the splits 0 to 4, not -1"),
         ({"split": 1}, "one split 0, not 1"),
         ({"holdout": 1.0}, "hold-out of 1.0 is impossible"),
         ({"holdout": -0.1}, "hold-out of -0.1 is impossible"),
