@@ -66,7 +66,8 @@ class Images:
     """SHA-256 of shape, pixels and labels as stored."""
     names_file: Path
     duplicates: tuple[tuple[int, ...], ...] = ()
-    """Groups of photographs whose files are identical, byte by byte, as indices; none of other kinds."""
+    """Groups of photographs whose files are identical, byte by byte, and of identical feature vectors, as indices;
+    of digits none."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -163,11 +164,20 @@ def load(domain_name: str, part: str, location: Location, side: int | None = Non
     Raises:
         DataError: unknown domain or part, not prepared, or the prepared copy is damaged.
     """
-    fields = _part_meta(domain_name, part, location, side)
-    folder = _folder(registry.domain(domain_name), location, side)
+    domain, fields = registry.domain(domain_name), _part_meta(domain_name, part, location, side)
+    folder = _folder(domain, location, side)
     images, labels = _open_intact(folder, part, fields)
-    duplicates = tuple(tuple(group) for group in fields.get("duplicates", ()))
+    groups = _twins(images) if domain.kind == "features" else fields.get("duplicates", ())
+    duplicates = tuple(tuple(group) for group in groups)
     return Images(images, labels, fields["digest"], folder / f"{part}.names.txt", duplicates)
+
+
+def _twins(vectors: NDArray[np.uint8]) -> list[list[int]]:
+    """Groups of two and more feature vectors that are identical."""
+    groups: dict[bytes, list[int]] = {}
+    for index, vector in enumerate(vectors):
+        groups.setdefault(vector.tobytes(), []).append(index)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def verify(domain_name: str, location: Location, side: int | None = None) -> None:
