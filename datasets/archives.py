@@ -32,6 +32,7 @@ def tar_members(path: Path, wanted: Callable[[str], bool] = lambda _name: True) 
 
     Raises:
         DataError: a member is a link or a device, or its name leads out of the archive.
+        OSError: the archive's checksum is wrong, once all members are read.
     """
     with tarfile.open(path, "r:*") as archive:
         for member in archive:
@@ -42,6 +43,9 @@ def tar_members(path: Path, wanted: Callable[[str], bool] = lambda _name: True) 
             if content is None:
                 raise _no_file(path, member.name)
             yield member.name, content.read()
+        # Up to the very end, where the checksum of a compressed archive stands, which is compared then.
+        while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+            pass
 
 
 def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
@@ -62,7 +66,8 @@ def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, by
     try:
         yield from tar_members(path, wanted)
     except tarfile.ReadError as error:
-        raise DataError(f"{path} is no complete tar or zip archive ({error}): replace it and try again.") from error
+        reason = str(error).partition("\n")[0].rstrip(":")  # the other lines say why it is none of each kind
+        raise DataError(f"{path} is no complete tar or zip archive ({reason}): replace it and try again.") from error
 
 
 def zip_member(path: Path, name: str) -> bytes:

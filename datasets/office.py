@@ -28,6 +28,9 @@ OFFICE_HOME = tuple(
     "Spoon TV Table Telephone ToothBrush Toys Trash_Can Webcam".split()
 )
 
+_CLASS_AND_NAME = r"(?P<class>[^/]+)/(?P<name>[^/.][^/]*\.(?i:jpe?g))$"
+"""End of an image's path; hidden files, such as those that macOS adds to archives, are no images."""
+
 _OFFICE31_FILES = (
     File("office31.tar", size=84992000),
     File("domain_adaptation_images.tar.gz", (_DRIVE.format("0B4IapRTv9pJ1WGZVd1VDMmhwdlE"),)),
@@ -46,7 +49,7 @@ def _office31(name: str, origin: str, classes: tuple[str, ...], renamed: Mapping
     part = "" if classes is OFFICE31 else ", the ten classes that Caltech-256 shares"
     decode = partial(
         photos.by_class,
-        pattern=rf"(^|/){origin}/(images/)?(?P<class>[^/]+)/(?P<name>[^/]+\.jpg)$",
+        pattern=rf"(^|/){origin}/(images/)?{_CLASS_AND_NAME}",
         domain=origin,
         classes=classes,
         renamed=renamed,
@@ -98,7 +101,7 @@ def _home(short: str) -> Domain:
     folder = _HOME_FOLDERS[short]
     decode = partial(
         photos.by_class,
-        pattern=rf"(^|/){folder}/(?P<class>[^/]+)/(?P<name>[^/]+\.jpg)$",
+        pattern=rf"(^|/){folder}/{_CLASS_AND_NAME}",
         domain=folder,
         classes=OFFICE_HOME,
     )
@@ -151,7 +154,7 @@ _CALTECH = Domain(
             (file,),
             partial(
                 photos.by_class,
-                pattern=r"(^|/)(caltech10|[cC]altech)/(?P<class>[^/]+)/(?P<name>[^/]+\.jpg)$",
+                pattern=rf"(^|/)(caltech10|[cC]altech)/{_CLASS_AND_NAME}",
                 domain="caltech10",
                 classes=CALTECH10,
                 renamed=_RENAMED,

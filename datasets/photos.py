@@ -203,6 +203,8 @@ def by_list(paths: Sequence[Path], *, letter: str) -> dict[str, Photos]:
     at_hand = {"/".join(PurePosixPath(name).parts[-2:]): content for name, content in found.items()}
     pairs = [line.rsplit(maxsplit=1) for line in listing[0].decode().splitlines() if line.strip()]
     labels = {"/".join(PurePosixPath(name).parts[-2:]): int(label) for name, label in pairs}
+    if not labels:
+        raise ValueError(f"the list of the domain {letter} is empty")
     if missing := [name for name in labels if name not in at_hand]:
         raise ValueError(f"{missing[0]} is listed and missing")
     return _of({name: at_hand[name] for name in labels}, labels)
@@ -228,6 +230,8 @@ def parquet(paths: Sequence[Path], *, domain: str, of: str, classes: Sequence[st
             for row in batch.to_pylist():
                 if row["domain"] == of:
                     label = row["label"] if isinstance(row["label"], int) else list(classes).index(row["label"])
+                    if not 0 <= label < len(classes):
+                        raise ValueError(f"label {label} is none of the {len(classes)} classes")
                     file = PurePosixPath(row["image"]["path"] or f"{len(files):05d}.jpg").name
                     name = f"{domain}/{classes[label]}/{file}"
                     files[name], labels[name] = row["image"]["bytes"], label

@@ -10,6 +10,7 @@ import torch
 
 from datasets import registry, store
 from datasets.store import Location
+from tests.datasets.office_helpers import stand_ins
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,3 +33,9 @@ def digits_mini(location: Location) -> Location:
     for domain in registry.suite("digits-mini").domains.values():
         store.prepare(domain, location)
     return location
+
+
+@pytest.fixture(scope="session")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Location:
+    """Office-31 with its real file names and made-up images of 8 x 8 pixels; needs no mirror."""
+    return stand_ins(tmp_path_factory.mktemp("office"))

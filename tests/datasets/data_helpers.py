@@ -27,6 +27,8 @@ class Site:
 
     address: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
+    types: dict[str, str] = field(default_factory=dict)
+    """Path -> Content-Type, where one is sent."""
     script: dict[str, list[str]] = field(default_factory=dict)
     log: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and Range header of every request."""
@@ -82,6 +84,8 @@ def handler(site: Site) -> type[BaseHTTPRequestHandler]:
             else:
                 self.send_response(200)
             body = content[start:]
+            if kind := site.types.get(self.path.lstrip("/")):
+                self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             try:
