@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -110,7 +111,7 @@ def domains_of(data: Data) -> Domains:
     granted = data.granted
     return Domains(
         source=data.source.in_order,
-        target=lambda: in_order(data.target),
+        target=functools.partial(in_order, data.target),  # not a closure over the data, which hold labels too
         granted=granted.in_order if granted else lambda: iter(()),
     )
 
