@@ -453,7 +453,5 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(weights, "_obtain", full)
-    with pytest.raises(
-        UserError, match=r"weights of lite0 cannot be kept in .*: the disk is full; free some space"
-    ):
+    with pytest.raises(UserError, match=r"weights of lite0 cannot be kept in .*: the disk is full; free some space"):
         weights.path("lite0", Location(tmp_path))
