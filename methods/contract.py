@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -209,8 +210,8 @@ class Paper:
     link: str
     experiments: tuple[Experiment, ...]
     claims: tuple[Claim, ...] = ()
-    published_rows: Mapping[str, str] = field(default_factory=dict)
-    """Row label here -> ``method`` in ``results/published.csv``."""
+    published_rows: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    """Row label here -> ``method`` in ``results/published.csv``; several where its tables name it differently."""
     key: str = ""
     """``paper`` in ``results/published.csv``; the module's name if empty."""
 
@@ -385,6 +386,11 @@ def classification(passes: Passes, batch: Batch) -> Term:
         logits = torch.cat([logits, passes.granted["fc8"]])
         labels = torch.cat([labels, batch.granted_y])
     return Term(cross_entropy(logits, labels))
+
+
+def rising(progress: float) -> float:
+    """The papers' progressive schedule 2 / (1 + exp(-10 p)) - 1: from 0 to nearly 1, for p in 0 .. 1."""
+    return 2 / (1 + math.exp(-10 * progress)) - 1
 
 
 def frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:

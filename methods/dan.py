@@ -56,7 +56,20 @@ import torch
 from torch import Tensor, nn
 
 from methods import kernels
-from methods.contract import Batch, Claim, Experiment, Losses, Method, Paper, Recipe, Row, Term, classification, frozen
+from methods.contract import (
+    Batch,
+    Claim,
+    Experiment,
+    Losses,
+    Method,
+    Paper,
+    Recipe,
+    Row,
+    Term,
+    classification,
+    frozen,
+    rising,
+)
 from methods.network import Network
 
 EXPONENTS = frozen(
@@ -191,8 +204,7 @@ def build(config: Config, network: Network) -> DAN:
 
 def trade_off(config: Config, progress: float) -> float:
     """lambda at progress p in 0 .. 1."""
-    schedule = 2 / (1 + math.exp(-10 * progress)) - 1 if config.progressive else 1.0
-    return config.weight * schedule
+    return config.weight * (rising(progress) if config.progressive else 1.0)
 
 
 def mk_mmd(model: DAN, layer: str, source: Tensor, target: Tensor) -> Tensor:

@@ -79,6 +79,7 @@ class Network(nn.Module):
         self.bottleneck = nn.Sequential(linear, *norm, nn.ReLU())
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(bottleneck_size, classes)
+        self.trunk_size = trunk_size
         self.trunk_rate = trunk_rate
         self.classes = classes
         self.batchnorm: BatchNormMode = batchnorm

@@ -239,13 +239,13 @@ def _published_lines(
 
     ``empty`` is the number of columns after the mean.
     """
-    method = paper.published_rows.get(label)
     lines = []
     for table in tables:
+        method = table.name_of(paper.published_rows.get(label))
         cells: list[Cell] = []
         for name in (*(published.task_name(task) for task in tasks), AVERAGE):
             if over is not None:
-                found = table.difference(method, paper.published_rows.get(over), name or "")
+                found = table.difference(method, table.name_of(paper.published_rows.get(over)), name or "")
                 cells.append(_difference(*((found[0], None, found[1]) if found else (None,))))
             else:
                 number = table.rows.get(method or "", {}).get(name or "")
@@ -335,11 +335,11 @@ def _measured(runs: Sequence[Run], found: Sequence[Entry], metrics: Sequence[str
 
 def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) -> Grid | None:
     """A published table's rows that this experiment has, with what each number is worth."""
-    base = paper.published_rows.get(row_label(experiment.baseline))
+    base = table.name_of(paper.published_rows.get(row_label(experiment.baseline)))
     lines, used = [], set()
     for row in experiment.rows:
-        method = paper.published_rows.get(row_label(row))
-        if method is None or method not in table.rows:
+        method = table.name_of(paper.published_rows.get(row_label(row)))
+        if method is None:
             continue
         numbers = table.rows[method]
         used |= {number.provenance for number in numbers.values()}

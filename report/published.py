@@ -31,6 +31,8 @@ PROVENANCE = {
     "reimplementation": "somebody else's own run",
 }
 """Value of the column ``provenance`` -> what it means."""
+WORTH = ("paper", "authors-logs", "quoted", "reimplementation", "unverified")
+"""Provenances, the best first."""
 
 DATASETS = {
     ("office31", "full"): ("Office-31",),
@@ -88,6 +90,11 @@ class PublishedTable:
     rows: dict[str, dict[str, Accuracy]]
     """Method as published -> task -> accuracy."""
 
+    def name_of(self, names: str | Sequence[str] | None) -> str | None:
+        """The first of some names of a method that this table has; None if it has none of them."""
+        known = (names,) if isinstance(names, str) else names or ()
+        return next((name for name in known if name in self.rows), None)
+
     def difference(self, method: str | None, baseline: str | None, task: str) -> tuple[float, str] | None:
         """Published difference over the paper's own baseline and its mark; None if either number is missing."""
         better, worse = (self.rows.get(name or "", {}).get(task) for name in (method, baseline))
@@ -113,8 +120,10 @@ def same_data(table: PublishedTable, group: Group) -> bool:
 def read(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:
     """The tables ``names`` of ``paper``, each split by backbone and data set; none if the file does not exist.
 
+    A number that several rows give alike is that of the best source.
+
     Raises:
-        ReportError: a malformed row, an unknown provenance or a number given twice; names file and line.
+        ReportError: a malformed row, an unknown provenance or two values of one number; names file and line.
     """
     if not path.is_file():
         return []
@@ -129,9 +138,11 @@ def read(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:
         accuracy = Accuracy(number(row["accuracy"], "accuracy", path, line), spread, row["provenance"])
         methods = found.setdefault((row["table"], row["backbone"], row["dataset"]), {})
         tasks = methods.setdefault(row["method"], {})
-        if row["task"] in tasks:
+        earlier = tasks.get(row["task"])
+        if earlier is not None and earlier.value != accuracy.value:
             raise ReportError(f"{path}, line {line}: {row['method']} on {row['task']} is given twice.")
-        tasks[row["task"]] = accuracy
+        if earlier is None or WORTH.index(accuracy.provenance) < WORTH.index(earlier.provenance):
+            tasks[row["task"]] = accuracy
     ordered = sorted(found.items(), key=lambda item: names.index(item[0][0]))
     return [PublishedTable(*key, _tasks(methods), methods) for key, methods in ordered]
 

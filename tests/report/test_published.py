@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from report.published import PROVENANCE, read, same_data, task_name
+from report.published import PROVENANCE, WORTH, read, same_data, task_name
 from report.records import Group, ReportError
 from tests.report.samples import write_published
 
@@ -71,6 +71,22 @@ def test_malformed_rows(tmp_path: Path, line: tuple[str, ...], message: str) -> 
         read(path, "dan", ["Table1"])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_number_given_alike_twice_is_that_of_the_better_source(tmp_path: Path, order: int) -> None:
+    twice = [("JAN", "A->W", "74.9", "", "quoted"), ("JAN", "A->W", "74.9", "0.3", "unverified")][::order]
+    (table,) = read(write_published(tmp_path / "published.csv", [*LINES, *twice]), "dan", ["Table1"])
+    found = table.rows["JAN"]["A->W"]
+    assert (found.value, found.spread, found.provenance) == (74.9, None, "quoted")
+    assert set(WORTH) == set(PROVENANCE)
+
+
+def test_a_method_is_found_under_the_first_name_that_a_table_has(tmp_path: Path) -> None:
+    (table,) = read(write_published(tmp_path / "published.csv", LINES), "dan", ["Table1"])
+    assert table.name_of(("ResNet-50", "CNN", "DAN")) == "CNN"
+    assert table.name_of("DAN") == "DAN"
+    assert table.name_of("JAN") is table.name_of(("JAN", "RTN")) is table.name_of(None) is None
+
+
 def test_same_data_needs_the_same_protocol(tmp_path: Path) -> None:
     (office,) = read(write_published(tmp_path / "a.csv", LINES), "dan", ["Table1"])
     (caltech,) = read(write_published(tmp_path / "b.csv", LINES, "Office-10+Caltech-10"), "dan", ["Table1"])
@@ -94,3 +110,13 @@ def test_committed_numbers_of_dan() -> None:
     assert (first.dataset, second.dataset) == ("Office-10+Caltech-10", "Office-31"), "in the order asked for"
     assert second.tasks == ("A->W", "D->W", "W->D", "A->D", "D->A", "W->A", "Avg")
     assert second.difference("DAN", "CNN", "Avg") == (pytest.approx(2.8), "")
+
+
+def test_committed_numbers_of_jan() -> None:
+    path = Path(__file__).parents[2] / "results" / "published.csv"
+    names = ["Table1 ResNet", "Table1 AlexNet", "Table2 ResNet", "Table2 AlexNet", "CDAN Office-Home table"]
+    tables = read(path, "jan", names)
+    baselines = [table.name_of(("ResNet-50", "AlexNet")) for table in tables]
+    gains = [table.difference("JAN", base, "Avg") for table, base in zip(tables, baselines, strict=True)]
+    assert [round(gain[0], 1) for gain in gains if gain] == [8.2, 5.9, 5.1, 5.4, 12.2, 13.9]
+    assert all(gain and not gain[1] for gain in gains), "both numbers of each are sourced"

@@ -1,0 +1,496 @@
+"""JAN: Deep Transfer Learning with Joint Adaptation Networks (Long, Zhu, Wang, Jordan; ICML 2017).
+
+The objective adds to the source's cross-entropy J the joint maximum mean discrepancy (JMMD) of the domain-specific
+layers L, the distance between the domains' distributions of all these layers' activations together:
+
+    min_f  (1/n_s) sum_i J(f(x_i), y_i)  +  lambda D_L(P, Q)
+
+    D_L = (1/n_s^2) sum_{i,j} prod_{l in L} k^l(z_i^sl, z_j^sl) + (1/n_t^2) sum_{i,j} prod_{l in L} k^l(z_i^tl, z_j^tl)
+          - (2 / (n_s n_t)) sum_{i,j} prod_{l in L} k^l(z_i^sl, z_j^tl)
+
+z^sl and z^tl are the activations of layer l on source and target; the classifier's layer enters as its softmax.  With
+one layer it is MMD^2.  It is estimated without bias in linear time on disjoint quad-tuples, n = n_s = n_t:
+
+    D_L = (2/n) sum_{i = 1..n/2} ( prod_l k^l(z_{2i-1}^sl, z_{2i}^sl) + prod_l k^l(z_{2i-1}^tl, z_{2i}^tl)
+                                   - prod_l k^l(z_{2i-1}^sl, z_{2i}^tl) - prod_l k^l(z_{2i}^sl, z_{2i-1}^tl) )
+
+Every kernel is Gaussian, k^l(x, y) = exp(-|x - y|^2 / gamma^l), gamma^l the median squared pairwise distance.
+lambda rises from 0 while training, lambda_p = lambda (2 / (1 + exp(-10 p)) - 1).
+
+JAN-A puts fully connected layers theta^l in front of the kernels, k^l(theta^l(x), theta^l(y)), that learn to tell the
+domains apart:
+
+    min_f max_theta  (1/n_s) sum_i J(f(x_i), y_i)  +  lambda D_L(P, Q; f, theta)
+
+Constants of the paper: L = {fc6, fc7, softmax} on AlexNet and {pooled features, softmax} on ResNet; momentum 0.9; rate
+eta_p = 0.01 / (1 + 10 p)^0.75, the classifier's ten times a pretrained layer's; sensitivity to lambda shown on
+{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1}; three runs.  The authors say that their ResNet-50 numbers were made without
+fine-tuning, so the track ``frozen`` is the nearest to their setting.
+
+The authors' released code does differently.  The Caffe network for AlexNet (variant ``authors``) has two JMMD terms of
+constant weight 0.3 each, over (fc7, softmax) and over (softmax, softmax).  In each the first factor is a sum of 5
+kernels, gamma 2^u with u = -2 .. 2 and gamma the batch's mean squared distance, and the last one is
+exp(-|x - y|^2 / 1.68); quad-tuples are drawn at random with replacement.  The PyTorch network for ResNet-50 has one
+term over (bottleneck, softmax), the same kernels, constant weight 1, and the overlapping tuples (i, i + 1).  JAN-A is
+in neither.
+
+We follow the paper.  Deviations:
+
+* L = {fc7, softmax} by default, fc7 the suite's bottleneck, as in the released code.  The paper's two are the variants
+  ``three-layers`` and ``pooled``.  On the track ``frozen`` the pooled features (fc6) are not trained: their kernel then
+  is a constant weight of each pair of images.
+* gamma^l is the median over the current batch (both domains, off the diagonal), recomputed at every step and constant
+  for the gradient; the paper's is over the training data.
+* The layers theta^l are as wide as their input, ReLU between them, and start as the identity (on activations that are
+  not negative, as all of L are), so that JAN-A starts as JAN.  Number and initialisation are our choice.  Their
+  gradient is reversed in one joint update.  gamma^l is that of z^l in front of theta^l, which learns the scale too.
+* Annealing, rates and the number of steps are those of DAN's experiments (a = 20 in place of 10), which makes the rows
+  of source-only and DAN the very same cells as there.
+* lambda is chosen by the suite's label-free rule on the grid of the sensitivity figure for every variant but
+  ``authors``, which keeps the released 0.3.
+* Variant ``authors`` uses all pairs (the unbiased quadratic estimate, which random tuples estimate with more noise).
+* The network is the suite's, not AlexNet or ResNet-50; its layers are named in ``methods.network``.  Quad-tuples are
+  those of one batch; samples that fill no quad-tuple are left to the source's loss.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from methods import kernels
+from methods.contract import (
+    Batch,
+    Claim,
+    Experiment,
+    Losses,
+    Method,
+    Paper,
+    Row,
+    Term,
+    classification,
+    frozen,
+    rising,
+)
+from methods.dan import CALTECH, HEAD, LATE, MINI, RECIPES
+from methods.network import Layers, Network
+
+SINGLE = (0.0,)
+"""u of the paper's kernel gamma 2^u."""
+FIVE = kernels.powers(-2, 2, 1)
+"""u of the released code's kernels for all factors but the last."""
+SOFTMAX_GAMMA = 1.68
+"""Bandwidth of the released code's kernel for the last factor, the softmax."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """JAN as the paper describes it by default."""
+
+    weight: float = 1.0
+    """lambda, the weight of D_L; 1 in the paper's schedule, 0.3 for each of two terms in the released Caffe network."""
+    progressive: bool = True
+    """Whether lambda rises from 0 as 2 / (1 + exp(-10 p)) - 1 (the paper's); it is constant in the released code."""
+    layers: tuple[str, ...] = ("fc7", "softmax")
+    """L, the layers whose joint distribution is adapted, a factor each: fc6 (pooled features), fc7, softmax."""
+    second: tuple[str, ...] = ()
+    """The factors of a second term beside the first, of equal weight; none in the paper."""
+    kernels: Literal["paper", "authors"] = "paper"
+    """k^l: one Gaussian at the median (the paper's), or 5 around the mean and a fixed one for the last factor."""
+    estimator: Literal["linear", "unbiased", "biased"] = "linear"
+    """Estimate of D_L: linear-time on disjoint quad-tuples (the paper's), or a quadratic-time one over all pairs."""
+    theta: int = 0
+    """Adversarial fully connected layers in front of each kernel: 0 is JAN, more is JAN-A."""
+
+
+VARIANTS = frozen(
+    {
+        "default": Config(),
+        "jan-a": Config(theta=1),
+        "jan-a-2": Config(theta=2),
+        "pooled": Config(layers=("fc6", "softmax")),
+        "three-layers": Config(layers=("fc6", "fc7", "softmax")),
+        "fc7-alone": Config(layers=("fc7",)),
+        "softmax-alone": Config(layers=("softmax",)),
+        "unbiased": Config(estimator="unbiased"),
+        "biased": Config(estimator="biased"),
+        "authors-kernels": Config(kernels="authors"),
+        "authors": Config(
+            weight=0.3,
+            progressive=False,
+            second=("softmax", "softmax"),
+            kernels="authors",
+            estimator="unbiased",
+        ),
+        "constant-weight": Config(progressive=False),
+    }
+)
+
+
+class Theta(nn.Module):
+    """theta^l: fully connected layers that are trained against everything else.
+
+    It starts as the identity on activations that are not negative and draws no random numbers.
+
+    Args:
+        width: of the activations.
+        layers: number of layers.
+    """
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList(torch.eye(width) for _ in range(layers))
+        self.biases = nn.ParameterList(torch.zeros(width) for _ in range(layers))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(N, width) -> (N, width).  The gradient of z is the usual one, that of the parameters is reversed."""
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z = linear(z.relu() if number else z, opposed(weight), opposed(bias))
+        return z
+
+
+def opposed(parameter: Tensor) -> Tensor:
+    """The same values, exactly; the gradient changes its sign, so that descent becomes ascent."""
+    return 2 * parameter.detach() - parameter
+
+
+class JAN(nn.Module):
+    """The network, and the adversarial layers of JAN-A by the name of the layer that they stand behind."""
+
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        names = dict.fromkeys((*config.layers, *config.second)) if config.theta else ()
+        self.theta = nn.ModuleDict({name: Theta(width_of(network, name), config.theta) for name in names})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, classes)."""
+        logits: Tensor = self.network(x)
+        return logits
+
+
+def width_of(network: Network, name: str) -> int:
+    """Width of fc6, fc7 or softmax; fc6 is asked for even where it is not trained."""
+    return {"fc6": network.trunk_size, "fc7": network.layer_sizes["fc7"], "softmax": network.classes}[name]
+
+
+def build(config: Config, network: Network) -> JAN:
+    """Wraps the network."""
+    return JAN(config, network)
+
+
+def trade_off(config: Config, progress: float) -> float:
+    """lambda at progress p in 0 .. 1."""
+    return config.weight * (rising(progress) if config.progressive else 1.0)
+
+
+def activations(layers: Layers, name: str) -> Tensor:
+    """z^l in single precision or more, (N, width): a layer of the network, or the softmax of its logits."""
+    return kernels.widened(layers["fc8"]).softmax(1) if name == "softmax" else kernels.widened(layers[name])
+
+
+def family(config: Config, distances: Tensor, *, last: bool) -> tuple[Tensor, tuple[float, ...]]:
+    """gamma and the exponents u of a factor's kernels exp(-d / (2^u gamma)), which are summed.
+
+    Args:
+        config: says whose kernels.
+        distances: squared distances of the layer's activations, (P,).
+        last: whether it is the last factor of its term.
+    """
+    if config.kernels == "paper":
+        return kernels.median(distances), SINGLE
+    if last:
+        return distances.new_tensor(SOFTMAX_GAMMA), SINGLE
+    return kernels.mean(distances), FIVE
+
+
+def jmmd(model: JAN, names: Sequence[str], source: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+    """D_L of one batch: a scalar, negative at times where the estimate is unbiased.
+
+    Args:
+        model: its configuration, and its theta if it is JAN-A.
+        names: the layers of L.
+        source: the activations of each on the source, (n, width).
+        target: and on the target, (m, width).
+    """
+    config = model.config
+    factors, diagonal = [], 1.0
+    for number, (name, s, t) in enumerate(zip(names, source, target, strict=True), start=1):
+        mapped = model.theta[name] if config.theta else nn.Identity()
+        # A bandwidth is a constant; only a quadratic estimate of JAN has use for the gradient of these distances.
+        plain = kernels.pair_distances(torch.cat([s, t]))
+        gamma, exponents = family(config, plain, last=number == len(names))
+        if config.estimator == "linear":
+            tuples = kernels.quad_tuple_distances(mapped(s), mapped(t))
+            factors.append(kernels.gaussians(tuples, gamma, exponents).sum(-1))
+        else:
+            distances = kernels.pair_distances(mapped(torch.cat([s, t]))) if config.theta else plain
+            factors.append(kernels.gaussian_sum(distances, gamma, torch.ones(len(exponents)).to(gamma), exponents))
+        diagonal *= len(exponents)
+    product = functools.reduce(torch.mul, factors)
+    if config.estimator == "linear":
+        return kernels.quad_tuple_g(product).mean()
+    n, m = len(source[0]), len(target[0])
+    if config.estimator == "unbiased":
+        return kernels.mmd_unbiased(product, n, m)
+    return kernels.mmd_biased(product, n, m, diagonal=diagonal)
+
+
+def step(model: JAN, batch: Batch) -> Losses:
+    """Cross-entropy of the labelled images and the JMMD of the adapted layers."""
+    passes = model.network.passes(batch.source_x, batch.target_x, batch.granted_x)
+    assert passes.target is not None
+    terms = []
+    with kernels.full_precision(batch.source_x.device):
+        for names in filter(None, (model.config.layers, model.config.second)):
+            source = [activations(passes.source, name) for name in names]
+            target = [activations(passes.target, name) for name in names]
+            terms.append(jmmd(model, names, source, target))
+    return {
+        "classification": classification(passes, batch),
+        "jmmd": Term(torch.stack(terms).sum(), trade_off(model.config, batch.progress)),
+    }
+
+
+LAMBDAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""The grid of the paper's sensitivity figure."""
+
+OFFICE = frozen({"office31": HEAD, "folder": HEAD})
+FIGURE = frozen({"office31": ("amazon:webcam",)})
+"""The Office-31 task of the sensitivity figure."""
+DISTANCES = frozen({"office31": ("amazon:webcam", "webcam:dslr")})
+"""A hard and an easy task, for the A-distance."""
+
+SOURCE_ONLY = Row("source_only", label="source-only")
+DAN = Row("dan", label="DAN")
+FULL = Row("jan", label="JAN")
+ADVERSARIAL = Row("jan", "jan-a", label="JAN-A")
+POOLED = Row("jan", "pooled", label="JAN, pooled features")
+FC7_ALONE = Row("jan", "fc7-alone")
+SOFTMAX_ALONE = Row("jan", "softmax-alone")
+
+
+def accuracy_claims(experiment: str, suffix: str) -> tuple[Claim, ...]:
+    """What the paper says of its tables, for one experiment; the claims' names end with ``suffix``."""
+    return (
+        Claim(
+            name=f"adaptation-helps{suffix}",
+            text="JAN is more accurate on the target than the same network trained on the source alone.",
+            experiment=experiment,
+            better=FULL,
+            worse=SOURCE_ONLY,
+        ),
+        Claim(
+            name=f"joint-above-marginal{suffix}",
+            text="Adapting the joint distribution of layers (JAN) is more accurate than that of each layer (DAN).",
+            experiment=experiment,
+            better=FULL,
+            worse=DAN,
+        ),
+        Claim(
+            name=f"adversarial-above-plain{suffix}",
+            text="Maximising the JMMD by adversarial layers (JAN-A) is more accurate than JAN.",
+            experiment=experiment,
+            better=ADVERSARIAL,
+            worse=FULL,
+        ),
+    )
+
+
+PAPER = Paper(
+    title="Deep Transfer Learning with Joint Adaptation Networks",
+    authors="Mingsheng Long, Han Zhu, Jianmin Wang, Michael I. Jordan",
+    venue="ICML",
+    year=2017,
+    link="https://proceedings.mlr.press/v70/long17a.html",
+    experiments=(
+        Experiment(
+            name="digits",
+            title="JAN, JAN-A and DAN on digits, beside the paper's Table 1 (Office-31)",
+            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
+            recipes=RECIPES,
+            baseline=SOURCE_ONLY,
+            default=True,
+            published=("Table1 ResNet",),
+        ),
+        Experiment(
+            name="table1",
+            title="Table 1: Office-31 on a trunk that is not fine-tuned, as the authors' ResNet-50 was not",
+            rows=(SOURCE_ONLY, DAN, POOLED, FULL, ADVERSARIAL),
+            recipes=OFFICE,
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            backbone="lite0",
+            track="frozen",
+            default=True,
+            published=("Table1 ResNet", "Table1 AlexNet"),
+        ),
+        Experiment(
+            name="table1-late",
+            title="Table 1 with the last blocks fine-tuned, which the authors' ResNet-50 was not",
+            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
+            recipes=frozen({"office31": LATE, "folder": LATE}),
+            baseline=SOURCE_ONLY,
+            backbone="lite0",
+            track="late",
+            default=True,
+            published=("Table1 ResNet", "Table1 AlexNet"),
+        ),
+        Experiment(
+            name="table2",
+            title="Table 2: ImageCLEF-DA on a trunk that is not fine-tuned, as the authors' ResNet-50 was not",
+            rows=(SOURCE_ONLY, DAN, POOLED, FULL, ADVERSARIAL),
+            recipes=frozen({"imageclef-da": HEAD}),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            backbone="lite0",
+            track="frozen",
+            default=True,
+            published=("Table2 ResNet", "Table2 AlexNet"),
+        ),
+        Experiment(
+            name="office-caltech10",
+            title="Office-31 and Caltech, their ten common classes (not in the paper; the tasks of DAN's Table 2)",
+            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
+            recipes=frozen({"office-caltech10": HEAD}),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            tasks=frozen({"office-caltech10": CALTECH}),
+            backbone="lite0",
+            track="frozen",
+            default=True,
+        ),
+        Experiment(
+            name="office-home",
+            title="Office-Home (not in the paper; beside what CDAN's authors report)",
+            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
+            recipes=frozen({"office-home": HEAD}),
+            baseline=SOURCE_ONLY,
+            backbone="lite0",
+            track="frozen",
+            default=True,
+            published=("CDAN Office-Home table",),
+        ),
+        Experiment(
+            name="a-distance",
+            title="Proxy A-distance of the bottleneck's features, the paper's figure",
+            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
+            recipes=frozen({"office31": HEAD}),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            tasks=DISTANCES,
+            backbone="lite0",
+            track="frozen",
+        ),
+        Experiment(
+            name="ablations",
+            title="What JAN's layers, estimator, kernels, weight and adversarial layers contribute",
+            rows=(
+                SOURCE_ONLY,
+                FC7_ALONE,
+                SOFTMAX_ALONE,
+                POOLED,
+                Row("jan", "three-layers"),
+                Row("jan", "unbiased"),
+                Row("jan", "biased"),
+                Row("jan", "authors-kernels"),
+                Row("jan", "authors"),
+                Row("jan", "constant-weight"),
+                FULL,
+                ADVERSARIAL,
+                Row("jan", "jan-a-2", label="JAN-A, two layers"),
+            ),
+            recipes=MINI,
+            baseline=SOURCE_ONLY,
+        ),
+        Experiment(
+            name="lambda-sensitivity",
+            title="Accuracy over the weight lambda, the paper's sensitivity figure",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=MINI,
+            baseline=SOURCE_ONLY,
+            sweep=frozen({"weight": LAMBDAS}),
+        ),
+        Experiment(
+            name="lambda-office",
+            title="Accuracy over the weight lambda, the paper's sensitivity figure on its own task",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=frozen({"office31": HEAD}),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            tasks=FIGURE,
+            sweep=frozen({"weight": LAMBDAS}),
+            backbone="lite0",
+            track="frozen",
+        ),
+    ),
+    claims=(
+        *accuracy_claims("table1", ""),
+        *accuracy_claims("table1-late", "-late"),
+        *accuracy_claims("table2", "-imageclef"),
+        *accuracy_claims("office-caltech10", "-caltech"),
+        *accuracy_claims("office-home", "-home"),
+        *accuracy_claims("digits", "-digits"),
+        Claim(
+            name="a-distance-falls",
+            text="JAN's features have a smaller proxy A-distance between the domains than the source-only network's.",
+            experiment="a-distance",
+            better=FULL,
+            worse=SOURCE_ONLY,
+            metric="a_distance",
+            higher=False,
+        ),
+        Claim(
+            name="a-distance-below-dan",
+            text="JAN's features have a smaller proxy A-distance between the domains than DAN's.",
+            experiment="a-distance",
+            better=FULL,
+            worse=DAN,
+            metric="a_distance",
+            higher=False,
+        ),
+        Claim(
+            name="lambda-rises",
+            text="Accuracy rises with lambda up to a moderate value, here the grid's middle: half the bell shape.",
+            experiment="lambda-office",
+            better=FULL,
+            worse=FULL,
+            better_setting="weight=0.1",
+            worse_setting="weight=0.01",
+        ),
+        Claim(
+            name="lambda-falls",
+            text="Accuracy falls beyond a moderate lambda, here the grid's middle: the bell's other half.",
+            experiment="lambda-office",
+            better=FULL,
+            worse=FULL,
+            better_setting="weight=0.1",
+            worse_setting="weight=1.0",
+        ),
+    ),
+    published_rows=frozen(
+        {
+            "source-only": ("ResNet-50", "AlexNet"),
+            "DAN": "DAN",
+            "JAN": "JAN",
+            "JAN-A": "JAN-A",
+        }
+    ),
+)
+
+METHOD = Method(
+    config=Config,
+    build=build,
+    step=step,
+    variants=VARIANTS,
+    paper=PAPER,
+    chosen=frozen({"weight": LAMBDAS}),
+    fixed=("authors",),
+)
