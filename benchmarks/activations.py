@@ -75,14 +75,27 @@ class Key:
     """BatchNorm statistics that the trunk uses: ``imagenet``."""
     device: str
     revision: int
+    pooled: bool = False
+    """Whether maps at an early cut are averaged over space."""
 
     @property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits of the SHA-256 of the canonical JSON form."""
-        return hashlib.sha256(canonical(asdict(self)).encode()).hexdigest()[:16]
+        """Sixteen hexadecimal digits of the SHA-256 of the canonical JSON form; ``pooled`` is in it only if set."""
+        content = {name: value for name, value in asdict(self).items() if name != "pooled" or value}
+        return hashlib.sha256(canonical(content).encode()).hexdigest()[:16]
 
 
-def key_of(backbone: str, domain: str, cut: str, location: Location, *, views: int, precision: str, device: str) -> Key:
+def key_of(
+    backbone: str,
+    domain: str,
+    cut: str,
+    location: Location,
+    *,
+    views: int,
+    precision: str,
+    device: str,
+    pooled: bool = False,
+) -> Key:
     """The key of a prepared domain's activations.
 
     Raises:
@@ -101,6 +114,7 @@ def key_of(backbone: str, domain: str, cut: str, location: Location, *, views: i
         statistics="imagenet",
         device=device,
         revision=REVISION,
+        pooled=pooled,
     )
 
 
@@ -225,7 +239,7 @@ def _compute(key: Key, weights_path: Path, images_file: str, start: int, partial
         machine.settle_in_worker(parent)
     block = np.load(images_file, mmap_mode="c")[start : start + BLOCK]
     with machine.computing(threads=1), torch.inference_mode():
-        early = _early(key.backbone, key.cut, weights_path, key.device)
+        early = _early(key.backbone, key.cut, weights_path, key.device, key.pooled)
         parts = [
             _views(early, np.ascontiguousarray(block[i : i + BATCH]), start + i, key)
             for i in range(0, len(block), BATCH)
@@ -235,9 +249,12 @@ def _compute(key: Key, weights_path: Path, images_file: str, start: int, partial
 
 
 @functools.lru_cache(maxsize=1)
-def _early(backbone: str, cut: str, weights_path: Path, device: str) -> nn.Module:
-    """The part of the trunk before the cut, ready to infer; kept from block to block."""
-    early, _ = pretrained.split(backbone, pretrained.trunk(backbone, weights_path), cut)
+def _early(backbone: str, cut: str, weights_path: Path, device: str, pooled: bool) -> nn.Module:
+    """The part of the network before the cut, ready to infer; kept from block to block."""
+    if pooled or cut == pretrained.LOGITS:
+        early = pretrained.features(backbone, weights_path, cut)
+    else:
+        early, _ = pretrained.split(backbone, pretrained.trunk(backbone, weights_path), cut)
     return early.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

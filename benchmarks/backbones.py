@@ -3,7 +3,8 @@
 LeNet and the perceptron learn from scratch (track ``finetune``).  A pretrained backbone (``benchmarks.pretrained``) is
 used on three tracks:
 
-frozen    the trunk is fixed; its outputs are computed once and cached; bottleneck and classifier are trained on them
+frozen    the trunk is fixed; its outputs are computed once and cached; bottleneck and classifier are trained on them;
+          it may be cut earlier, where the activations are averaged over space, or at the ImageNet classifier's logits
 late      the same cache taken at an earlier cut; the blocks after the cut are trained at a tenth of the rate
 finetune  the whole network is trained, the trunk at a tenth of the rate, with augmentation on the fly
 
@@ -126,6 +127,12 @@ class Choice:
         return BACKBONES[self.name]
 
     @property
+    def pooled(self) -> bool:
+        """Whether the cached activations are maps averaged over space."""
+        known = self.backbone.known
+        return known is not None and self.track == "frozen" and known.is_map(self.cut)
+
+    @property
     def is_default(self) -> bool:
         """Whether BatchNorm mode and cut are the usual ones of backbone and track."""
         return self == choose(self.name, self.track)
@@ -169,9 +176,11 @@ def _cut(name: str, track: str, cut: str | None) -> str:
         return ""
     *early, last = known.cuts
     if track == "frozen":
-        if cut not in (None, last):
-            raise UserError(f"on the track 'frozen' {name!r} is cut at its output, {last!r}; leave the cut out.")
-        return last
+        if cut is not None and cut not in known.places:
+            raise UserError(
+                f"backbone {name!r} has no cut {cut!r} on the track 'frozen'; it has: {', '.join(known.places)}."
+            )
+        return cut or last
     if cut is not None and cut not in early:
         raise UserError(f"backbone {name!r} has no cut {cut!r}; it has: {', '.join(early)}.")
     return cut or known.late_cut
@@ -210,7 +219,7 @@ def _trunk(choice: Choice, width: int, weights: Path | None) -> tuple[nn.Module,
     assert known.known is not None
     size = known.known.size
     if choice.track == "frozen":
-        return nn.Identity(), size, 0.0
+        return nn.Identity(), known.known.places[choice.cut], 0.0
     whole = pretrained.untrained(choice.name) if weights is None else pretrained.trunk(choice.name, weights)
     if choice.track == "late":
         _, whole = pretrained.split(choice.name, whole, choice.cut)

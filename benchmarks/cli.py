@@ -82,7 +82,7 @@ def plan_options(command: Command) -> Command:
             show_default=True,
             help="Augmented views of each image that `late` and `frozen` cache.",
         ),
-        click.option("--cut", help="Where the track `late` cuts the trunk, instead of the backbone's default."),
+        click.option("--cut", help="Where the trunk is cut, instead of the track's default."),
         click.option("--backbone", help="Backbone, instead of the experiment's."),
         click.option("--track", help="Track (frozen, late, finetune), instead of the experiment's."),
         click.option("--seeds", type=positive, help="Number of seeds, instead of the experiment's."),

@@ -245,6 +245,7 @@ def activation_key(spec: Spec, domain: str, location: Location) -> activations.K
         views=spec.views,
         precision=spec.precision,
         device=spec.device,
+        pooled=spec.choice.pooled,
     )
 
 

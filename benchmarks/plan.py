@@ -214,10 +214,11 @@ def make(name: str, options: Options, location: Location) -> Plan:
                     if text not in plan.missing:
                         plan.missing.append(text)
                     continue
-                for found, use in _cells_of(name, experiment, dataset, task, options, location, plan):
-                    cell = cells.setdefault(found.spec.hash, found)
-                    if use not in cell.uses:
-                        cell.uses.append(use)
+                for at_cut in _each_cut(experiment, options):
+                    for found, use in _cells_of(name, experiment, dataset, task, at_cut, location, plan):
+                        cell = cells.setdefault(found.spec.hash, found)
+                        if use not in cell.uses:
+                            cell.uses.append(use)
     plan.cells = list(cells.values())
     return plan
 
@@ -227,6 +228,13 @@ def _unprepared(name: str, dataset: str, choice: Choice) -> str:
     if side in (None, store.PHOTO_SIDE):
         return f"its data are not prepared; `make data DATASET={dataset}` does."
     return f"its data are not prepared at the {side} pixels of {choice.name}; `make reproduce-{name}` does."
+
+
+def _each_cut(experiment: Experiment, options: Options) -> list[Options]:
+    """The options at every cut that an experiment compares, or at the one that was named."""
+    if options.cut or not experiment.cuts:
+        return [options]
+    return [dataclasses.replace(options, cut=cut) for cut in experiment.cuts]
 
 
 def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
@@ -285,7 +293,7 @@ def _cells_of(
             if reason:
                 plan.note(f"{row.label or row.variant} on {templates[0].backbone} is not run: {reason}")
                 continue
-            use = Use(name, experiment.name, row, _setting(values, templates[0], usual))
+            use = Use(name, experiment.name, row, _setting(values, templates[0], usual, experiment))
             for template in templates:
                 yield with_method(template, row.method, config, task, location), use
 
@@ -388,12 +396,12 @@ def _sweep(experiment: Experiment, method: Method) -> list[dict[str, Any]]:
     return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
-def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice) -> str:
-    """Swept values, then what differs from the experiment's and the harness's defaults."""
+def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice, experiment: Experiment) -> str:
+    """Swept values, then what differs from the experiment's and the harness's defaults; the cut where it is swept."""
     shown = dict(values)
     if spec.batchnorm != usual.batchnorm:
         shown["batchnorm"] = spec.batchnorm
-    if spec.cut != usual.cut:
+    if spec.cut != usual.cut or experiment.cuts:
         shown["cut"] = spec.cut
     if spec.views:
         shown["views"] = spec.views

@@ -2,6 +2,7 @@
 
 A *trunk* maps normalised images (N, 3, crop, crop) to (N, size); the ImageNet classifier is left out.  A trunk can be
 *cut*: ``split`` gives the part before the cut and the part after it, which together are the trunk, sharing its layers.
+Where nothing after a cut is trained, ``features`` gives vectors: early activations averaged over space, or the logits.
 
 Importing timm and torchvision takes seconds, so it is done where they are used.
 """
@@ -48,6 +49,18 @@ class Pretrained:
         """The cut after which nothing is left."""
         return list(self.cuts)[-1]
 
+    @property
+    def places(self) -> dict[str, int]:
+        """Where the fixed network gives a feature vector -> its width: at every cut, and at the ImageNet classifier."""
+        return {**{cut: shape[0] for cut, shape in self.cuts.items()}, LOGITS: CLASSES}
+
+    def is_map(self, place: str) -> bool:
+        """Whether the activation at a place has a height and a width."""
+        return len(self.cuts.get(place, ())) == 3
+
+
+LOGITS, CLASSES = "logits", 1000
+"""The place after the ImageNet classifier, and the width there."""
 
 HALF = (0.5, 0.5, 0.5)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -77,7 +90,7 @@ KNOWN: dict[str, Pretrained] = {
         crop=224,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        cuts={"conv3": (384, 13, 13), "fc7": (4096,)},
+        cuts={"conv3": (384, 13, 13), "fc6": (4096,), "fc7": (4096,)},
         late_cut="conv3",
         has_batchnorm=False,
     ),
@@ -91,8 +104,8 @@ KNOWN: dict[str, Pretrained] = {
         late_cut="layer4",
     ),
 }
-"""Name -> description.  A cut named after a block or layer lies before it; AlexNet's ``conv3`` lies after conv3 and its
-ReLU, the paper's border between fixed and fine-tuned layers, and its trunk ends with fc7, dropout included."""
+"""Name -> description.  A cut named after a block or layer lies before it; AlexNet's lie after the layer and its ReLU:
+``conv3`` is the paper's border between fixed and fine-tuned layers, and the trunk ends with fc7, dropout included."""
 
 
 def classifier(name: str, weights: Path) -> nn.Module:
@@ -195,7 +208,8 @@ def _without_classifier(name: str, model: nn.Module) -> nn.Module:
             "early": m.features[:8],
             "conv3": m.features[8:],
             "pool": nn.Sequential(m.avgpool, nn.Flatten()),
-            "fc": m.classifier[:6],
+            "fc": m.classifier[:3],
+            "fc6": m.classifier[3:6],
         }
     else:
         m = model
@@ -221,6 +235,20 @@ def split(name: str, whole: nn.Module, cut: str) -> tuple[nn.Module, nn.Module]:
     for number, (key, child) in enumerate(whole.named_children()):
         parts[number >= place].add_module(key, child)
     return parts
+
+
+def features(name: str, weights: Path, place: str) -> nn.Module:
+    """The fixed network up to one of ``Pretrained.places``: images -> (N, width), maps averaged over space.
+
+    Raises:
+        DataError: the file does not hold the weights of this network.
+    """
+    if place == LOGITS:
+        return classifier(name, weights)
+    early, _ = split(name, trunk(name, weights), place)
+    if not KNOWN[name].is_map(place):
+        return early
+    return nn.Sequential(early, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def centre_crop(images: Tensor, known: Pretrained) -> Tensor:

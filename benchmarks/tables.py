@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import csvfile, machine
-from benchmarks.plan import Cell, Plan, data_digests
+from benchmarks.plan import Cell, Plan, Use, data_digests
 from benchmarks.records import Record, Store
 from benchmarks.spec import Spec
 from datasets import protocols
 from datasets.errors import DataError
 from datasets.store import Location
+from methods import contract
 
 COLUMNS = (
     "paper,experiment,method,variant,dataset,protocol,task,split,seed,backbone,track,setting,"
@@ -63,7 +64,7 @@ def rows_of(plan: Plan, store: Store) -> Iterator[dict[str, str]]:
                 "variant": use.row.variant,
                 "setting": use.setting,
             }
-            for value in (*record.values, *_figures(record)):
+            for value in (*record.values, *_figures(record), *_curves(record, use)):
                 yield _row(record, place, value)
 
 
@@ -71,6 +72,15 @@ def _figures(record: Record) -> Iterator[dict[str, Any]]:
     """What the method reports of its trained model, as values."""
     for name, value in record.counts.items():
         yield {"selection": "last", "metric": name, "value": value}
+
+
+def _curves(record: Record, use: Use) -> Iterator[dict[str, Any]]:
+    """The entries of the training history that the experiment shows as curves, ``name@step``."""
+    (experiment,) = (one for one in contract.papers()[use.paper].experiments if one.name == use.experiment)
+    for epoch in record.history:
+        for name in experiment.curve:
+            if name in epoch:
+                yield {"selection": "last", "metric": f"{name}@{epoch['step']:.0f}", "value": epoch[name]}
 
 
 def _row(record: Record, place: Mapping[str, str], value: Mapping[str, Any]) -> dict[str, str]:

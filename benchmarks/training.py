@@ -142,7 +142,7 @@ def run_cell(
             state.restore(checkpoint, training.phases, method, torch.device(spec.device))
         training.run(start, checkpoint)
         values = _final_values(spec, state.history, training.evaluated(), data)
-        counts = method.counts(state.model) if method.counts else {}
+        counts = {**(method.counts(state.model) if method.counts else {}), **_measures(method, state.model, data)}
         if keep is not None:
             _save_atomically(state.model.state_dict(), keep)
         return Record(
@@ -334,6 +334,18 @@ def _final_values(
         measured["source_error"] = 1 - accuracy / 100
     values += [{"selection": "last", "metric": name, "value": value} for name, value in measured.items()]
     return values
+
+
+@torch.no_grad()
+def _measures(method: Method, model: nn.Module, data: Data) -> Mapping[str, float]:
+    """What the method measures of its trained model on the data of the training; leaves the model's mode as it was."""
+    if method.measures is None:
+        return {}
+    was_training = model.training
+    model.eval()
+    figures = method.measures(model, domains_of(data))
+    model.train(was_training)
+    return figures
 
 
 def subset(inputs: Inputs, most: int, seed: int) -> Inputs:

@@ -167,6 +167,12 @@ class Experiment:
     """Data set -> its tasks in this experiment, in the order of the table; the suite's own for the others."""
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Config field -> values; every row whose method has the field is run once per value."""
+    cuts: tuple[str, ...] = ()
+    """Places where the pretrained trunk is cut; every row is run once at each.  Empty for the track's usual one."""
+    selects: str = ""
+    """A metric measured without target labels, by whose least value the paper chooses among the settings of a row."""
+    curve: tuple[str, ...] = ()
+    """Entries of the training history whose values at every evaluation enter the tables, ``test_accuracy@120``."""
     protocol: str = "full"
     backbone: str = "lenet"
     track: str = "finetune"
@@ -232,6 +238,7 @@ class Method:
             losses = second_step(model, batch)           a further update on the same batch
             losses = epoch_step(model, domains, p)       a further update at the end of the epoch, p in (0, 1]
             model = adapted(model, domains)              the model that is evaluated; training goes on with the other
+        counts(model), measures(model, domains)          once, of the trained model
         model(x) -> logits                               in evaluation mode, (N, classes)
 
     Whatever must survive an interruption is a parameter or a buffer of the model.
@@ -271,6 +278,8 @@ class Method:
     counts: Callable[[Any], Mapping[str, float]] | None = None
     """Figures of the trained model itself (never accuracies): beta, alpha, ...  They become metrics of the tables; a
     name with a dot, as in ``alpha.fc7``, is one of a family and is shown apart from the others."""
+    measures: Callable[[Any, Domains], Mapping[str, float]] | None = None
+    """As ``counts``, but measured on all that training may see; called in evaluation mode, without gradient."""
     applies: Callable[[Any, Network], str | None] | None = None
     """Reason why this configuration makes no sense on this network, or None.  Shown in the plan, not run."""
 

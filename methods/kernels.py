@@ -11,6 +11,7 @@ diagonal is known, so half of the exponentials need not be taken.
 * ``gaussians``         every exp(-d / (2^u gamma)) by itself, for the few pairs of the linear-time estimator
 * ``mmd_unbiased``, ``mmd_biased``           quadratic-time estimators from the kernel values of all pairs
 * ``quad_tuple_distances``, ``quad_tuple_g`` the linear-time estimator
+* ``mmd_of_means``      the biased estimate under the kernel x'y, for which no pairs are needed
 * ``kernel_weights``    beta by the quadratic programme of MK-MMD
 
 The quadratic estimators, over ordered pairs and with a kernel that is constant on the diagonal:
@@ -280,6 +281,19 @@ def mmd_biased(kernel: Tensor, n: int, m: int, diagonal: Tensor | float = 1.0) -
         diagonal: k(x, x); for a weighted sum of Gaussian kernels the sum of the weights.
     """
     return torch.dot(kernel, _mmd_weights(n, m, True, kernel.device, kernel.dtype)) + diagonal * (1 / n + 1 / m)
+
+
+def mmd_of_means(source: Tensor, target: Tensor) -> Tensor:
+    """Biased estimate of MMD^2 under the linear kernel k(x, y) = x'y: |mean(s_i) - mean(t_j)|^2.
+
+    Args:
+        source: (n, features).
+        target: (m, features).
+
+    Returns:
+        Scalar, not negative.
+    """
+    return (source.mean(0) - target.mean(0)).square().sum()
 
 
 def quad_tuple_distances(source: Tensor, target: Tensor) -> Tensor:

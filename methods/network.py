@@ -91,6 +91,27 @@ class Network(nn.Module):
             state = "has" if has_batchnorm else "has no"
             raise ValueError(f"this network {state} BatchNorm layers, so its BatchNorm mode cannot be {batchnorm!r}.")
 
+    def resized(self, bottleneck_size: int) -> Network:
+        """This network with a bottleneck of another width: the same trunk, a new bottleneck and a new classifier.
+
+        The new layers draw from torch's global random state, in the order of the constructor.  At its own width the
+        network itself comes back and nothing is drawn, so that every comparison at that width stays as it was.
+        """
+        linear = self.bottleneck[0]
+        assert isinstance(linear, nn.Linear)
+        if bottleneck_size == linear.out_features:
+            return self
+        return Network(
+            self.trunk,
+            linear.in_features,
+            bottleneck_size=bottleneck_size,
+            classes=self.classes,
+            trunk_rate=self.trunk_rate,
+            batchnorm=self.batchnorm,
+            bottleneck_batchnorm=any(isinstance(module, _BatchNorm) for module in self.bottleneck),
+            dropout=self.dropout.p,
+        )
+
     def layers(self, x: Tensor) -> Layers:
         """Activations of fc6 (N, trunk_size), fc7 (N, bottleneck_size) and fc8 (N, classes)."""
         fc6 = self.trunk(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -152,11 +152,17 @@ def setting_values(setting: str) -> dict[str, str]:
     return {key: value for key, _, value in parts}
 
 
+def _swept(experiment: Experiment) -> dict[str, tuple[str, ...]]:
+    """What an experiment varies within a row: the fields of its sweep, and the cut."""
+    cuts = {"cut": experiment.cuts} if experiment.cuts else {}
+    return {**{name: tuple(map(str, values)) for name, values in experiment.sweep.items()}, **cuts}
+
+
 def _sweep_order(setting: str, experiment: Experiment) -> tuple[tuple[float, str], ...]:
     """Sort key: the place of each value in the experiment's sweep, values outside it last."""
     order = []
     for name, value in setting_values(setting).items():
-        swept = [str(item) for item in experiment.sweep.get(name, ())]
+        swept = _swept(experiment).get(name, ())
         place = swept.index(value) if value in swept else len(swept)
         order.append((float(place), value))
     return tuple(order)
@@ -309,9 +315,95 @@ def _selections(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
     return Grid("selection", "Choice of the epoch: accuracy in percent, mean over tasks", columns, lines)
 
 
+def _label_free(experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
+    """What the paper's rule takes among the settings of each row, beside what the target's labels say of them."""
+    metric = experiment.selects
+    if not metric:
+        return None
+    tasks = tuple(dict.fromkeys(task for run in runs for task in run.tasks))
+    lines, notes = [], []
+    for run in runs:
+        for candidates in _candidates(experiment, run, found):
+            measured = {
+                entry: statistics.per_task(run.values(entry, metric=metric), tasks, run.over) for entry in candidates
+            }
+            tested = {entry: statistics.per_task(run.values(entry), tasks, run.over) for entry in candidates}
+            taken = {task: _least(measured, task) for task in tasks}
+            for entry in candidates:
+                cells: list[Cell] = []
+                for task in tasks:
+                    number = _estimated(measured[entry][task], 3)
+                    if isinstance(number, Number) and taken[task] == entry:
+                        number = replace(number, mark=" <")
+                    cells += [number, _estimated(tested[entry][task])]
+                lines.append(Line(entry.label, run.origin, tuple(cells)))
+            notes += [_taken_note(run, task, taken[task], tested) for task in tasks if taken[task] is not None]
+    if not lines:
+        return None
+    notes.insert(0, f"<: the least {metric} of its row and task, which the rule takes; it sees no target label")
+    columns = tuple(f"{task} {name}" for task in tasks for name in (metric, "accuracy"))
+    return Grid(
+        "label-free", f"Choice by the least {metric}, without target labels", columns, tuple(lines), tuple(notes)
+    )
+
+
+def _candidates(experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[list[Entry]]:
+    """The lines among which the rule chooses: the settings of one row that differ in what the experiment varies."""
+    groups: dict[tuple[Row, str], list[Entry]] = {}
+    for entry in found:
+        varied = [name for name in setting_values(entry.setting) if name in _swept(experiment)]
+        if varied and run.mean(entry, metric=experiment.selects):
+            rest = ";".join(part for part in entry.setting.split(";") if part.partition("=")[0] not in varied)
+            groups.setdefault((entry.row, rest), []).append(entry)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _least(measured: Mapping[Entry, Mapping[str, Estimate | None]], task: str) -> Entry | None:
+    """The line of the least mean on a task, the first of several; None if none has any."""
+    means = {entry: mean.mean for entry, of_task in measured.items() if (mean := of_task[task]) is not None}
+    return min(means, key=lambda entry: means[entry], default=None)
+
+
+def _taken_note(run: Run, task: str, taken: Entry | None, tested: Mapping[Entry, Mapping[str, Estimate | None]]) -> str:
+    """Which setting the rule takes on a task, and how far it is from the one that the labels call the most accurate."""
+    assert taken is not None
+    means = {entry: mean.mean for entry, of_task in tested.items() if (mean := of_task[task]) is not None}
+    best = max(means, key=lambda entry: means[entry])
+    words = f"{run.origin}, {task}: the rule takes {taken.label}"
+    if means[taken] == means[best]:
+        return f"{words}, and no other is more accurate"
+    gap = statistics.compare(run.values(taken), run.values(best), [task], run.over)
+    assert gap is not None
+    between = f", 95 % interval [{gap.low:+.2f}, {gap.high:+.2f}]" if gap.n > 1 else ""
+    return f"{words}, {gap.effect:+.2f} points{between} from the most accurate in hindsight, {best.label}"
+
+
+def _curves(experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> list[Grid]:
+    """What the experiment shows of the training history, one line per evaluation."""
+    grids = []
+    for name in experiment.curve:
+        metrics = {str(metric) for run in runs for metric in run.frame["metric"] if str(metric).startswith(f"{name}@")}
+        steps = sorted(int(metric.partition("@")[2]) for metric in metrics)
+        digits = 1 if name.endswith("accuracy") else 4
+        lines = tuple(
+            Line(
+                str(at),
+                run.origin,
+                tuple(_estimated(run.mean(entry, metric=f"{name}@{at}"), digits) for entry in found),
+            )
+            for run in runs
+            for at in steps
+        )
+        if lines:
+            title = f"Learning curve: {name}, mean over tasks; shown, nothing is chosen by it"
+            grids.append(Grid(f"curve-{name}", title, tuple(entry.label for entry in found), lines, heading="step"))
+    return grids
+
+
 def _quantities(runs: Sequence[Run], found: Sequence[Entry]) -> list[Grid]:
     """What else was measured; figures that come in families, ``alpha.fc7``, in a grid of their own."""
-    metrics = dict.fromkeys(str(name) for run in runs for name in run.frame["metric"] if name != "accuracy")
+    every = dict.fromkeys(str(name) for run in runs for name in run.frame["metric"])
+    metrics = [name for name in every if name != "accuracy" and "@" not in name]
     single = tuple(name for name in metrics if "." not in name)
     families = tuple(name for name in metrics if "." in name)
     grids = []
@@ -546,6 +638,8 @@ def build(
     grids = [
         _accuracies(paper, runs, found, beside, notes),
         _differences(paper, experiment, runs, found, beside),
+        _label_free(experiment, runs, found),
+        *_curves(experiment, runs, found),
         _selections(runs, found),
         *_quantities(runs, found),
         *(_published_grid(paper, experiment, table) for table in tables),

@@ -1,0 +1,353 @@
+"""DDC: Deep Domain Confusion: Maximizing for Domain Invariance (Tzeng, Hoffman, Zhang, Saenko, Darrell; 2014).
+
+A narrow *adaptation layer* phi is put behind fc7 of a pretrained network, a new classifier behind that, and the network
+is trained on labelled images X_L with labels y, so that the means of the domains X_S and X_T coincide in phi:
+
+    L = L_C(X_L, y)  +  lambda MMD^2(X_S, X_T)
+    MMD(X_S, X_T) = | 1/|X_S| sum_{x in X_S} phi(x)  -  1/|X_T| sum_{x in X_T} phi(x) |
+
+that is, the MMD of the kernel phi(x)'phi(x').  L_C is the cross-entropy, over the source and, in the supervised
+setting, over the few labelled target images too.  The weights are shared by the domains.  The MMD of a step is that of
+its batches.
+
+The MMD, which needs no target labels, also selects the architecture:
+
+* *placement*: the layer of the pretrained network whose features have the least MMD carries the adaptation layer.  Of
+  fc6, fc7 and fc8 it is fc7; fc6 has the largest MMD, and the larger the MMD, the lower the accuracy.
+* *width*: of the widths 64, 128, ..., 4096 of the adaptation layer, each trained, the one with the least MMD afterwards
+  is taken.  On amazon:webcam it is 256, which is not the most accurate one.
+
+Constants of the paper: AlexNet; width 256; lambda = 0.25; the new layers learn at ten times the rate of the pretrained
+ones.  Base rate, number of steps, batch size and the adaptation layer's nonlinearity are not stated in what was read.
+Office-31, tasks amazon:webcam, dslr:webcam, webcam:dslr; 20 labelled source images per class of amazon or 8 of the
+others, in the supervised setting 3 labelled target images per class as well; 5 splits, mean and standard error.
+
+Where things are in this suite:
+
+* The square is that of the formula: the loss is lambda |difference of means|^2.  The figures that select are the MMD
+  itself; which of two is less does not depend on the square.
+* Adaptation layer: the bottleneck of ``methods.network``, fc7 there, after its ReLU and before dropout.  On a
+  pretrained backbone it has 256 units behind the last pretrained layer, as in the paper, and with the classifier it is
+  all that is new: trained alone on the track ``frozen``; at ten times the rate of the blocks below, fine-tuned with it,
+  on ``late`` and ``finetune``.  AlexNet on ``finetune`` is the paper's network.
+* LeNet has no pretrained layer to put a new one behind.  Its own layer of 500 is the adaptation layer, everything
+  learns at one rate, and *placement* is where the means are compared: fc6, fc7 or fc8 (``Config.layer``).  What the
+  pretrained network is to the paper is then the network trained on the source alone, variant ``no-mmd``.
+* Another width: ``Network.resized``.  The trunk is the same and the new layers' weights are drawn anew, equally for
+  every variant of that width; at the network's own width nothing changes.
+
+What is compared.  ``no-mmd`` is DDC with lambda = 0, to the last bit source-only training of the same network.  In the
+width experiment it is run at every width, since a wider layer may help without any MMD: the difference over it is what
+the MMD adds.  Source-only training at the usual width stands beside them as what a user would have without a choice.
+
+The MMD that selects (``measures``) is taken in evaluation mode over the whole training data of both domains, of the
+layer's activations as they are, like the paper's: ``linear_mmd`` of the adaptation layer after training, for the width;
+``trunk_mmd`` of the features that it stands on, for the placement.  On ``frozen`` these are the pretrained features,
+whatever is trained.  A raw distance grows with the scale and number of the units.  ``linear_mmd_relative`` and
+``trunk_mmd_relative`` are the same in units of the root mean square distance of an image from its domain's mean; they
+stand beside, for judgement, and select nothing.  The ``mmd`` that all records have is another one (Gaussian kernels).
+
+Further deviations:
+
+* Placement on ``frozen``: the candidates are the outputs of the backbone's stages averaged over space, the pooled
+  output of the last layer (the counterpart of fc7, the last before the ImageNet classifier) and the logits (of fc8).
+  AlexNet has fc6, fc7 and the logits.  Each carries an adaptation layer and a classifier of its own.
+* Width and placement are run on all three tasks: five splits of one task cannot reach p < 0.05 by sign flips.
+* The learning curve has 700 steps, evaluated every 20, of the suite's batches, rates and annealing.
+* lambda is the paper's everywhere; nothing is chosen per data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from methods import kernels
+from methods.contract import (
+    Batch,
+    Claim,
+    Domains,
+    Experiment,
+    Losses,
+    Method,
+    Paper,
+    Recipe,
+    Row,
+    Term,
+    classification,
+    frozen,
+)
+from methods.network import Network
+
+
+@dataclass(frozen=True)
+class Config:
+    """The paper's full method by default."""
+
+    weight: float = 0.25
+    """lambda, the weight of MMD^2; the paper's."""
+    width: int | None = None
+    """Units of the adaptation layer, 64 .. 4096 in the paper, which takes 256; None for the network's own."""
+    layer: Literal["fc6", "fc7", "fc8"] = "fc7"
+    """The layer phi whose means are compared; the adaptation layer is fc7."""
+
+
+VARIANTS = frozen({"default": Config(), "no-mmd": Config(weight=0.0)})
+
+
+class DDC(nn.Module):
+    """The network with its adaptation layer."""
+
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network if config.width is None else network.resized(config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, classes)."""
+        logits: Tensor = self.network(x)
+        return logits
+
+
+def applies(config: Config, network: Network) -> str | None:
+    """Why the means of the layer cannot be brought together, or None."""
+    return None if config.layer in network.layer_sizes else f"{config.layer} is not trained in this network"
+
+
+def build(config: Config, network: Network) -> DDC:
+    """Wraps the network, with another width if one is asked for."""
+    return DDC(config, network)
+
+
+def step(model: DDC, batch: Batch) -> Losses:
+    """Cross-entropy of the labelled images and MMD^2 of the two batches in the adaptation layer."""
+    passes = model.network.passes(batch.source_x, batch.target_x, batch.granted_x)
+    assert passes.target is not None
+    source, target = (kernels.widened(layers[model.config.layer]) for layers in (passes.source, passes.target))
+    with kernels.full_precision(batch.source_x.device):
+        mmd = kernels.mmd_of_means(source, target)
+    return {"classification": classification(passes, batch), "mmd": Term(mmd, model.config.weight)}
+
+
+def measures(model: DDC, domains: Domains) -> dict[str, float]:
+    """MMD over all images of the training: of the adapted layer, and of the trunk's output, which it stands on."""
+    adapted, trunk = model.config.layer, "fc6"
+    source = moments(model.network, (x for x, _ in domains.source()), (adapted, trunk))
+    target = moments(model.network, domains.target(), (adapted, trunk))
+    figures = {}
+    for name, layer in (("linear_mmd", adapted), ("trunk_mmd", trunk)):
+        (a, spread_a), (b, spread_b) = source[layer], target[layer]
+        mmd, spread = (a - b).norm().item(), ((spread_a + spread_b) / 2) ** 0.5
+        figures[name] = mmd
+        figures[f"{name}_relative"] = mmd / spread if spread > 0 else 0.0
+    return figures
+
+
+def moments(network: Network, inputs: Iterable[Tensor], layers: Sequence[str]) -> dict[str, tuple[Tensor, float]]:
+    """Of each layer over a domain: the mean, float64, (width,), and the mean squared distance from it."""
+    count, sums, squares = 0, dict.fromkeys(layers, torch.zeros(())), dict.fromkeys(layers, 0.0)
+    for batch in inputs:
+        activations = network.layers(batch)
+        count += len(batch)
+        for layer in sums:
+            x = activations[layer].double()
+            sums[layer] = sums[layer] + x.sum(0)
+            squares[layer] += x.square().sum().item()
+    means = {layer: total / count for layer, total in sums.items()}
+    return {
+        layer: (mean, max(0.0, squares[layer] / count - mean.square().sum().item())) for layer, mean in means.items()
+    }
+
+
+WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+"""The paper's: powers of two."""
+
+# Rates and lengths as for every method of the suite on the same data, so that the source-only cells are shared;
+# methods/dan.py says how they were set.
+RECIPES = frozen(
+    {
+        "digits-mini": Recipe(steps=600, epoch=60, rate=0.03),
+        "digits": Recipe(steps=2000, epoch=200, rate=0.03),
+    }
+)
+HEAD = Recipe(steps=600, epoch=60, rate=0.1)
+"""Adaptation layer and classifier on cached activations."""
+LATE = Recipe(steps=300, epoch=60, rate=0.03)
+"""The last blocks at a tenth of the rate, adaptation layer and classifier."""
+CURVE = replace(HEAD, steps=700, epoch=20)
+"""The paper's figure has the first 700 iterations."""
+
+CLASSIC = ("amazon:webcam", "dslr:webcam", "webcam:dslr")
+"""The paper's tasks."""
+OFFICE31 = frozen({"office31": CLASSIC})
+STAGES = ("blocks.1", "blocks.2", "blocks.3", "blocks.4", "blocks.5", "blocks.6", "pool", "logits")
+"""Of EfficientNet-Lite; ``blocks.1`` is the output of the first stage."""
+
+SOURCE_ONLY = Row("source_only", label="source-only")
+SOURCE_AND_TARGET = Row("source_only", label="source + target")
+"""Under the protocol ``supervised`` the labelled images are of both domains."""
+UNADAPTED = Row("ddc", "no-mmd", label="DDC without MMD")
+FULL = Row("ddc", label="DDC")
+
+PAPER = Paper(
+    title="Deep Domain Confusion: Maximizing for Domain Invariance",
+    authors="Eric Tzeng, Judy Hoffman, Ning Zhang, Kate Saenko, Trevor Darrell",
+    venue="arXiv",
+    year=2014,
+    link="https://arxiv.org/abs/1412.3474",
+    experiments=(
+        Experiment(
+            name="digits",
+            title="DDC and its source-only baseline on digits, beside the paper's Table 2 (Office-31)",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=RECIPES,
+            baseline=SOURCE_ONLY,
+            default=True,
+            published=("Table2 unsupervised",),
+        ),
+        Experiment(
+            name="unsupervised",
+            title="Table 2: 20 or 8 labelled source images per class",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=frozen({"office31": HEAD}),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            tasks=OFFICE31,
+            protocol="down-sampled",
+            backbone="lite0",
+            track="frozen",
+            default=True,
+            published=("Table2 unsupervised",),
+        ),
+        Experiment(
+            name="supervised",
+            title="Table 1: 20 or 8 labelled source images and 3 labelled target images per class",
+            rows=(SOURCE_AND_TARGET, FULL),
+            recipes=frozen({"office31": HEAD}),
+            baseline=SOURCE_AND_TARGET,
+            seeds=5,
+            tasks=OFFICE31,
+            protocol="supervised",
+            backbone="lite0",
+            track="frozen",
+            default=True,
+            published=("Table1 supervised",),
+        ),
+        Experiment(
+            name="full",
+            title="All labelled source, all unlabelled target images, the protocol of DAN's Table 1",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=frozen(dict.fromkeys(("office31", "office-home", "imageclef-da", "folder"), HEAD)),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            backbone="lite0",
+            track="frozen",
+            default=True,
+        ),
+        Experiment(
+            name="full-late",
+            title="All labelled source, all unlabelled target images, the last blocks fine-tuned",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=frozen(dict.fromkeys(("office31", "office-home", "folder"), LATE)),
+            baseline=SOURCE_ONLY,
+            backbone="lite0",
+            track="late",
+            default=True,
+        ),
+        Experiment(
+            name="width",
+            title="Width of the adaptation layer: MMD after training beside accuracy, the paper's figure",
+            rows=(SOURCE_ONLY, UNADAPTED, FULL),
+            recipes=frozen({"office31": HEAD}),
+            baseline=UNADAPTED,
+            seeds=5,
+            tasks=OFFICE31,
+            sweep=frozen({"width": WIDTHS}),
+            selects="linear_mmd",
+            protocol="down-sampled",
+            backbone="lite0",
+            track="frozen",
+        ),
+        Experiment(
+            name="placement",
+            title="Place of the adaptation layer: MMD of the features there beside accuracy, the paper's figure",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=frozen({"office31": HEAD}),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            tasks=OFFICE31,
+            cuts=STAGES,
+            selects="trunk_mmd",
+            protocol="down-sampled",
+            backbone="lite0",
+            track="frozen",
+        ),
+        Experiment(
+            name="placement-alexnet",
+            title="Place of the adaptation layer on the paper's network: fc6, fc7, or fc8 (the logits)",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=frozen({"office31": HEAD}),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            tasks=OFFICE31,
+            cuts=("fc6", "fc7", "logits"),
+            selects="trunk_mmd",
+            protocol="down-sampled",
+            backbone="alexnet",
+            track="frozen",
+        ),
+        Experiment(
+            name="placement-lenet",
+            title="Where LeNet's means are compared: MMD without and with the term beside accuracy",
+            rows=(SOURCE_ONLY, UNADAPTED, FULL),
+            recipes=frozen({"digits-mini": RECIPES["digits-mini"]}),
+            baseline=SOURCE_ONLY,
+            sweep=frozen({"layer": ("fc6", "fc7", "fc8")}),
+            selects="linear_mmd",
+        ),
+        Experiment(
+            name="learning-curve",
+            title="Target accuracy over the first 700 steps, with and without MMD, the paper's figure",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=frozen({"office31": CURVE}),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            tasks=OFFICE31,
+            curve=("test_accuracy", "classification"),
+            protocol="down-sampled",
+            backbone="lite0",
+            track="frozen",
+        ),
+    ),
+    claims=(
+        Claim(
+            name="unsupervised-gain",
+            text="Without target labels DDC is more accurate than the same network trained on the source alone.",
+            experiment="unsupervised",
+            better=FULL,
+            worse=SOURCE_ONLY,
+        ),
+        Claim(
+            name="supervised-gain",
+            text="With 3 labelled target images per class DDC is more accurate than training on all labels alone.",
+            experiment="supervised",
+            better=FULL,
+            worse=SOURCE_AND_TARGET,
+        ),
+    ),
+    published_rows=frozen({"DDC": "DDC", "source-only": "DeCAF6 S", "source + target": "DeCAF6 S+T"}),
+)
+
+METHOD = Method(
+    config=Config,
+    build=build,
+    step=step,
+    variants=VARIANTS,
+    paper=PAPER,
+    measures=measures,
+    applies=applies,
+)

@@ -1,0 +1,127 @@
+"""What a method measures after training, learning curves in the tables, and DDC without its term as a whole cell."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks import tables
+from benchmarks.plan import Cell, Plan, Use
+from benchmarks.records import Record, Store
+from benchmarks.spec import Spec
+from benchmarks.training import run_cell
+from datasets.protocols import Task
+from methods import contract
+from methods.contract import Batch, Domains, Losses, Row
+from tests.benchmarks.cells import TINY, problem, spec
+from tests.benchmarks.test_training import holds, reachable, stable
+
+
+def run(of: Spec, **how: Any) -> Record:
+    return run_cell(of, problem(), commit="test", **how)
+
+
+class Spy:
+    """A method that remembers the model it built and the target batches it saw."""
+
+    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.real = contract.load(name)
+        self.models: list[nn.Module] = []
+        self.targets: list[Tensor] = []
+        watched = dataclasses.replace(self.real, build=self.build, step=self.step)
+        monkeypatch.setattr(contract, "load", lambda _name: watched)
+
+    def build(self, config: Any, network: Any) -> nn.Module:
+        self.models.append(self.real.build(config, network))
+        return self.models[-1]
+
+    def step(self, model: Any, batch: Batch) -> Losses:
+        assert self.real.step is not None
+        self.targets.append(batch.target_x)
+        return self.real.step(model, batch)
+
+
+@pytest.mark.parametrize(("backbone", "mode"), [("lenet", "none"), ("lenet-bn", "separate")])
+def test_without_its_term_ddc_is_its_baseline_after_fifty_steps(
+    backbone: str, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Initial weights, batches of both domains, dropout masks and running statistics: every parameter, bit for bit."""
+    how: dict[str, Any] = {
+        "recipe": dataclasses.replace(TINY, steps=50, epoch=25),
+        "backbone": backbone,
+        "batchnorm": mode,
+    }
+    cells = {"ddc": spec("ddc", variant="no-mmd", **how), "source_only": spec("source_only", **how)}
+    spies = {}
+    for name, cell in cells.items():
+        with monkeypatch.context() as patch:
+            spies[name] = Spy(name, patch)
+            run(cell)
+    ddc, baseline = spies["ddc"], spies["source_only"]
+    assert len(ddc.targets) == len(baseline.targets) == 50
+    assert all(torch.equal(a, b) for a, b in zip(ddc.targets, baseline.targets, strict=True))
+    ours, theirs = ddc.models[0].network.state_dict(), baseline.models[0].state_dict()
+    assert ours.keys() == theirs.keys()
+    for key in ours:
+        assert torch.equal(ours[key], theirs[key]), key
+
+
+def test_figures_are_measured_on_all_of_the_training_and_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, data = contract.load("source_only"), problem()
+    seen: list[dict[str, Any]] = []
+
+    def measures(model: nn.Module, domains: Domains) -> dict[str, float]:
+        source, target = list(domains.source()), list(domains.target())
+        seen.append(
+            {
+                "training": model.training,
+                "gradient": torch.is_grad_enabled(),
+                "sizes": (sum(len(x) for x, _ in source), sum(map(len, target))),
+                "labels": any(holds(item, data.test.labels) for item in reachable(model, source, target)),
+            }
+        )
+        return {"source_images": len(source[0][0])}
+
+    plain = run_cell(spec(), data, commit="test")
+    monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, measures=measures))
+    record = run_cell(spec(), data, commit="test")
+    assert seen == [{"training": False, "gradient": False, "sizes": (120, 120), "labels": False}]
+    assert plain.counts == {}
+    assert record.counts == {"source_images": 120.0}
+    assert {**stable(record), "counts": {}} == stable(plain)
+
+
+def test_ddc_reports_the_mmd_that_selects() -> None:
+    with_term, without = (run(spec("ddc", variant=variant)) for variant in ("default", "no-mmd"))
+    names = {"linear_mmd", "linear_mmd_relative", "trunk_mmd", "trunk_mmd_relative"}
+    for record in (with_term, without):
+        assert names == set(record.counts)
+        assert min(record.counts.values()) > 0
+    assert with_term.counts["linear_mmd"] < without.counts["linear_mmd"]
+
+
+def test_curves_are_in_the_tables_of_experiments_that_show_them(tmp_path: Path) -> None:
+    record = run(spec("ddc"))
+    store = Store(tmp_path)
+    store.write(record)
+    task = Task("left", "right", "left", "right")
+    uses = [Use("ddc", experiment, Row("ddc"), "") for experiment in ("learning-curve", "unsupervised")]
+    rows = list(tables.rows_of(Plan("ddc", [Cell(spec("ddc"), task, uses)]), store))
+    curves = {
+        experiment: {row["metric"]: float(row["value"]) for row in rows if row["experiment"] == experiment}
+        for experiment in ("learning-curve", "unsupervised")
+    }
+    shown = {
+        f"{name}@{epoch['step']:.0f}": epoch[name]
+        for epoch in record.history
+        for name in ("test_accuracy", "classification")
+    }
+    assert len(shown) == 8
+    found = {name: value for name, value in curves["learning-curve"].items() if "@" in name}
+    assert found == pytest.approx(shown, rel=1e-5)
+    assert not any("@" in name for name in curves["unsupervised"])
