@@ -181,8 +181,11 @@ def step(model: DaNN, batch: Batch) -> Losses:
 
 
 def epoch_step(model: DaNN, domains: Domains, progress: float) -> Losses:
-    """The MMD of all samples of both domains, where it is not that of a batch."""
-    if model.config.mmd == "mini-batch":
+    """The MMD of all samples of both domains, where it is not that of a batch.
+
+    At gamma = 0 there is no step, as weight decay and momentum would make one of it.
+    """
+    if model.config.mmd == "mini-batch" or model.config.weight == 0:
         return {}
     q_s = pre_activations(model.network, (x for x, _ in domains.source()))
     q_t = pre_activations(model.network, domains.target())
