@@ -1,6 +1,6 @@
 """Backbones: the networks that methods are built on, and what is known of each.
 
-LeNet and the perceptron learn from scratch (track ``finetune``).  A pretrained backbone (``benchmarks.pretrained``) is
+LeNet and the perceptrons learn from scratch (track ``finetune``).  A pretrained backbone (``benchmarks.pretrained``) is
 used on three tracks:
 
 frozen    the trunk is fixed; its outputs are computed once and cached; bottleneck and classifier are trained on them;
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast, get_args
+from typing import Literal, cast, get_args
 
 from torch import nn
 
@@ -27,6 +27,12 @@ from methods.network import BatchNormMode, Network
 
 TRUNK_RATE = 0.1
 """Learning rate of pretrained layers as a multiple of the new ones' (DAN, section 4.1)."""
+
+PIXELS = 28
+"""Height and width of the images that a perceptron takes."""
+
+Scaling = Literal["joint", "per-domain"]
+"""Features are standardised over both domains, or each domain over its own examples."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +52,15 @@ class Backbone:
     """Where the trunk is pretrained: its description."""
     batchnorm_head: bool = field(default=False, kw_only=True)
     """Whether the bottleneck has BatchNorm wherever the network has any."""
+    grey_side: int | None = field(default=None, kw_only=True)
+    """Where photographs are learned from scratch: height and width that they are scaled to, then made grey."""
+    scaling: Scaling = field(default="joint", kw_only=True)
+    """Where it takes features: over which examples they get mean 0 and deviation 1 (``feeding.scaled``)."""
 
     @property
     def side(self) -> int | None:
         """Height and width of the prepared photographs that it needs; None for other kinds of data."""
-        return None if self.known is None else self.known.side
+        return self.grey_side if self.known is None else self.known.side
 
 
 def lenet_trunk(channels: int, batchnorm: bool = False) -> tuple[nn.Module, int]:
@@ -63,6 +73,19 @@ def lenet_trunk(channels: int, batchnorm: bool = False) -> tuple[nn.Module, int]
         nn.Flatten(),
     )
     return trunk, 800
+
+
+_PERCEPTRON = "perceptron with one hidden layer of 256"
+
+
+def _vectors_trunk(width: int) -> tuple[nn.Module, int]:
+    """Feature vectors as they are."""
+    return nn.Identity(), width
+
+
+def _pixels_trunk(channels: int) -> tuple[nn.Module, int]:
+    """Images of 28 x 28 as vectors."""
+    return nn.Flatten(), PIXELS * PIXELS * channels
 
 
 def _photo_backbone(known: Pretrained) -> Backbone:
@@ -89,13 +112,27 @@ BACKBONES: dict[str, Backbone] = {
         lambda channels: lenet_trunk(channels, batchnorm=True),
         batchnorm_head=True,
     ),
-    "mlp": Backbone(
-        "perceptron with one hidden layer of 256, from scratch",
+    "mlp": Backbone(f"{_PERCEPTRON}, from scratch", "features", 256, 0.5, {"finetune": "none"}, _vectors_trunk),
+    "mlp-per-domain": Backbone(
+        f"{_PERCEPTRON}, from scratch; each domain scaled by itself, which aligns their means and deviations",
         "features",
         256,
         0.5,
         {"finetune": "none"},
-        lambda width: (nn.Identity(), width),
+        _vectors_trunk,
+        scaling="per-domain",
+    ),
+    "mlp-pixels": Backbone(
+        f"{_PERCEPTRON} on pixels, from scratch", "digits", 256, 0.5, {"finetune": "none"}, _pixels_trunk
+    ),
+    "mlp-photos": Backbone(
+        f"{_PERCEPTRON} on the grey pixels of photographs scaled to {PIXELS} x {PIXELS}, from scratch",
+        "photos",
+        256,
+        0.5,
+        {"finetune": "none"},
+        _pixels_trunk,
+        grey_side=PIXELS,
     ),
     **{name: _photo_backbone(known) for name, known in pretrained.KNOWN.items()},
 }

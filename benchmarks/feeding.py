@@ -185,12 +185,18 @@ class Features:
         return Features(self(indices).cpu().numpy(), self._device)
 
 
+def grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The luma of photographs (ITU-R BT.601), (N, height, width, 3) -> (N, height, width, 1)."""
+    luma: NDArray[np.float64] = np.asarray(images) @ np.array([0.299, 0.587, 0.114])
+    return np.rint(luma)[..., None].astype(np.uint8)
+
+
 def scaled(values: NDArray[np.uint8], *domains: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Histograms of visual words as relative frequencies, each bin with mean 0 and deviation 1 over the domains.
 
     Args:
         values: counts, (N, width).
-        domains: the histograms of both domains; no labels are needed.
+        domains: the histograms of both domains, or of the own one; no labels are needed.
 
     Returns:
         float32, (N, width); a bin that is constant over the domains is 0.

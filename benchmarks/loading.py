@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.backbones import Choice
 from benchmarks.evaluation import Evaluator
-from benchmarks.feeding import Cached, Digits, Features, Inputs, Photos, in_order, scaled
+from benchmarks.feeding import Cached, Digits, Features, Inputs, Photos, grey, in_order, scaled
 from benchmarks.streams import Batches, seed_of
 from datasets.protocols import Problem
 from methods.contract import Batch, Domains, Recipe
@@ -61,49 +61,66 @@ class Data:
 
 def load_data(problem: Problem, choice: Choice, device: torch.device) -> Data:
     """A problem's examples on a device."""
-    width, inputs = _feeder(problem, choice, device)
+    of_source, of_target = (
+        _feeder(problem, choice, device, domain) for domain in (problem.source.images, problem.target.images)
+    )
 
     def labels(array: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(np.array(array)).to(device)
 
-    target = inputs(problem.target.images)
+    target = of_target(problem.target.images)
     transductive = problem.tested is not None
     if problem.tested is not None:
         tested = problem.tested
         everything = np.array_equal(tested, np.arange(len(target)))
         test = Evaluator(target, labels(problem.test.labels), None if everything else labels(tested))
     else:
-        test = Evaluator(inputs(problem.test.images), labels(problem.test.labels))
+        test = Evaluator(of_target(problem.test.images), labels(problem.test.labels))
     probe = target
     if not transductive and len(target) > ENTROPY_IMAGES:
         generator = np.random.default_rng(seed_of(0, "entropy probe"))
         probe = target.part(np.sort(generator.permutation(len(target))[:ENTROPY_IMAGES]))
     granted, held_out = problem.granted, problem.held_out
     return Data(
-        source=Labels(inputs(problem.source.images), labels(problem.source.labels)),
+        source=Labels(of_source(problem.source.images), labels(problem.source.labels)),
         target=target,
-        granted=Labels(inputs(granted.images), labels(granted.labels)) if granted else None,
+        granted=Labels(of_target(granted.images), labels(granted.labels)) if granted else None,
         target_probe=probe,
         test=test,
-        held_out=Evaluator(inputs(held_out.images), labels(held_out.labels)) if held_out else None,
+        held_out=Evaluator(of_source(held_out.images), labels(held_out.labels)) if held_out else None,
         transductive=transductive,
-        width=width,
+        width=_width(problem, choice),
         classes=problem.classes,
     )
 
 
-def _feeder(problem: Problem, choice: Choice, device: torch.device) -> tuple[int, Callable[[Any], Inputs]]:
-    """What the network's input is wide, and how an array of the problem becomes inputs."""
-    source, target = problem.source.images, problem.target.images
+def _width(problem: Problem, choice: Choice) -> int:
+    """Channels of the network's input, or width of feature vectors."""
+    if choice.backbone.grey_side:
+        return 1
+    widths = (problem.source.images.shape[-1], problem.target.images.shape[-1])
+    return int(max(widths))  # RGB for both domains if one of them is RGB
+
+
+def _feeder(problem: Problem, choice: Choice, device: torch.device, domain: Any) -> Callable[[Any], Inputs]:
+    """How an array of one domain becomes inputs.
+
+    Args:
+        domain: the domain's examples in training, source or target.
+    """
     if choice.cut:
-        return source.shape[-1], lambda array: Cached(array, device)
+        return lambda array: Cached(array, device)
     known = choice.backbone.known
     if known is not None:
-        return source.shape[-1], lambda array: Photos(array, known, device)
+        return lambda array: Photos(array, known, device)
     if choice.backbone.kind == "features":
-        return source.shape[-1], lambda array: Features(scaled(array, source, target), device)
-    channels = max(source.shape[-1], target.shape[-1])  # RGB for both domains if one of them is RGB
-    return channels, lambda array: Digits(array, channels, device)
+        both = (problem.source.images, problem.target.images)
+        over = (domain,) if choice.backbone.scaling == "per-domain" else both
+        return lambda array: Features(scaled(array, *over), device)
+    if choice.backbone.grey_side:
+        return lambda array: Digits(grey(array), 1, device)
+    channels = _width(problem, choice)
+    return lambda array: Digits(array, channels, device)
 
 
 def domains_of(data: Data) -> Domains:

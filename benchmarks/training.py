@@ -27,6 +27,7 @@ from benchmarks.streams import seed_of
 from datasets.protocols import Problem
 from methods import contract
 from methods.contract import Domains, Losses, Method, Phase, Recipe
+from methods.network import Network
 
 CHECKPOINT_AFTER = 300.0
 """Seconds: a cell expected to take longer writes a checkpoint at each epoch; a shorter one is run again."""
@@ -279,6 +280,8 @@ class Training:
         torch.manual_seed(seed_of(spec.seed, name, step))
         with torch.autocast(spec.device, torch.bfloat16, enabled=spec.precision == "bf16"):
             losses = losses_of()
+            if not losses:
+                return losses
             total = contract.total(losses)
         state.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -324,11 +327,13 @@ def _final_values(
     values: list[dict[str, Any]] = [
         {"selection": rule, "metric": "accuracy", "value": accuracy} for rule, accuracy in chosen.items()
     ]
-    source, target = data.held_out.inputs if data.held_out else data.source.inputs, data.target
-    features = [
-        evaluation.bottleneck_of(model, subset(inputs, DISTANCE_IMAGES, spec.seed)) for inputs in (source, target)
-    ]
-    measured = evaluation.domain_distances(*features)
+    measured: dict[str, float] = {}
+    if any(isinstance(module, Network) for module in model.modules()):  # else there is no bottleneck to look at
+        source, target = data.held_out.inputs if data.held_out else data.source.inputs, data.target
+        features = [
+            evaluation.bottleneck_of(model, subset(inputs, DISTANCE_IMAGES, spec.seed)) for inputs in (source, target)
+        ]
+        measured = evaluation.domain_distances(*features)
     if data.held_out is not None:
         accuracy = data.held_out.accuracy(evaluation.logits_of(model, data.held_out.inputs))
         measured["source_error"] = 1 - accuracy / 100

@@ -220,6 +220,8 @@ class Paper:
     """Row label here -> ``method`` in ``results/published.csv``; several where its tables name it differently."""
     key: str = ""
     """``paper`` in ``results/published.csv``; the module's name if empty."""
+    published_only: tuple[str, ...] = ()
+    """Methods of published tables that are shown although no row here reproduces them."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,8 @@ class Method:
             before_epoch(model)                          once per ``Recipe.epoch`` steps, before the first of them
             losses = step(model, batch)                  forward only; the runner does the rest
             losses = second_step(model, batch)           a further update on the same batch
-            losses = epoch_step(model, domains, p)       a further update at the end of the epoch, p in (0, 1]
+            losses = epoch_step(model, domains, p)       a further update at the end of the epoch, p in (0, 1];
+                                                         none where it returns no losses
             model = adapted(model, domains)              the model that is evaluated; training goes on with the other
         counts(model), measures(model, domains)          once, of the trained model
         model(x) -> logits                               in evaluation mode, (N, classes)

@@ -6,6 +6,7 @@ i < j of the N = n + m samples, in the order of ``torch.triu_indices``: kernel m
 diagonal is known, so half of the exponentials need not be taken.
 
 * ``pair_distances``    squared distances of all pairs, from one matrix product
+* ``among_first``       of these, the distances among the first n samples, such as the source's
 * ``median``, ``mean``  bandwidths gamma from those distances, constants for the gradient
 * ``gaussian_sum``      sum_u beta_u exp(-d / (2^u gamma)), by few exponentials and chained squarings
 * ``gaussians``         every exp(-d / (2^u gamma)) by itself, for the few pairs of the linear-time estimator
@@ -212,6 +213,12 @@ def pair_distances(x: Tensor) -> Tensor:
     """
     distances: Tensor = _PairDistances.apply(x)
     return distances
+
+
+def among_first(distances: Tensor, n: int, m: int) -> Tensor:
+    """Of the distances of all pairs of n + m samples, (P,), those among the first n: (n (n - 1) / 2,)."""
+    # Pairs i < j lie row by row: of row i those with j < n come first.
+    return distances[_pairs(n + m, distances.device).second < n]
 
 
 def median(distances: Tensor) -> Tensor:

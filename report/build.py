@@ -426,11 +426,12 @@ def _measured(runs: Sequence[Run], found: Sequence[Entry], metrics: Sequence[str
 
 
 def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) -> Grid | None:
-    """A published table's rows that this experiment has, with what each number is worth."""
+    """A published table's rows that this experiment has, with what each number is worth; then those shown as such."""
     base = table.name_of(paper.published_rows.get(row_label(experiment.baseline)))
+    rows = [(row_label(row), table.name_of(paper.published_rows.get(row_label(row)))) for row in experiment.rows]
+    rows += [(name, table.name_of(name)) for name in paper.published_only]
     lines, used = [], set()
-    for row in experiment.rows:
-        method = table.name_of(paper.published_rows.get(row_label(row)))
+    for label, method in rows:
         if method is None:
             continue
         numbers = table.rows[method]
@@ -441,7 +442,7 @@ def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable)
             cells.append(Number(number.value, number.spread, mark=number.mark) if number else MISSING)
         gain = table.difference(method, base, AVERAGE)
         cells.append(_difference(gain[0], mark=gain[1]) if gain else MISSING)
-        lines.append(Line(row_label(row), f"published as {method}", tuple(cells)))
+        lines.append(Line(label, f"published as {method}", tuple(cells)))
     if not lines:
         return None
     notes = ["the paper's own backbone and protocol: differences over the baseline compare with ours, levels need not"]

@@ -28,13 +28,25 @@ EXPERIMENTS = [
 STEPS = 10
 
 
+def rate(name: str, variant: str) -> float:
+    """0.05, or the largest at which the experiments train the variant if all of them train it more slowly."""
+    experiments = [experiment for paper in contract.papers().values() for experiment in paper.experiments]
+    own = [
+        recipe.rate
+        for experiment in experiments
+        if any((row.method, row.variant) == (name, variant) for row in experiment.rows)
+        for recipe in experiment.recipes.values()
+    ]
+    return min(0.05, max(own, default=0.05))
+
+
 def fresh(name: str, variant: str) -> Run:
     """An untrained run on the first tiny network that the variant applies to."""
     method = contract.load(name)
     config = method.variants[variant]
     for network in NETWORKS.values():
         if method.applies is None or method.applies(config, network()) is None:
-            return start(method, config, network)
+            return start(method, config, network, rate=rate(name, variant))
     raise AssertionError(f"{name}/{variant} applies to none of {', '.join(NETWORKS)}")
 
 

@@ -112,9 +112,10 @@ class Run:
         return self._descend(step(self.model, batch))
 
     def _descend(self, losses: Losses) -> dict[str, float]:
-        self.optimiser.zero_grad()
-        total(losses).backward()
-        self.optimiser.step()
+        if losses:
+            self.optimiser.zero_grad()
+            total(losses).backward()
+            self.optimiser.step()
         return {name: term.value.item() for name, term in losses.items()}
 
     def logits(self, x: Tensor) -> Tensor:
