@@ -133,6 +133,15 @@ def domains_of(data: Data) -> Domains:
     )
 
 
+def shares(recipe: Recipe, source: int, target: int) -> tuple[int, int]:
+    """How many source and target images a step sees of domains of these sizes; at least two of each."""
+    if not recipe.by_size:
+        return recipe.batch, recipe.batch
+    both = 2 * recipe.batch
+    first = min(max(both * source // (source + target), 2), both - 2)
+    return first, both - first
+
+
 class Sampler:
     """The batches of a phase: each step's is a function of seed, phase and step alone, so training resumes at any step.
 
@@ -147,11 +156,10 @@ class Sampler:
         self.data, self.seed, self.steps = data, seed, recipe.steps
         prefix = f"{phase} " if phase else ""
         self._stream = f"{prefix}augmentation"
-        self._source = Batches(len(data.source.inputs), recipe.batch, seed, f"{prefix}source")
-        self._target = Batches(len(data.target), recipe.batch, seed, f"{prefix}target")
-        self._granted = (
-            Batches(len(data.granted.inputs), recipe.batch, seed, f"{prefix}granted") if data.granted else None
-        )
+        source, target = shares(recipe, len(data.source.inputs), len(data.target))
+        self._source = Batches(len(data.source.inputs), source, seed, f"{prefix}source")
+        self._target = Batches(len(data.target), target, seed, f"{prefix}target")
+        self._granted = Batches(len(data.granted.inputs), source, seed, f"{prefix}granted") if data.granted else None
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step; granted images are as many as the source's."""

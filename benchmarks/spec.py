@@ -30,7 +30,7 @@ class Spec:
     config: dict[str, Any]
     """Every field of the method's configuration, resolved."""
     recipe: dict[str, Any]
-    """Every field of ``methods.contract.Recipe``."""
+    """The fields of ``methods.contract.Recipe`` (``benchmarks.training.fields``)."""
     dataset: str
     task: str
     """``source:target``; subsets are named as such."""

@@ -360,5 +360,11 @@ def subset(inputs: Inputs, most: int, seed: int) -> Inputs:
 
 
 def fields(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as plain values, for a spec."""
-    return dataclasses.asdict(recipe)
+    """A recipe as plain values, for a spec.
+
+    What was added to recipes later is left out at its default: it gives no older cell another identity.
+    """
+    values = dataclasses.asdict(recipe)
+    if not recipe.by_size:
+        del values["by_size"]
+    return values

@@ -105,6 +105,8 @@ class Recipe:
     """a in eta_p."""
     power: float = 0.75
     """b in eta_p."""
+    by_size: bool = False
+    """Whether the ``2 * batch`` images of a step are shared out by the sizes of the two domains, not equally."""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ import torch
 
 from benchmarks import training
 from benchmarks.errors import UserError
+from benchmarks.loading import shares
 from benchmarks.records import UNSTABLE_FIELDS, Record
 from benchmarks.spec import Spec
-from benchmarks.training import DivergedError, State, run_cell, select
+from benchmarks.training import DivergedError, State, fields, run_cell, select
 from methods import contract
-from methods.contract import Batch, Losses, Term
+from methods.contract import Batch, Losses, Recipe, Term
 from tests.benchmarks.cells import TINY, problem, spec
 
 
@@ -201,6 +202,43 @@ def test_batchnorm_mode_is_the_same_for_a_method_and_its_baseline(mode: str) -> 
     source_only = run(spec(backbone="lenet-bn", batchnorm=mode))
     assert [e["test_accuracy"] for e in dan.history] == [e["test_accuracy"] for e in source_only.history]
     assert [e["target_entropy"] for e in dan.history] == [e["target_entropy"] for e in source_only.history]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "images"),
+    [((958, 1123), (117, 139)), ((500, 500), (128, 128)), ((10_000, 1), (254, 2)), ((1, 10_000), (2, 254))],
+)
+def test_a_batch_by_size_is_shared_out_like_the_domains(sizes: tuple[int, int], images: tuple[int, int]) -> None:
+    """117 and 139 are AutoDIAL's, for the 958 and 1123 images of Amazon and Caltech's ten classes."""
+    recipe = Recipe(steps=1, epoch=1, rate=0.1, batch=128)
+    assert shares(dataclasses.replace(recipe, by_size=True), *sizes) == images
+    assert shares(recipe, *sizes) == (128, 128)
+
+
+def test_training_sees_batches_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    method = contract.load("source_only")
+    assert method.step is not None
+
+    def step(model: Any, batch: Batch) -> Losses:
+        seen.add((len(batch.source_x), len(batch.source_y), len(batch.target_x)))
+        losses: Losses = method.step(model, batch)  # type: ignore[misc]
+        return losses
+
+    monkeypatch.setattr(contract, "load", lambda name: dataclasses.replace(method, step=step))
+    whole = problem()
+    part = dataclasses.replace(whole.source, images=whole.source.images[:40], labels=whole.source.labels[:40])
+    recipe = dataclasses.replace(TINY, by_size=True)
+    run_cell(spec(recipe=recipe), dataclasses.replace(whole, source=part), commit="test")
+    assert seen == {(8, 8, 24)}  # of 2 * 16 images, as 40 to 120
+
+
+def test_equal_batches_leave_a_cell_its_identity() -> None:
+    """The field came after the first results."""
+    assert "by_size" not in fields(TINY)
+    assert fields(dataclasses.replace(TINY, by_size=True)) == {**fields(TINY), "by_size": True}
+    assert Recipe(**fields(TINY)) == TINY
+    assert spec().hash != spec(recipe=dataclasses.replace(TINY, by_size=True)).hash
 
 
 def test_a_frozen_trunk_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
-"""The kernel mathematics as slow loops over single samples, written from the formulas; float64, differentiable.
+"""The papers' mathematics as slow loops over single samples, written from the formulas; float64, differentiable.
 
-Nothing here shares code with ``methods.kernels``.
+Nothing here shares code with ``methods``.
 """
 
 from __future__ import annotations
@@ -81,3 +81,29 @@ def mmd_linear(source: Tensor, target: Tensor, gamma: float, beta: Sequence[floa
 
 
 ESTIMATORS = {"unbiased": mmd_unbiased, "biased": mmd_biased, "linear": mmd_linear}
+
+
+def aligned(source: Tensor, target: Tensor, alpha: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """AutoDIAL's DA(x_s) and DA(x_t): (n, features) and (m, features), or with height and width behind."""
+
+    def one(own: Tensor, other: Tensor) -> Tensor:
+        columns = []
+        for feature in range(own.shape[1]):
+            x, y = own[:, feature], other[:, feature]
+            mu = alpha * (sum(x.flatten()) / x.numel()) + (1 - alpha) * (sum(y.flatten()) / y.numel())
+            squares = [sum((z.flatten() - mu) ** 2) / z.numel() for z in (x, y)]
+            columns.append((x - mu) / torch.sqrt(eps + alpha * squares[0] + (1 - alpha) * squares[1]))
+        return torch.stack(columns, 1)
+
+    return one(source, target), one(target, source)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Mean over the samples of -sum_y p log p, p the softmax of (N, classes) logits."""
+    total = torch.zeros((), dtype=torch.float64)
+    for sample in logits:
+        weights = [torch.exp(value) for value in sample]
+        for weight in weights:
+            p = weight / sum(weights)
+            total = total - p * torch.log(p) / len(logits)
+    return total

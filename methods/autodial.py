@@ -1,0 +1,640 @@
+"""AutoDIAL: Automatic DomaIn Alignment Layers (Carlucci, Porzi, Caputo, Ricci, Rota Bulo; ICCV 2017).
+
+A domain alignment layer normalises the two domains of a batch, each by the statistics of a mixture of both:
+
+    q_st = alpha q_s + (1 - alpha) q_t,      q_ts = alpha q_t + (1 - alpha) q_s,      alpha in [0.5, 1]
+    DA(x_s; alpha) = (x_s - mu_st) / sqrt(eps + var_st),      DA(x_t; alpha) = (x_t - mu_ts) / sqrt(eps + var_ts)
+
+followed by a scale and a shift per feature that the domains share.  alpha = 1 normalises each domain by its own batch,
+as separate BatchNorm does; alpha = 0.5 normalises both by the same statistics.  Every layer learns its alpha with the
+weights: how much alignment a layer needs is not decided by hand.  mu and var are the true moments of the mixture,
+
+    mu_st = alpha E_s[x] + (1 - alpha) E_t[x]
+    var_st = alpha E_s[(x - mu_st)^2] + (1 - alpha) E_t[(x - mu_st)^2]
+
+and the gradient goes through them.  The objective adds to the source's cross-entropy the entropy of the target's
+predictions:
+
+    min_theta, alpha  -(1/n) sum_i log f(x_i)[y_i]  -  (lambda/m) sum_j sum_y f(x_j)[y] log f(x_j)[y]
+
+A tested image is normalised by the moving averages of the target's moments, mu_ts and var_ts.
+
+Placement in the paper.  AlexNet: after fc6, fc7 and fc8, in front of the ReLU, all convolutions fixed, no dropout.
+Inception-BN: in place of every BatchNorm layer.  Here the network decides in the same way.  Where its trained trunk has
+BatchNorm, every BatchNorm layer is replaced: LeNet-BN in full, on the track ``late`` the trained blocks.  Else a layer
+follows each fully connected layer of the head, bottleneck (fc7) and logits (fc8), and there is no dropout: the track
+``frozen``, AlexNet, LeNet without BatchNorm.
+
+Constants of the authors' released code (two network definitions, no solver): alpha one number per layer, 1 at first,
+clipped to [0.5, 1] before each forward pass, learned at the fine-tuned layers' rate (a tenth of the new classifier's)
+without decay; eps 1e-5; averages that keep 0.999 of themselves at a step (0.95 in lines that are commented out);
+lambda 0.1; batches split by the sizes of the domains, 117 + 139 images for AlexNet, 32 + 16 for Inception-BN.
+
+Deviations:
+
+* The moving averages keep 0.95 at a step: our trainings are some hundred steps long, and a network that learns from
+  scratch outruns an average over a thousand.  They are corrected for their start (the first step's moments count in
+  full, not those of a standard normal distribution), so they hold after any number of steps.  Variant
+  ``slow-average`` keeps 0.999, corrected in the same way.
+* var is the moment above, without a correction for the size of the batch, in training and in the averages.
+* Scale and shift decay as BatchNorm's do in the baseline; the released definition does not decay them.
+* Images whose labels a protocol grants are target images to the layers' statistics and labelled ones to the loss.
+* A layer that replaces BatchNorm keeps its place, eps, scale and shift.
+* The network is the suite's, with two fully connected layers in its head; on the tracks ``frozen`` and ``late`` images
+  come as cached activations.  Rates and numbers of steps are the suite's, for want of the paper's solver.
+
+The baseline.  AutoDIAL changes what normalises, so its fair baseline has the same layers at the same places, the same
+batches, and the source's statistics: BatchNorm in the suite's mode ``source`` (``aligned=False``), with which training
+does not see the target.  Where BatchNorm is replaced this is ``source_only`` itself, to the bit.  Where layers are
+added to the head it is the variant ``source``; ``source_only`` stands beside it, without normalisation and with
+dropout, and the difference between the two is what BatchNorm in the head does by itself.  Domain distances in the
+records are measured on features that the target's statistics normalise, those of source images too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from methods import kernels
+from methods.contract import (
+    Batch,
+    Claim,
+    Experiment,
+    Losses,
+    Method,
+    Paper,
+    ParameterGroup,
+    Recipe,
+    Row,
+    Term,
+    classification,
+    default_groups,
+    frozen,
+)
+from methods.network import Network, Passes
+
+LEAST, MOST = 0.5, 1.0
+"""The interval of alpha: from shared statistics to separate ones."""
+EPSILON = 1e-5
+"""eps of the layers that are added; one that takes BatchNorm's place keeps its eps."""
+FINE_TUNED = 0.1
+"""Rate of alpha as a multiple of the new layers' where no layer is fine-tuned: their usual one."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The paper's full method by default."""
+
+    entropy: float = 0.1
+    """lambda, the weight of the target's entropy; 0.1 in the released code."""
+    alpha: float = 1.0
+    """alpha at the start, in [0.5, 1]; the released code's is 1."""
+    learned: bool = True
+    """Whether alpha is learned; else it keeps its first value, 1 as in DIAL, or 0.5."""
+    aligned: bool = True
+    """Whether the layers align; else BatchNorm with the source's statistics stands at their places."""
+    keep: float = 0.95
+    """What the averages of the target's moments keep of themselves at a step; 0.999 in the released code."""
+
+
+VARIANTS = frozen(
+    {
+        "default": Config(),
+        "source": Config(entropy=0.0, aligned=False),
+        "entropy-only": Config(aligned=False),
+        "alignment-only": Config(entropy=0.0),
+        "separate": Config(learned=False),
+        "shared": Config(alpha=0.5, learned=False),
+        "adabn-like": Config(entropy=0.0, learned=False),
+        "slow-average": Config(keep=0.999),
+    }
+)
+
+
+class Moments(NamedTuple):
+    """Of each feature of one domain, or of a mixture."""
+
+    mean: Tensor
+    """(features,)."""
+    var: Tensor
+    """(features,), around the mean; not corrected for the number of samples."""
+
+
+class _Moments(torch.autograd.Function):
+    """Mean and variance over everything but the features; ``torch.var_mean`` takes several times as long on the CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        dims = [i for i in range(x.ndim) if i != 1]
+        mean = x.mean(dims)
+        ctx.save_for_backward(x, mean)
+        return mean, (x - per_feature(mean, x)).square_().mean(dims)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """(d_mean + 2 (x - mean) d_var) / N, linear in x."""
+        x, mean = ctx.saved_tensors
+        d_mean, d_var = (gradient / (x.numel() // x.shape[1]) for gradient in gradients)
+        return torch.addcmul(per_feature(d_mean - 2 * mean * d_var, x), x, per_feature(2 * d_var, x))
+
+
+def per_feature(values: Tensor, x: Tensor) -> Tensor:
+    """(features,) in the shape that broadcasts against x, (N, features, ...)."""
+    return values.view(1, -1, *(1 for _ in x.shape[2:]))
+
+
+def moments(x: Tensor) -> Moments:
+    """Of (N, features) or (N, features, height, width)."""
+    mean, var = _Moments.apply(x)
+    return Moments(mean, var)
+
+
+def mixture(own: Moments, other: Moments, alpha: Tensor) -> Moments:
+    """Of alpha own + (1 - alpha) other.
+
+    E[(x - mu)^2] under the mixture is the mean of the variances and the variance of the means.
+    """
+    between = alpha * (1 - alpha) * (own.mean - other.mean).square()
+    return Moments(
+        alpha * own.mean + (1 - alpha) * other.mean,
+        alpha * own.var + (1 - alpha) * other.var + between,
+    )
+
+
+class DomainAlignment(nn.Module):
+    """A domain alignment layer with its scale and shift, for (N, size) or (N, size, height, width).
+
+    In training the first ``sources`` rows are source images and the others target images; in evaluation all are
+    normalised as target images.
+
+    Args:
+        size: number of features.
+        config: how alpha starts and is learned, and how the averages move.
+        replaced: BatchNorm layer whose place it takes, with its scale, shift and eps; None for an additional layer.
+    """
+
+    alpha: Tensor
+    """One number; a parameter if it is learned."""
+    mean: Tensor
+    """Moving average of mu_ts, (size,)."""
+    var: Tensor
+    """Moving average of var_ts, (size,)."""
+    steps: Tensor
+    """Number of steps in the averages, int64."""
+
+    def __init__(self, size: int, config: Config, replaced: _BatchNorm | None = None) -> None:
+        super().__init__()
+        layer = nn.BatchNorm1d(size, eps=EPSILON) if replaced is None else replaced
+        self.weight, self.bias, self.eps, self.keep = layer.weight, layer.bias, layer.eps, config.keep
+        alpha = torch.tensor(config.alpha)
+        if config.learned:
+            self.alpha = nn.Parameter(alpha)
+        else:
+            self.register_buffer("alpha", alpha)
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("var", torch.ones(size))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.sources: int | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Aligned, scaled and shifted, shaped like x.
+
+        Raises:
+            RuntimeError: in training, if nobody has said which rows are source images.
+        """
+        if not self.training:
+            return batch_norm(x, self.mean, self.var, self.weight, self.bias, training=False, eps=self.eps)
+        if self.sources is None:
+            raise RuntimeError("a domain alignment layer does not know which rows are source images")
+        with torch.no_grad():
+            self.alpha.clamp_(LEAST, MOST)
+        with kernels.full_precision(x.device):
+            parts = torch.split(kernels.widened(x), [self.sources, len(x) - self.sources])
+            source, target = (moments(part) for part in parts)
+            st, ts = mixture(source, target, self.alpha), mixture(target, source, self.alpha)
+            self._average(ts)
+            out = torch.cat([self._normalised(part, m) for part, m in zip(parts, (st, ts), strict=True)])
+        return out.to(x.dtype)
+
+    def _normalised(self, x: Tensor, by: Moments) -> Tensor:
+        scale = self.weight * torch.rsqrt(by.var + self.eps)
+        shift = self.bias - by.mean * scale
+        return torch.addcmul(per_feature(shift, x), x, per_feature(scale, x))
+
+    @torch.no_grad()
+    def _average(self, target: Moments) -> None:
+        """Moves the averages; the new moments' share makes the weights of all steps so far sum to 1."""
+        self.steps += 1
+        share = (1 - self.keep) / (1 - self.keep ** self.steps.double())
+        self.mean += share * (target.mean - self.mean)
+        self.var += share * (target.var - self.var)
+
+
+class AutoDIAL(nn.Module):
+    """The network with its alignment layers, or with BatchNorm at their places."""
+
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        if not normalised_trunk(network):
+            add_to_head(network)
+        if config.aligned:
+            replace_batchnorm(network, config)
+        # One pass over both domains, or two of which the source's alone gives statistics.
+        network.batchnorm = "joint" if config.aligned else "source"
+        network.train(network.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, classes)."""
+        logits: Tensor = self.network(x)
+        return logits
+
+    def layers(self) -> dict[str, DomainAlignment]:
+        """The alignment layers from input to output: ``trunk.1``, ..., ``fc7``, ``fc8``."""
+        found = {}
+        for path, module in self.network.named_modules():
+            if isinstance(module, DomainAlignment):
+                part = path.split(".")[0]
+                found[{"bottleneck": "fc7", "classifier": "fc8"}.get(part, path)] = module
+        return found
+
+    def passes(self, source_x: Tensor, target_x: Tensor, granted_x: Tensor | None = None) -> Passes:
+        """A batch's activations, of (n, ...), (m, ...) and (k, ...) inputs; not the target's where nothing needs it."""
+        for layer in self.layers().values():
+            layer.sources = len(source_x)
+        needed = self.config.aligned or self.config.entropy > 0
+        return self.network.passes(source_x, target_x, granted_x, target_needed=needed)
+
+
+def normalised_trunk(network: Network) -> bool:
+    """Whether the trunk is trained and has BatchNorm: then BatchNorm layers are replaced, else layers are added."""
+    return network.trunk_rate > 0 and any(isinstance(module, _BatchNorm) for module in network.trunk.modules())
+
+
+def add_to_head(network: Network) -> None:
+    """BatchNorm after bottleneck and logits where there is none yet; dropout, which would disturb it, is left out."""
+    linear, *rest = network.bottleneck
+    if not isinstance(rest[0], _BatchNorm):
+        size = network.layer_sizes["fc7"]
+        network.add_module("bottleneck", nn.Sequential(linear, nn.BatchNorm1d(size, eps=EPSILON), *rest))
+    norm = nn.BatchNorm1d(network.classes, eps=EPSILON)
+    network.add_module("classifier", nn.Sequential(network.classifier, norm))
+    network.dropout.p = 0.0
+
+
+def replace_batchnorm(network: Network, config: Config) -> None:
+    """An alignment layer in place of each BatchNorm layer; what a layer does after normalising it still does."""
+    for parent in list(network.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, _BatchNorm):
+                aligned = DomainAlignment(layer.num_features, config, layer)
+                after = list(layer.children())
+                parent.add_module(name, nn.Sequential(aligned, *after) if after else aligned)
+
+
+def applies(config: Config, network: Network) -> str | None:
+    """Why the baseline would not be this network with the source's statistics, or None."""
+    if network.batchnorm in ("none", "source"):
+        return None
+    return (
+        "alignment layers take the place of BatchNorm that normalises the source by its own batches; choose the "
+        f"BatchNorm mode 'source', not {network.batchnorm!r}."
+    )
+
+
+def build(config: Config, network: Network) -> AutoDIAL:
+    """Puts the layers into the network."""
+    return AutoDIAL(config, network)
+
+
+def groups(model: AutoDIAL) -> list[ParameterGroup]:
+    """As usual, but alpha at the fine-tuned layers' rate and without decay."""
+    alphas = tuple(layer.alpha for layer in model.layers().values() if isinstance(layer.alpha, nn.Parameter))
+    ids = {id(alpha) for alpha in alphas}
+    found = [
+        dataclasses.replace(group, parameters=tuple(p for p in group.parameters if id(p) not in ids))
+        for group in default_groups(model)
+    ]
+    if alphas:
+        found.append(ParameterGroup(alphas, rate=model.network.trunk_rate or FINE_TUNED, decay=False))
+    return found
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Mean entropy of the predicted distributions, logits (N, classes): a scalar in nats."""
+    log_p = kernels.widened(logits).log_softmax(1)
+    return -(log_p.exp() * log_p).sum(1).mean()
+
+
+def step(model: AutoDIAL, batch: Batch) -> Losses:
+    """Cross-entropy of the labelled images and entropy of the unlabelled ones."""
+    passes = model.passes(batch.source_x, batch.target_x, batch.granted_x)
+    losses = {"classification": classification(passes, batch)}
+    if model.config.entropy > 0:
+        assert passes.target is not None
+        losses["entropy"] = Term(entropy(passes.target["fc8"]), model.config.entropy)
+    return losses
+
+
+def counts(model: AutoDIAL) -> dict[str, float]:
+    """alpha of each layer, and their mean."""
+    alphas = {name: float(layer.alpha.detach().clamp(LEAST, MOST)) for name, layer in model.layers().items()}
+    if not alphas:
+        return {}
+    figures = {f"alpha.{name}": alpha for name, alpha in alphas.items()}
+    return {**figures, "alpha.mean": sum(alphas.values()) / len(alphas)}
+
+
+# LeNet learns from scratch at the rate of the suite's other trainings on digits.
+RECIPES = frozen(
+    {
+        "digits-mini": Recipe(steps=300, epoch=30, rate=0.03, by_size=True),
+        "digits": Recipe(steps=2000, epoch=200, rate=0.03, by_size=True),
+    }
+)
+MINI = frozen({"digits-mini": RECIPES["digits-mini"]})
+EQUAL = frozen({key: dataclasses.replace(recipe, by_size=False) for key, recipe in MINI.items()})
+
+HEAD = Recipe(steps=600, epoch=60, rate=0.1, batch=128, by_size=True)
+"""256 images of both domains a step, as in the released AlexNet definition; rate and steps are those of the suite's
+other heads."""
+LATE = Recipe(steps=300, epoch=100, rate=0.03, batch=32, by_size=True)
+"""The last blocks at a tenth of the rate, bottleneck and classifier; 64 images of both domains a step, near the 48 of
+the released Inception-BN definition."""
+OFFICE = frozen(dict.fromkeys(("office31", "office-home", "imageclef-da", "folder"), HEAD))
+CALTECH = frozen(
+    {
+        "office-caltech10": (
+            *("amazon:caltech", "webcam:caltech", "dslr:caltech"),
+            *("caltech:amazon", "caltech:webcam", "caltech:dslr"),
+        )
+    }
+)
+"""The tasks of the paper's Table 3."""
+
+SOURCE_ONLY = Row("source_only", label="source-only")
+SAME_HEAD = Row("autodial", "source", label="source-only, same head")
+ADABN_LIKE = Row("autodial", "adabn-like", label="alpha = 1, no entropy (AdaBN-like)")
+ENTROPY_ONLY = Row("autodial", "entropy-only", label="entropy only")
+ALIGNMENT_ONLY = Row("autodial", "alignment-only", label="alignment only")
+SEPARATE = Row("autodial", "separate", label="alpha = 1")
+SHARED = Row("autodial", "shared", label="alpha = 0.5")
+SLOW = Row("autodial", "slow-average", label="averages keep 0.999")
+FULL = Row("autodial", label="AutoDIAL")
+PARTS = (ADABN_LIKE, ENTROPY_ONLY, ALIGNMENT_ONLY, SEPARATE, SHARED, SLOW, FULL)
+
+PAPER = Paper(
+    title="AutoDIAL: Automatic DomaIn Alignment Layers",
+    authors="Fabio Maria Carlucci, Lorenzo Porzi, Barbara Caputo, Elisa Ricci, Samuel Rota Bulò",
+    venue="ICCV",
+    year=2017,
+    link="https://arxiv.org/abs/1704.08082",
+    experiments=(
+        Experiment(
+            name="digits",
+            title="AutoDIAL in place of BatchNorm on digits, beside the paper's Table 4 (SVHN to MNIST)",
+            rows=(SOURCE_ONLY, ADABN_LIKE, FULL),
+            recipes=RECIPES,
+            baseline=SOURCE_ONLY,
+            backbone="lenet-bn",
+            default=True,
+            published=("Table4 digits",),
+        ),
+        Experiment(
+            name="table1",
+            title="Table 1: layers after each fully connected layer of the head",
+            rows=(SOURCE_ONLY, SAME_HEAD, ADABN_LIKE, FULL),
+            recipes=OFFICE,
+            baseline=SAME_HEAD,
+            seeds=5,
+            backbone="lite0",
+            track="frozen",
+            default=True,
+            published=("Table1 AlexNet",),
+        ),
+        Experiment(
+            name="table2",
+            title="Table 2: layers in place of every BatchNorm layer of the last blocks",
+            rows=(SOURCE_ONLY, ADABN_LIKE, FULL),
+            recipes=frozen({"office31": LATE, "office-caltech10": LATE, "office-home": LATE, "folder": LATE}),
+            baseline=SOURCE_ONLY,
+            tasks=CALTECH,
+            backbone="lite0",
+            track="late",
+            batchnorm="source",
+            default=True,
+            published=("Table2 Inception-BN",),
+        ),
+        Experiment(
+            name="table3",
+            title="Table 3: Office-31 and Caltech, their ten common classes",
+            rows=(SOURCE_ONLY, SAME_HEAD, ADABN_LIKE, FULL),
+            recipes=frozen({"office-caltech10": HEAD}),
+            baseline=SAME_HEAD,
+            seeds=5,
+            tasks=CALTECH,
+            backbone="lite0",
+            track="frozen",
+            default=True,
+            published=("Table3 Office-Caltech",),
+        ),
+        Experiment(
+            name="ablations",
+            title="What alignment, entropy and the learned alpha contribute, in place of BatchNorm",
+            rows=(SOURCE_ONLY, *PARTS),
+            recipes=MINI,
+            baseline=SOURCE_ONLY,
+            backbone="lenet-bn",
+        ),
+        Experiment(
+            name="ablations-office",
+            title="What alignment, entropy and the learned alpha contribute, in the head",
+            rows=(SOURCE_ONLY, SAME_HEAD, *PARTS),
+            recipes=frozen({"office31": HEAD}),
+            baseline=SAME_HEAD,
+            seeds=5,
+            backbone="lite0",
+            track="frozen",
+            published=("Table1 AlexNet",),
+        ),
+        Experiment(
+            name="equal-batches",
+            title="As many source as target images in each batch, not shared out by size",
+            rows=(SOURCE_ONLY, ADABN_LIKE, FULL),
+            recipes=EQUAL,
+            baseline=SOURCE_ONLY,
+            backbone="lenet-bn",
+        ),
+        Experiment(
+            name="equal-batches-office",
+            title="As many source as target images in each batch, not shared out by size, layers in the head",
+            rows=(SOURCE_ONLY, SAME_HEAD, ADABN_LIKE, FULL),
+            recipes=frozen({"office31": dataclasses.replace(HEAD, by_size=False)}),
+            baseline=SAME_HEAD,
+            seeds=5,
+            backbone="lite0",
+            track="frozen",
+            published=("Table1 AlexNet",),
+        ),
+    ),
+    claims=(
+        Claim(
+            name="adaptation-helps",
+            text="AutoDIAL is more accurate on the target than the same network with the source's statistics.",
+            experiment="digits",
+            better=FULL,
+            worse=SOURCE_ONLY,
+        ),
+        Claim(
+            name="adaptation-helps-office31",
+            text="AutoDIAL is more accurate than the same head with the source's statistics (Table 1).",
+            experiment="table1",
+            better=FULL,
+            worse=SAME_HEAD,
+        ),
+        Claim(
+            name="above-source-only-office31",
+            text="AutoDIAL is more accurate than source-only training without normalisation (Table 1).",
+            experiment="table1",
+            better=FULL,
+            worse=SOURCE_ONLY,
+        ),
+        Claim(
+            name="adaptation-helps-late",
+            text="AutoDIAL is more accurate than the same network with the source's statistics (Table 2).",
+            experiment="table2",
+            better=FULL,
+            worse=SOURCE_ONLY,
+        ),
+        Claim(
+            name="above-adabn-late",
+            text="AutoDIAL is more accurate than AdaBN, here layers of alpha = 1 without entropy (Table 2).",
+            experiment="table2",
+            better=FULL,
+            worse=ADABN_LIKE,
+        ),
+        Claim(
+            name="adaptation-helps-caltech",
+            text="AutoDIAL is more accurate than the same head with the source's statistics (Table 3).",
+            experiment="table3",
+            better=FULL,
+            worse=SAME_HEAD,
+        ),
+        Claim(
+            name="entropy-helps",
+            text="AutoDIAL is more accurate than its alignment alone.",
+            experiment="ablations",
+            better=FULL,
+            worse=ALIGNMENT_ONLY,
+        ),
+        Claim(
+            name="alignment-helps",
+            text="AutoDIAL is more accurate than the entropy term alone.",
+            experiment="ablations",
+            better=FULL,
+            worse=ENTROPY_ONLY,
+        ),
+        Claim(
+            name="learned-alpha-above-separate",
+            text="A learned alpha is more accurate than alpha fixed at 1.",
+            experiment="ablations",
+            better=FULL,
+            worse=SEPARATE,
+        ),
+        Claim(
+            name="learned-alpha-above-shared",
+            text="A learned alpha is more accurate than alpha fixed at 0.5.",
+            experiment="ablations",
+            better=FULL,
+            worse=SHARED,
+        ),
+        Claim(
+            name="alpha-below-1",
+            text="The learned alpha, averaged over the layers, is below 1: some statistics are shared.",
+            experiment="ablations",
+            better=FULL,
+            worse=SEPARATE,
+            metric="alpha.mean",
+            higher=False,
+        ),
+        Claim(
+            name="alpha-above-half",
+            text="The learned alpha, averaged over the layers, is above 0.5: not all are shared.",
+            experiment="ablations",
+            better=FULL,
+            worse=SHARED,
+            metric="alpha.mean",
+        ),
+        Claim(
+            name="entropy-helps-office31",
+            text="AutoDIAL is more accurate than its alignment alone on Office-31.",
+            experiment="ablations-office",
+            better=FULL,
+            worse=ALIGNMENT_ONLY,
+        ),
+        Claim(
+            name="alignment-helps-office31",
+            text="AutoDIAL is more accurate than the entropy term alone on Office-31.",
+            experiment="ablations-office",
+            better=FULL,
+            worse=ENTROPY_ONLY,
+        ),
+        Claim(
+            name="learned-alpha-above-separate-office31",
+            text="A learned alpha is more accurate than alpha fixed at 1 on Office-31.",
+            experiment="ablations-office",
+            better=FULL,
+            worse=SEPARATE,
+        ),
+        Claim(
+            name="learned-alpha-above-shared-office31",
+            text="A learned alpha is more accurate than alpha fixed at 0.5 on Office-31.",
+            experiment="ablations-office",
+            better=FULL,
+            worse=SHARED,
+        ),
+        Claim(
+            name="alpha-below-1-office31",
+            text="The learned alpha, averaged over the layers, is below 1 on Office-31: some statistics are shared.",
+            experiment="ablations-office",
+            better=FULL,
+            worse=SEPARATE,
+            metric="alpha.mean",
+            higher=False,
+        ),
+        Claim(
+            name="alpha-above-half-office31",
+            text="The learned alpha, averaged over the layers, is above 0.5 on Office-31: not all are shared.",
+            experiment="ablations-office",
+            better=FULL,
+            worse=SHARED,
+            metric="alpha.mean",
+        ),
+    ),
+    published_rows=frozen(
+        {
+            "source-only": "Inception-BN source",
+            ADABN_LIKE.label: "AdaBN",
+            "AutoDIAL": "AutoDIAL",
+        }
+    ),
+)
+
+METHOD = Method(
+    config=Config,
+    build=build,
+    step=step,
+    variants=VARIANTS,
+    paper=PAPER,
+    groups=groups,
+    counts=counts,
+    applies=applies,
+)
