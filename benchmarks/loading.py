@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,8 @@ class Data:
     width: int
     """Channels of images, or width of feature vectors."""
     classes: int
+    sizes: tuple[int, ...]
+    """Number of examples of each source domain, which follow one another in ``source``; one without several sources."""
 
 
 def load_data(problem: Problem, choice: Choice, device: torch.device) -> Data:
@@ -88,6 +90,7 @@ def load_data(problem: Problem, choice: Choice, device: torch.device) -> Data:
         transductive=transductive,
         width=width,
         classes=problem.classes,
+        sizes=problem.sizes or (len(problem.source.labels),),
     )
 
 
@@ -115,6 +118,33 @@ def domains_of(data: Data) -> Domains:
     )
 
 
+def source_batches(sizes: Sequence[int], recipe: Recipe, seed: int, name: str) -> Callable[[int], NDArray[np.int64]]:
+    """Step -> indices of its source examples.
+
+    With several source domains a batch is of one alone, so that BatchNorm never sees a mixture (AdaBN, section 3.3);
+    it is drawn for each step, a domain with more examples more often.
+
+    Args:
+        sizes: number of examples of each domain; they follow one another.
+        recipe: number of steps, and of examples in a batch.
+        seed: the cell's.
+        name: of the stream.
+    """
+    if len(sizes) == 1:
+        return Batches(sizes[0], recipe.batch, seed, name)
+    generator = np.random.default_rng(seed_of(seed, f"{name} domains"))
+    domains = generator.choice(len(sizes), size=recipe.steps, p=np.array(sizes) / sum(sizes))
+    streams = [Batches(size, recipe.batch, seed, f"{name} {number}") for number, size in enumerate(sizes)]
+
+    def batch(step: int) -> NDArray[np.int64]:
+        domain = domains[step]
+        earlier = int((domains[:step] == domain).sum())
+        indices: NDArray[np.int64] = streams[domain](earlier) + sum(sizes[:domain])
+        return indices
+
+    return batch
+
+
 class Sampler:
     """The batches of a phase: each step's is a function of seed, phase and step alone, so training resumes at any step.
 
@@ -129,7 +159,7 @@ class Sampler:
         self.data, self.seed, self.steps = data, seed, recipe.steps
         prefix = f"{phase} " if phase else ""
         self._stream = f"{prefix}augmentation"
-        self._source = Batches(len(data.source.inputs), recipe.batch, seed, f"{prefix}source")
+        self._source = source_batches(data.sizes, recipe, seed, f"{prefix}source")
         self._target = Batches(len(data.target), recipe.batch, seed, f"{prefix}target")
         self._granted = (
             Batches(len(data.granted.inputs), recipe.batch, seed, f"{prefix}granted") if data.granted else None

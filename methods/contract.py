@@ -126,16 +126,19 @@ class Phase:
 class Need:
     """A network that another cell trained, from which this one starts.
 
-    The other cell has the same data, backbone, track, BatchNorm mode and seed.  It is trained once, whatever number of
-    cells, experiments and papers start from it.
+    The other cell has the same data, backbone, track and seed.  It is trained once, whatever number of cells,
+    experiments and papers start from it.
     """
 
     method: str
-    config: Any
+    config: Any = None
+    """None for the method's default variant, with what the label-free rule chose for it."""
     task: str = ""
     """``source:target``; the cell's own task if empty."""
     recipe: Recipe | None = None
     """The cell's own recipe if None."""
+    batchnorm: str = ""
+    """How BatchNorm saw the two domains; as in the cell itself if empty."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,8 @@ class Experiment:
     track: str = "finetune"
     batchnorm: str = ""
     """How BatchNorm sees the two domains; empty for the default of backbone and track."""
+    cut: str = ""
+    """Where a pretrained trunk is cut; empty for the default of backbone and track."""
     default: bool = False
     """Run where its data set is named and no experiment, on the track of the first such one unless a track is named.
     Where no data set is named either, a paper's first such experiment is run."""
@@ -213,6 +218,8 @@ class Paper:
     """Row label here -> ``method`` in ``results/published.csv``."""
     key: str = ""
     """``paper`` in ``results/published.csv``; the module's name if empty."""
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    """What of the paper is not reproduced here -> the reason."""
 
 
 @dataclass(frozen=True)
