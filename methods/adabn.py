@@ -14,7 +14,7 @@ layers give with their new statistics.
 AdaBN + CORAL aligns, on top, the second moments of the features (Sun, Feng, Saenko; AAAI 2016).  With C_S and C_T the
 covariances of source and target features, each standardised within its domain,
 
-    f_S  <-  f_S (C_S + I)^(-1/2) (C_T + I)^(1/2)                        then a linear SVM is trained on (f_S, y_S)
+    f_S  <-  f_S (C_S + I)^(-1/2) (C_T + I)^(1/2)             then a linear classifier is trained on (f_S, y_S)
 
 Source features are those under the source's statistics and target features those under the target's.
 
@@ -28,8 +28,9 @@ No code of the authors is known to us.  Deviations:
   digits.  BatchNorm is in training mode on the source (mode ``source``), so that its weights know source statistics.
 * Source statistics, of the baseline and of the source features of CORAL, are the moving averages of the training.
 * Variances are divided by the number of responses, not by one less; and the epsilon of the layers stays.
-* CORAL works on the bottleneck, the suite's last features; the paper's are Inception's pooled output.  Its SVM has
-  C = 1.  Its row differs from AdaBN's by alignment and classifier together.
+* CORAL works on the bottleneck, the suite's last features; the paper's are Inception's pooled output.  The classifier
+  is a softmax regression with an L2 penalty (C = 1), in the place of the network's own softmax; CORAL's authors train
+  a linear SVM.  The rows with CORAL differ from the others by alignment and penalty together.
 * A frozen trunk keeps ImageNet's statistics, and only the BatchNorm of the head is adapted.
 * ``mmd`` and ``a_distance`` in the tables are measured with both domains under the statistics that the tested model
   has, which is for AdaBN the target's.
@@ -44,7 +45,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from sklearn.svm import LinearSVC
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from methods import contract, statistics
@@ -214,7 +215,7 @@ def power(matrix: Tensor, exponent: float) -> Tensor:
 
 @torch.no_grad()
 def retrain(network: Network, source: Tensor, labels: Tensor, target: Tensor) -> None:
-    """Puts a linear SVM, trained on aligned source features, in the place of the classifier.
+    """Puts a softmax regression on aligned source features in the place of the classifier.
 
     The target's standardisation becomes part of it, so that it takes the bottleneck's activations as they are.
 
@@ -226,10 +227,10 @@ def retrain(network: Network, source: Tensor, labels: Tensor, target: Tensor) ->
     mean, deviation = standardisation(source)
     target_mean, target_deviation = standardisation(target)
     x = aligned((source - mean) / deviation, (target - target_mean) / target_deviation)
-    svm = LinearSVC(dual=False).fit(x.cpu().numpy(), labels.cpu().numpy())
-    weight, bias = torch.from_numpy(svm.coef_).to(x), torch.from_numpy(svm.intercept_).to(x)
-    if len(weight) == 1:  # of two classes it gives the second one's function alone
-        weight, bias = torch.cat([-weight, weight]), torch.cat([-bias, bias])
+    found = LogisticRegression(C=1.0, max_iter=1000).fit(x.cpu().numpy(), labels.cpu().numpy())
+    weight, bias = torch.from_numpy(found.coef_).to(x), torch.from_numpy(found.intercept_).to(x)
+    if len(weight) == 1:  # of two classes it gives the difference of their logits
+        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     weight = weight / target_deviation
     network.classifier.weight.copy_(weight)
     network.classifier.bias.copy_(bias - weight @ target_mean)
