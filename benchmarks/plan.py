@@ -417,7 +417,7 @@ def further(name: str, options: Options, location: Location) -> list[str]:
             lines.append(f"{experiment.title}: {command} DATASET={datasets[0]}")
         else:
             lines.append(f"{experiment.title}: {command} EXPERIMENT={experiment.name}")
-    return lines + [f"{what} is not run here: {reason}" for what, reason in paper(name).not_run.items()]
+    return lines + [f"not here: {what}; {reason}" for what, reason in paper(name).not_run.items()]
 
 
 def _absent(experiment: Experiment, dataset: str, location: Location) -> list[str]:
