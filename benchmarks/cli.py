@@ -342,7 +342,7 @@ def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:
         side = choice.backbone.side
         for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
             plan.require_fitting(choice, dataset)
-            needed = dict.fromkeys(d for task in tasks for d in (task.source_domain, task.target_domain))
+            needed = dict.fromkeys(domain for task in tasks for domain in task.domains)
             for domain in needed:
                 if store.is_prepared(domain, location, side=side):
                     continue

@@ -257,10 +257,7 @@ def prepare(cells: Sequence[Cell], location: Location, *, jobs: int) -> None:
     """
     cells = with_needed(cells)
     keys = [
-        activation_key(cell.spec, domain, location)
-        for cell in cells
-        if cell.spec.cut
-        for domain in (cell.task.source_domain, cell.task.target_domain)
+        activation_key(cell.spec, domain, location) for cell in cells if cell.spec.cut for domain in cell.task.domains
     ]
     activations.ensure(keys, location, jobs=jobs)
     for spec in {cell.spec.backbone: cell.spec for cell in cells if _trains_trunk(cell.spec)}.values():

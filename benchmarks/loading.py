@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,8 @@ class Data:
     width: int
     """Channels of images, or width of feature vectors."""
     classes: int
+    sizes: tuple[int, ...]
+    """Number of examples of each source domain, which follow one another in ``source``; one without several sources."""
 
 
 def load_data(problem: Problem, choice: Choice, device: torch.device) -> Data:
@@ -91,6 +93,7 @@ def load_data(problem: Problem, choice: Choice, device: torch.device) -> Data:
         transductive=transductive,
         width=_width(problem, choice),
         classes=problem.classes,
+        sizes=problem.sizes or (len(problem.source.labels),),
     )
 
 
@@ -142,6 +145,36 @@ def shares(recipe: Recipe, source: int, target: int) -> tuple[int, int]:
     return first, both - first
 
 
+def source_batches(
+    sizes: Sequence[int], steps: int, batch: int, seed: int, name: str
+) -> Callable[[int], NDArray[np.int64]]:
+    """Step -> indices of its source examples.
+
+    With several source domains a batch is of one alone, so that BatchNorm never sees a mixture (AdaBN, section 3.3);
+    it is drawn for each step, a domain with more examples more often.
+
+    Args:
+        sizes: number of examples of each domain; they follow one another.
+        steps: number of steps.
+        batch: examples in a batch.
+        seed: the cell's.
+        name: of the stream.
+    """
+    if len(sizes) == 1:
+        return Batches(sizes[0], batch, seed, name)
+    generator = np.random.default_rng(seed_of(seed, f"{name} domains"))
+    domains = generator.choice(len(sizes), size=steps, p=np.array(sizes) / sum(sizes))
+    streams = [Batches(size, batch, seed, f"{name} {number}") for number, size in enumerate(sizes)]
+
+    def indices(step: int) -> NDArray[np.int64]:
+        domain = domains[step]
+        earlier = int((domains[:step] == domain).sum())
+        found: NDArray[np.int64] = streams[domain](earlier) + sum(sizes[:domain])
+        return found
+
+    return indices
+
+
 class Sampler:
     """The batches of a phase: each step's is a function of seed, phase and step alone, so training resumes at any step.
 
@@ -157,7 +190,7 @@ class Sampler:
         prefix = f"{phase} " if phase else ""
         self._stream = f"{prefix}augmentation"
         source, target = shares(recipe, len(data.source.inputs), len(data.target))
-        self._source = Batches(len(data.source.inputs), source, seed, f"{prefix}source")
+        self._source = source_batches(data.sizes, recipe.steps, source, seed, f"{prefix}source")
         self._target = Batches(len(data.target), target, seed, f"{prefix}target")
         self._granted = Batches(len(data.granted.inputs), source, seed, f"{prefix}granted") if data.granted else None
 

@@ -191,7 +191,7 @@ def chosen_tasks(experiment: Experiment, dataset: str, options: Options, locatio
 
 def is_ready(task: Task, location: Location, side: int | None) -> bool:
     """Whether both domains of a task are prepared, photographs at the size that the backbone needs."""
-    return all(store.is_prepared(domain, location, side=side) for domain in (task.source_domain, task.target_domain))
+    return all(store.is_prepared(domain, location, side=side) for domain in task.domains)
 
 
 def make(name: str, options: Options, location: Location) -> Plan:
@@ -246,7 +246,8 @@ def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
     name, track = options.backbone or experiment.backbone, options.track or experiment.track
     same = (name, track) == (experiment.backbone, experiment.track)
     batchnorm = options.batchnorm or (experiment.batchnorm if same else "") or None
-    choice = backbones.choose(name, track, batchnorm, options.cut)
+    cut = options.cut or (experiment.cut if same else "") or None
+    choice = backbones.choose(name, track, batchnorm, cut)
     if options.views and not choice.cut:
         raise UserError(f"views are cached, and {name!r} on the track {track!r} caches nothing; leave them out.")
     return choice
@@ -314,14 +315,18 @@ def with_method(template: Spec, name: str, config: Any, task: Task, location: Lo
 
 def _needed(spec: Spec, need: Need, task: Task, location: Location) -> Cell:
     """The cell whose network a cell of this spec starts from."""
-    template = dataclasses.replace(spec, needs={})
+    template = dataclasses.replace(spec, needs={}, batchnorm=need.batchnorm or spec.batchnorm)
     if need.recipe is not None:
         template = dataclasses.replace(template, recipe=fields(need.recipe))
     if need.task and need.task != task.label:
         (task,) = protocols.tasks(spec.dataset, [need.task], location)
         data = data_digests(spec.dataset, task, spec.protocol, spec.split, spec.choice, location)
         template = dataclasses.replace(template, task=task.label, data=data)
-    return with_method(template, need.method, need.config, task, location)
+    config = need.config
+    if config is None:
+        row, method = Row(need.method), contract.load(need.method)
+        config, _ = choices.resolve(row, method, variant_config(row, method), template)
+    return with_method(template, need.method, config, task, location)
 
 
 def variant_config(row: Row, method: Method) -> Any:
@@ -430,7 +435,7 @@ def further(name: str, options: Options, location: Location) -> list[str]:
             lines.append(f"{experiment.title}: {command} DATASET={datasets[0]}")
         else:
             lines.append(f"{experiment.title}: {command} EXPERIMENT={experiment.name}")
-    return lines
+    return lines + [f"not here: {what}; {reason}" for what, reason in paper(name).not_run.items()]
 
 
 def _absent(experiment: Experiment, dataset: str, location: Location) -> list[str]:

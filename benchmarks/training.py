@@ -223,6 +223,7 @@ class Training:
             if number > state.phase:
                 state.phase, state.step, state.optimiser = number, 0, optimiser_of(state.model, phase, self.method)
             if phase.begin and state.step == 0:
+                torch.manual_seed(seed_of(self.spec.seed, f"{phase.name} begin".strip()))
                 phase.begin(state.model, domains)
             if phase.step is None:
                 state.history.append({"step": 0.0, **_look(self.evaluated(), self.data)})

@@ -48,11 +48,23 @@ class Task:
     target: str
     source_domain: str
     target_domain: str
+    further: tuple[tuple[str, str], ...] = ()
+    """Name and domain of every other source, where there are several."""
+
+    @property
+    def sources(self) -> tuple[tuple[str, str], ...]:
+        """Name and domain of every source."""
+        return ((self.source, self.source_domain), *self.further)
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """All that the task needs."""
+        return (*(domain for _, domain in self.sources), self.target_domain)
 
     @property
     def label(self) -> str:
-        """``source:target``; a subset is named as what it is, as in ``mnist:mnistm-10k``."""
-        return f"{self.source}:{self.target}"
+        """``source:target``; a subset is named as what it is, as in ``mnist:mnistm-10k``; ``a+b:c`` has two sources."""
+        return f"{'+'.join(name for name, _ in self.sources)}:{self.target}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,8 @@ class Problem:
     digests: dict[str, str]
     """``source``, ``target``, ``test`` -> digest of the prepared part that the role is taken from; ``splits`` -> digest
     of the protocol's split, where it draws images."""
+    sizes: tuple[int, ...] = ()
+    """Where there are several sources, the number of examples of each; they follow one another in ``source``."""
 
 
 def tasks(suite: str | Suite, wanted: Sequence[str] | None, location: Location) -> list[Task]:
@@ -100,14 +114,16 @@ def tasks(suite: str | Suite, wanted: Sequence[str] | None, location: Location) 
 
     Args:
         suite: the suite or its name.
-        wanted: task labels as ``mnist:usps``, any ordered pair of the suite's domains; repetitions count once.
+        wanted: task labels as ``mnist:usps``, any ordered pair of the suite's domains, or ``mnist+optdigits:mfeat``
+            with several sources; repetitions count once.
 
     Raises:
         DataError: unknown suite or task, or the mirror cannot be read.
     """
     suite = registry.suite(suite) if isinstance(suite, str) else suite
-    pairs = dict.fromkeys(_pair(suite, label) for label in wanted) if wanted else suite.tasks
-    return [_task(suite, source, target, location) for source, target in pairs]
+    if wanted:
+        return [_task(suite, names, location) for names in dict.fromkeys(_names(suite, label) for label in wanted)]
+    return [_task(suite, names, location) for names in suite.tasks]
 
 
 def problem(
@@ -137,15 +153,14 @@ def problem(
     """
     suite = registry.suite(suite_name)
     _check_options(suite_name, protocol, split, holdout, seed)
-    for name in (task.source_domain, task.target_domain):
+    for name in task.domains:
         if not store.is_prepared(name, location, side) and (prepared := store.prepare(name, location, side)) != name:
             raise DataError(f"{name} is at hand only as {prepared}: ask for the tasks again.")
-    source = store.load(task.source_domain, "train", location, side)
     target = store.load(task.target_domain, "train", location, side)
     tested_part = _tested_part(suite)
     # Opened twice, so that images without labels and the evaluator's images share nothing but the file on disk.
     test = store.load(task.target_domain, tested_part, location, side)
-    drawn = _draw(suite_name, task, protocol, split, source, target)
+    drawn = _draw(suite_name, task, protocol, split, target)
 
     def examples(domain: str, part: str, images: store.Images) -> Inputs:
         if inputs is None:
@@ -155,10 +170,15 @@ def problem(
             raise DataError(f"{len(found)} examples stand for {len(images.labels)} images of {domain}.")
         return found
 
-    whole = Labelled(examples(task.source_domain, "train", source), source.labels)
-    labelled = whole if drawn.source is None else _chosen(whole, drawn.source)
-    groups = _groups(source, drawn.source)
-    labelled, held_out = _hold_out(labelled, groups, holdout, split, seed)
+    parts = []
+    for name, domain in task.sources:
+        images = store.load(domain, "train", location, side)
+        whole = Labelled(examples(domain, "train", images), images.labels)
+        chosen = _draw_source(suite_name, name, domain, protocol, split, images)
+        part = whole if chosen is None else _chosen(whole, chosen)
+        parts.append(_hold_out(part, _groups(images, chosen), holdout, split, seed))
+    labelled = _joined([part for part, _ in parts])
+    held_out = _joined([held for _, held in parts if held is not None]) if holdout else None
     unlabelled = examples(task.target_domain, "train", target)
     tests = Labelled(examples(task.target_domain, tested_part, test), test.labels)
     granted = None if drawn.granted is None else _chosen(Labelled(unlabelled, target.labels), drawn.granted)
@@ -171,26 +191,30 @@ def problem(
         held_out=held_out,
         classes=len(suite.classes),
         digests=digests(suite_name, task, location, protocol=protocol, split=split, side=side),
+        sizes=tuple(len(part.labels) for part, _ in parts) if task.further else (),
     )
 
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What a protocol takes of source and target, as indices; None: all of it, or for ``granted`` nothing."""
+    """What a protocol takes of the target, as indices; None: all of it, or for ``granted`` nothing."""
 
-    source: NDArray[np.int64] | None = None
     granted: NDArray[np.int64] | None = None
     tested: NDArray[np.int64] | None = None
 
 
-def _draw(suite: str, task: Task, protocol: str, split: int, source: store.Images, target: store.Images) -> _Drawn:
-    if protocol == "full":
+def _draw_source(
+    suite: str, name: str, domain: str, protocol: str, split: int, source: store.Images
+) -> NDArray[np.int64] | None:
+    """What a protocol takes of a source, as indices; None: all of it."""
+    own = None if protocol == "full" else splits.read(suite, split).source.get(name)
+    return None if own is None else splits.indices(own, source, domain)
+
+
+def _draw(suite: str, task: Task, protocol: str, split: int, target: store.Images) -> _Drawn:
+    if protocol in ("full", "down-sampled"):
         return _Drawn()
     drawn = splits.read(suite, split)
-    own = drawn.source.get(task.source)
-    chosen = None if own is None else splits.indices(own, source, task.source_domain)
-    if protocol == "down-sampled":
-        return _Drawn(chosen)
     names = (drawn.labelled if protocol == "supervised" else drawn.semi)[task.target]
     granted = splits.indices(names, target, task.target_domain)
     if protocol == "supervised":
@@ -199,7 +223,7 @@ def _draw(suite: str, task: Task, protocol: str, split: int, source: store.Image
         tested = np.setdiff1d(np.arange(len(target.labels)), [*granted, *itertools.chain(*twins)])
     else:
         tested = np.flatnonzero(~np.isin(target.labels, target.labels[granted]))
-    return _Drawn(chosen, granted, tested)
+    return _Drawn(granted, tested)
 
 
 def _tested(suite: Suite, drawn: _Drawn, count: int) -> NDArray[np.int64] | None:
@@ -213,14 +237,15 @@ def digests(
 ) -> dict[str, str]:
     """Role (``source``, ``target``, ``test``) -> digest of the prepared part that the role is taken from.
 
-    A protocol that draws images adds ``splits``, the digest of its split.
+    The digests of several sources are joined by ``+``.  A protocol that draws images adds ``splits``, the digest of its
+    split.
 
     Raises:
         DataError: unknown suite or split, or a domain is not prepared.
     """
     tested = _tested_part(registry.suite(suite_name))
     found = {
-        "source": store.digest(task.source_domain, "train", location, side),
+        "source": "+".join(store.digest(domain, "train", location, side) for _, domain in task.sources),
         "target": store.digest(task.target_domain, "train", location, side),
         "test": store.digest(task.target_domain, tested, location, side),
     }
@@ -244,14 +269,16 @@ def _check_options(suite: str, protocol: str, split: int, holdout: float, seed: 
         raise DataError(f"seed {seed} is negative: choose 0 or more.")
 
 
-def _pair(suite: Suite, label: str) -> tuple[str, str]:
-    """Short names of a task label; subsets may be named as what they are."""
+def _names(suite: Suite, label: str) -> tuple[str, ...]:
+    """Short names of a task label, the target's last; subsets may be named as what they are."""
     shorts = _short_names(suite)
     source, _, target = label.partition(":")
-    if source not in shorts or target not in shorts or shorts[source] == shorts[target]:
+    # A folder's name may hold a plus, so what is a domain's name as a whole is taken as one.
+    names = (*((source,) if source in shorts else source.split("+")), target)
+    if not set(names) <= shorts.keys() or len({shorts[name] for name in names}) < len(names):
         valid = [f"{a}:{b}" for a in suite.domains for b in suite.domains if a != b]
         raise DataError(f"unknown task {label!r} of {suite.name}: choose from {', '.join(valid)}.")
-    return source, target
+    return names
 
 
 def _short_names(suite: Suite) -> dict[str, str]:
@@ -263,9 +290,9 @@ def _short_names(suite: Suite) -> dict[str, str]:
     return shorts
 
 
-def _task(suite: Suite, source: str, target: str, location: Location) -> Task:
-    (source, source_domain), (target, target_domain) = (_place(suite, name, location) for name in (source, target))
-    return Task(source, target, source_domain, target_domain)
+def _task(suite: Suite, names: Sequence[str], location: Location) -> Task:
+    (source, source_domain), *further, (target, target_domain) = (_place(suite, name, location) for name in names)
+    return Task(source, target, source_domain, target_domain, tuple(further))
 
 
 def _place(suite: Suite, name: str, location: Location) -> tuple[str, str]:
@@ -318,6 +345,15 @@ def _hold_out(
     return _chosen(source, np.flatnonzero(~taken)), _chosen(source, np.flatnonzero(taken))
 
 
+def _joined(parts: Sequence[Labelled]) -> Labelled:
+    """The examples of several sources, one source after the other; grey images become RGB where others are."""
+    if len(parts) == 1:
+        return parts[0]
+    shape = np.broadcast_shapes(*(part.images.shape[1:] for part in parts))
+    images = [np.broadcast_to(part.images, (len(part.labels), *shape)) for part in parts]
+    return Labelled(np.concatenate(images), np.concatenate([part.labels for part in parts]))
+
+
 def _chosen(data: Labelled, indices: NDArray[np.int64]) -> Labelled:
-    # Plain arrays, not views of the memory map: this is the one place that copies examples.
+    # Plain arrays, not views of the memory map: here alone, and where sources are joined, are examples copied.
     return Labelled(np.asarray(data.images)[indices], data.labels[indices])

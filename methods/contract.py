@@ -129,16 +129,19 @@ class Phase:
 class Need:
     """A network that another cell trained, from which this one starts.
 
-    The other cell has the same data, backbone, track, BatchNorm mode and seed.  It is trained once, whatever number of
-    cells, experiments and papers start from it.
+    The other cell has the same data, backbone, track and seed.  It is trained once, whatever number of cells,
+    experiments and papers start from it.
     """
 
     method: str
-    config: Any
+    config: Any = None
+    """None for the method's default variant, with what the label-free rule chose for it."""
     task: str = ""
     """``source:target``; the cell's own task if empty."""
     recipe: Recipe | None = None
     """The cell's own recipe if None."""
+    batchnorm: str = ""
+    """How BatchNorm saw the two domains; as in the cell itself if empty."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ class Experiment:
     track: str = "finetune"
     batchnorm: str = ""
     """How BatchNorm sees the two domains; empty for the default of backbone and track."""
+    cut: str = ""
+    """Where a pretrained trunk is cut; empty for the default of backbone and track."""
     default: bool = False
     """Run where its data set is named and no experiment, on the track of the first such one unless a track is named.
     Where no data set is named either, a paper's first such experiment is run."""
@@ -224,6 +229,8 @@ class Paper:
     """``paper`` in ``results/published.csv``; the module's name if empty."""
     published_only: tuple[str, ...] = ()
     """Methods of published tables that are shown although no row here reproduces them."""
+    not_run: Mapping[str, str] = field(default_factory=dict)
+    """What of the paper is not reproduced here -> the reason."""
 
 
 @dataclass(frozen=True)

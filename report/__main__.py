@@ -120,6 +120,7 @@ def closing(
     for claim in paper.claims:
         if not records.files(name, claim.experiment, runs, results):
             lines.append(f"Claim {claim.name}: not run here (experiment {claim.experiment}). {claim.text}")
+    lines += [f"{what}: not reproduced here; {reason}." for what, reason in paper.not_run.items()]
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import executor, plan
+from benchmarks import choices, executor, plan
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell, Options
 from benchmarks.records import Store
@@ -191,3 +191,62 @@ def test_a_need_may_be_of_another_recipe_and_task(add: Any, digits_mini: Locatio
     assert needed.data["source"] != base.spec.data["source"]
     assert needed.data["target"] == base.spec.data["target"]
     assert started.needs["base"].label.endswith("for others to start from")
+
+
+def test_a_need_may_be_of_another_batchnorm_mode(add: Any, digits_mini: Location) -> None:
+    method = made_up(None)
+    add(dataclasses.replace(method, needs=lambda config, recipe: {"base": Need("source_only", batchnorm="joint")}))
+    base, started = plan.make("started", Options(backbone="lenet-bn"), digits_mini).cells
+    assert (base.spec.batchnorm, started.spec.batchnorm) == ("source", "source")
+    needed = started.needs["base"].spec
+    assert needed.batchnorm == "joint"
+    assert dataclasses.replace(needed, batchnorm="source").hash == base.spec.hash
+
+
+def test_a_need_without_configuration_is_the_row_of_the_table(
+    add: Any, digits_mini: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default variant with what was chosen for it, so that the two share a cell."""
+    place = {"method": "dan", "dataset": "digits-mini", "backbone": "lenet", "track": "finetune"}
+    chosen = {**place, "parameter": "weight", "value": "0.4", "chosen": "1"}
+    monkeypatch.setattr(choices, "read", lambda: [chosen])
+    method = made_up(None)
+    assert method.paper is not None
+    (experiment,) = method.paper.experiments
+    rows = (Row("source_only"), Row("dan"), Row("started"))
+    paper = dataclasses.replace(method.paper, experiments=(dataclasses.replace(experiment, rows=rows),))
+    add(dataclasses.replace(method, paper=paper, needs=lambda config, recipe: {"base": Need("dan")}))
+    _, row, started = planned(digits_mini)
+    assert row.spec.config["weight"] == 0.4
+    assert started.spec.needs == {"base": row.spec.hash}
+
+
+@pytest.mark.parametrize("variant", ["default", "adabn-coral"])
+def test_adabn_is_a_function_of_its_spec_and_draws_by_the_seed(
+    variant: str, add: Any, digits_mini: Location, tmp_path: Path
+) -> None:
+    method = contract.load("adabn")
+    few = dataclasses.replace(method.variants[variant], images=32)
+    experiment = Experiment(
+        name="few",
+        title="a few target images",
+        rows=(Row("source_only"), Row("started")),
+        recipes={"digits-mini": RECIPE},
+        baseline=Row("source_only"),
+        seeds=2,
+        tasks={"digits-mini": ("optdigits:mfeat",)},
+        backbone="lenet-bn",
+        default=True,
+    )
+    paper = Paper("Title", "Authors", "Venue", 2020, "https://example.org", (experiment,))
+    add(dataclasses.replace(method, variants={"default": few}, paper=paper))
+    records = []
+    for folder in ("one", "two"):
+        store = Store(tmp_path / folder)
+        cells = planned(digits_mini)
+        run(cells, digits_mini, store)
+        records.append([store.read(cell.spec.hash) for cell in cells if cell.needs])
+    for first, again in zip(*records, strict=True):
+        assert (first.values, first.history, first.counts) == (again.values, again.history, again.counts)
+        assert first.counts == {"adapted_images": 32.0, "adapted_layers": 3.0}
+    assert records[0][0].history != records[0][1].history

@@ -6,7 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.loading import source_batches
 from benchmarks.streams import Batches, seed_of
+from methods.contract import Recipe
 
 
 def test_seeds_of_different_streams_and_cells_differ() -> None:
@@ -38,3 +40,29 @@ def test_streams_of_other_names_and_seeds_shuffle_differently() -> None:
     assert first != Batches(100, 100, 0, "target")(0).tolist()
     assert first != Batches(100, 100, 1, "source")(0).tolist()
     assert first != Batches(100, 100, 0, "source")(1).tolist()
+
+
+def test_with_several_sources_a_batch_is_of_one_of_them() -> None:
+    sizes, steps = (30, 90, 6), 400
+    recipe = Recipe(steps=steps, epoch=10, rate=0.1, batch=10)
+    stream = source_batches(sizes, recipe.steps, recipe.batch, 0, "source")
+    border = np.cumsum(sizes)
+    shown = [stream(step) for step in range(steps)]
+    domains = [np.searchsorted(border, batch, side="right") for batch in shown]
+    assert all(len(batch) == 10 and len(set(domain)) == 1 for batch, domain in zip(shown, domains, strict=True))
+    # Every image of the three is shown about equally often, whatever the size of its domain.
+    counts = np.bincount(np.concatenate(shown), minlength=sum(sizes))
+    for number, first in enumerate((0, 30, 120)):
+        own = counts[first : first + sizes[number]]
+        assert own.max() - own.min() <= 1, "a domain's images come in shuffled passes"
+        assert 0.5 < own.mean() / (steps * 10 / sum(sizes)) < 1.5
+    # A batch depends on its step alone, and repeated calls change nothing.
+    again = source_batches(sizes, recipe.steps, recipe.batch, 0, "source")
+    for step in (399, 7, 7, 200):
+        assert np.array_equal(again(step), shown[step])
+
+
+def test_with_one_source_nothing_is_new() -> None:
+    recipe = Recipe(steps=50, epoch=10, rate=0.1, batch=10)
+    one, plain = source_batches((33,), recipe.steps, recipe.batch, 4, "source"), Batches(33, 10, 4, "source")
+    assert all(np.array_equal(one(step), plain(step)) for step in range(50))

@@ -158,6 +158,56 @@ def test_hold_out_depends_on_the_seed_alone(real: Location) -> None:
     assert not np.array_equal(held[0], held[2])
 
 
+def test_several_sources_follow_one_another(real: Location) -> None:
+    task = one("mnist+mfeat:optdigits", real)
+    assert task.label == "mnist+mfeat:optdigits"
+    assert task.sources == (("mnist", task.source_domain), ("mfeat", "mfeat"))
+    assert task.domains == (task.source_domain, "mfeat", "optdigits")
+    both = protocols.problem("digits-mini", task, real, holdout=0.1, seed=3)
+    parts = [
+        protocols.problem("digits-mini", one(f"{name}:optdigits", real), real, holdout=0.1, seed=3)
+        for name in ("mnist", "mfeat")
+    ]
+    assert both.sizes == tuple(len(part.source.labels) for part in parts)
+    assert [part.sizes for part in parts] == [(), ()]
+    assert both.held_out is not None
+    for joined, pieces in (
+        (both.source, [part.source for part in parts]),
+        (both.held_out, [part.held_out for part in parts if part.held_out]),
+    ):
+        assert np.array_equal(joined.images, np.concatenate([piece.images for piece in pieces]))
+        assert np.array_equal(joined.labels, np.concatenate([piece.labels for piece in pieces]))
+    assert both.digests["source"] == "+".join(part.digests["source"] for part in parts)
+    assert np.array_equal(both.target.images, parts[0].target.images)
+
+
+@pytest.mark.parametrize(
+    "label", ["mnist+mnist:mfeat", "mnist+mfeat:mfeat", "mnist+usps:mfeat", "mnist+:mfeat", "+:mfeat"]
+)
+def test_sources_are_several_and_none_is_the_target(label: str, here: Location) -> None:
+    with pytest.raises(DataError, match="unknown task"):
+        protocols.tasks("digits-mini", [label], here)
+
+
+def test_a_plus_may_be_part_of_a_name(here: Location) -> None:
+    suite = dataclasses.replace(MINI, domains={"a+b": "mnist-5k", "a": "mfeat", "b": "optdigits"})
+    (first, second) = protocols.tasks(suite, ["a+b:a", "a+b:b"], here)
+    assert (first.label, first.sources) == ("a+b:a", (("a+b", "mnist-5k"),))
+    assert second.further == ()
+
+
+def test_grey_sources_beside_coloured_ones_become_coloured() -> None:
+    random = np.random.default_rng(0)
+    grey, coloured = (random.integers(0, 256, (n, 4, 4, c), dtype=np.uint8) for n, c in ((3, 1), (2, 3)))
+    joined = protocols._joined(
+        [protocols.Labelled(grey, np.zeros(3, int)), protocols.Labelled(coloured, np.ones(2, int))]
+    )
+    assert joined.images.shape == (5, 4, 4, 3)
+    assert all(np.array_equal(joined.images[:3, ..., c], grey[..., 0]) for c in range(3))
+    assert np.array_equal(joined.images[3:], coloured)
+    assert joined.labels.tolist() == [0, 0, 0, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -21,6 +21,10 @@ from tests.methods.training import CLASSES, NETWORKS, Run, batches, domain, star
 NAMES = contract.names()
 VARIANTS = [(name, variant) for name in NAMES if contract.load(name).step for variant in contract.load(name).variants]
 """Of the methods that train."""
+ADAPTED = [
+    (name, variant) for name in NAMES if not contract.load(name).step for variant in contract.load(name).variants
+]
+"""Of those that only make something of what others have trained."""
 EXPERIMENTS = [
     pytest.param(paper, experiment, id=f"{name}-{experiment.name}")
     for name, paper in contract.papers().items()
@@ -178,6 +182,13 @@ def test_an_interrupted_run_continues_with_the_same_bits(name: str, variant: str
     second.train(batches(STEPS, first=6))
     assert same(second.model.state_dict(), whole.model.state_dict())
     assert first.history + second.history == whole.history
+
+
+@pytest.mark.parametrize(("name", "variant"), ADAPTED)
+def test_what_trains_nothing_makes_the_same_of_the_same_networks(name: str, variant: str) -> None:
+    a, b = (fresh(name, variant) for _ in range(2))
+    assert same(a.model.state_dict(), b.model.state_dict())
+    assert a.logits(domain(50, 999)[0]).isfinite().all()
 
 
 def exists(row: Row) -> bool:

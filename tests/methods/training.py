@@ -36,7 +36,19 @@ def frozen_trunk() -> Network:
     return Network(nn.Identity(), FEATURES, bottleneck_size=12, classes=CLASSES, trunk_rate=0.0)
 
 
-NETWORKS = {"perceptron": perceptron, "normalised": normalised, "frozen trunk": frozen_trunk}
+def pretrained() -> Network:
+    """As on the late track: a trunk with BatchNorm that learns more slowly."""
+    network = normalised()
+    network.trunk_rate = 0.1
+    return network
+
+
+NETWORKS = {
+    "perceptron": perceptron,
+    "normalised": normalised,
+    "frozen trunk": frozen_trunk,
+    "pretrained": pretrained,
+}
 
 
 def domain(n: int, seed: int, *, shift: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -137,8 +149,12 @@ def start(method: Method, config: Any, network: Any = perceptron, *, rate: float
     recipe = Recipe(steps=PHASE_STEPS, epoch=PHASE_STEPS, rate=rate)
     needs = method.needs(config, recipe) if method.needs else {}
     if method.start:
-        needed = {name: load(need.method).build(need.config, network()) for name, need in needs.items()}
-        method.start(model, {name: other.state_dict() for name, other in needed.items()})
+        needed = {}
+        for name, need in needs.items():
+            other = load(need.method)
+            own = other.variants["default"] if need.config is None else need.config
+            needed[name] = other.build(own, network())
+        method.start(model, {name: trained.state_dict() for name, trained in needed.items()})
     for phase in method.phases(config, recipe) if method.phases else ():
         if phase.begin:
             phase.begin(model, domains())

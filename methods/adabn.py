@@ -1,0 +1,506 @@
+"""AdaBN: Adaptive Batch Normalization for Practical Domain Adaptation (Li et al.; Pattern Recognition 2018).
+
+A network with BatchNorm is trained on the source.  Its weights are held to know the classes, the statistics of its
+BatchNorm layers to know the domain.  So every layer j gets those of all target images (the paper's Algorithm 1):
+
+    mu_j = E[x_j],    sigma_j^2 = Var[x_j]                               over all responses x_j to target images
+    y_j  = gamma_j (x_j - mu_j) / sigma_j + beta_j                       gamma, beta and all weights as trained
+
+Nothing is learned and there is nothing to tune.  The sums are kept with an online algorithm (Knuth), so any number of
+images will do.  Each domain is normalised by its own statistics; with several sources every mini-batch of the training
+is of one domain.  ``methods.statistics`` does it layer after layer: the responses of a layer are those that the earlier
+layers give with their new statistics.
+
+AdaBN + CORAL aligns, on top, the second moments of the features (Sun, Feng, Saenko; AAAI 2016).  With C_S and C_T the
+covariances of source and target features, each standardised within its domain,
+
+    f_S  <-  f_S (C_S + I)^(-1/2) (C_T + I)^(1/2)             then a linear classifier is trained on (f_S, y_S)
+
+Source features are those under the source's statistics and target features those under the target's.
+
+Constants of the paper: Inception-BN with ImageNet weights, fine-tuned on the source for 100 epochs, rate 0.01, a tenth
+of it after every 40; for Office the first three Inception groups fixed, the fourth and fifth at a tenth of the rate.
+One run, no spread.
+
+No code of the authors is known to us.  Deviations:
+
+* The network and its training are the suite's: the last blocks of the backbone on Office, LeNet with BatchNorm on
+  digits.  BatchNorm is in training mode on the source (mode ``source``), so that its weights know source statistics.
+* Source statistics, of the baseline and of the source features of CORAL, are the moving averages of the training.
+* Variances are divided by the number of responses, not by one less; and the epsilon of the layers stays.
+* CORAL works on the bottleneck, the suite's last features; the paper's are Inception's pooled output.  The classifier
+  is a softmax regression with an L2 penalty (C = 1), in the place of the network's own softmax; CORAL's authors train
+  a linear SVM.  The rows with CORAL differ from the others by alignment and penalty together.
+* A frozen trunk keeps ImageNet's statistics, and only the BatchNorm of the head is adapted.
+* ``mmd`` and ``a_distance`` in the tables are measured with both domains under the statistics that the tested model
+  has, which is for AdaBN the target's.
+
+Not run: Caltech-Bing (Table 3) and cloud detection (Table 4), see ``PAPER.not_run``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from methods import contract, statistics
+from methods.contract import Claim, Domains, Experiment, Method, Need, Paper, Recipe, Row, frozen
+from methods.network import Network
+from methods.statistics import Batches
+
+
+@dataclass(frozen=True)
+class Config:
+    """The paper's method by default."""
+
+    on: str = "source_only"
+    """Method of the suite whose trained network, in its default variant, is adapted; the paper's is trained on the
+    source alone."""
+    statistics: Literal["target", "source", "kept"] = "target"
+    """Of the BatchNorm layers: the target's (the paper's), those of the training, or ImageNet's, under which the
+    network is then trained as well."""
+    coral: bool = False
+    """Whether the classifier is trained anew on source features that CORAL has aligned."""
+    images: int = 0
+    """Number of target images whose statistics are taken, drawn at random; 0: all of them (the paper's Figure 3)."""
+    layers: int = 0
+    """Number of BatchNorm layers that are adapted, from the input on; 0: all of them (the paper's Figure 4, by blocks
+    of its network)."""
+
+
+VARIANTS = frozen(
+    {
+        "default": Config(),
+        "kept": Config(statistics="kept"),
+        "coral": Config(statistics="source", coral=True),
+        "adabn-coral": Config(coral=True),
+        "on-dan": Config(on="dan"),
+    }
+)
+
+
+class AdaBN(nn.Module):
+    """A trained network, before and after its adaptation."""
+
+    images: Tensor
+    """Target images that the statistics are of, int64; 0 before the adaptation, or without one."""
+    layers: Tensor
+    """BatchNorm layers that were adapted, int64."""
+
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        self.register_buffer("images", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("layers", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, classes)."""
+        logits: Tensor = self.network(x)
+        return logits
+
+
+def applies(config: Config, network: Network) -> str | None:
+    """Why there is nothing to adapt, or None."""
+    count = len(statistics.layers(network))
+    if count == 0:
+        return "the network has no BatchNorm, and AdaBN changes nothing else"
+    if config.layers > count:
+        return f"the network has {count} BatchNorm layers, not {config.layers}"
+    if config.statistics == "kept" and not (0 < network.trunk_rate < 1 and statistics.layers(network.trunk)):
+        return "no layer that is trained has statistics of ImageNet that could be kept"
+    other = contract.load(config.on)
+    return other.applies(other.variants["default"], network) if other.applies else None
+
+
+def build(config: Config, network: Network) -> AdaBN:
+    """Wraps the network."""
+    return AdaBN(config, network)
+
+
+def needs(config: Config, recipe: Recipe) -> dict[str, Need]:
+    """The trained network, shared by all configurations."""
+    return {"trained": Need(config.on, batchnorm="kept" if config.statistics == "kept" else "")}
+
+
+def start(model: AdaBN, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Takes over the trained network, from a bare one or from a model that holds it as ``network``."""
+    state = needed["trained"]
+    inner = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
+    model.network.load_state_dict(inner or state)
+
+
+def begin(model: AdaBN, domains: Domains) -> None:
+    """Adapts the network.  It stays in evaluation mode: no image is dropped from, none moves a statistic."""
+    config, network = model.config, model.network
+    network.eval()
+    source = source_features(network, domains) if config.coral else None
+    if config.statistics == "target":
+        domain = drawn(domains.target, config.images) if config.images else domains.target
+        model.layers.fill_(len(statistics.replace(network, domain, config.layers or None)))
+        model.images.fill_(sum(len(x) for x in domain()))
+    if source is not None:
+        target = torch.cat([features(network, x) for x in domains.target()])
+        retrain(network, *source, target)
+
+
+def drawn(domain: Batches, count: int) -> Batches:
+    """``count`` random examples of a domain, all of them if it has no more.
+
+    Those of a smaller number are among those of a larger one, where the random state is the same.
+    """
+    total = sum(len(x) for x in domain())
+    chosen = torch.zeros(total, dtype=torch.bool)
+    chosen[torch.randperm(total)[:count]] = True
+
+    def batches() -> list[Tensor]:
+        parts, first = [], 0
+        for x in domain():
+            own = chosen[first : first + len(x)]
+            first += len(x)
+            if own.any():
+                parts.append(x[own.to(x.device)])
+        return parts
+
+    return batches
+
+
+# CORAL
+
+
+@torch.no_grad()
+def features(network: Network, x: Tensor) -> Tensor:
+    """Bottleneck activations, float64, (N, width)."""
+    return network.layers(x)["fc7"].double()
+
+
+def source_features(network: Network, domains: Domains) -> tuple[Tensor, Tensor]:
+    """Bottleneck activations of the source under the network's present statistics, (n, width), and labels, (n,)."""
+    pairs = [(features(network, x), y) for x, y in domains.source()]
+    return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+
+
+def standardisation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature of (n, width); a constant one has the deviation 1."""
+    deviation, mean = torch.std_mean(x, dim=0, correction=0)
+    return mean, torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+
+
+def aligned(source: Tensor, target: Tensor) -> Tensor:
+    """Source features whitened and coloured like the target's.
+
+    Args:
+        source: standardised, float64, (n, width).
+        target: standardised, float64, (m, width).
+    """
+    return source @ power(covariance(source), -0.5) @ power(covariance(target), 0.5)
+
+
+def covariance(x: Tensor) -> Tensor:
+    """C + I of features (n, width), n at least 2."""
+    return torch.cov(x.T) + torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+
+
+def power(matrix: Tensor, exponent: float) -> Tensor:
+    """Power of a symmetric positive definite matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    result: Tensor = (vectors * values**exponent) @ vectors.T
+    return result
+
+
+@torch.no_grad()
+def retrain(network: Network, source: Tensor, labels: Tensor, target: Tensor) -> None:
+    """Puts a softmax regression on aligned source features in the place of the classifier.
+
+    The target's standardisation becomes part of it, so that it takes the bottleneck's activations as they are.
+
+    Args:
+        source: (n, width), float64.
+        labels: int64, (n,); every class occurs.
+        target: (m, width), float64.
+    """
+    mean, deviation = standardisation(source)
+    target_mean, target_deviation = standardisation(target)
+    x = aligned((source - mean) / deviation, (target - target_mean) / target_deviation)
+    found = LogisticRegression(C=1.0, max_iter=1000).fit(x.cpu().numpy(), labels.cpu().numpy())
+    weight, bias = torch.from_numpy(found.coef_).to(x), torch.from_numpy(found.intercept_).to(x)
+    if len(weight) == 1:  # of two classes it gives the difference of their logits
+        weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+    weight = weight / target_deviation
+    network.classifier.weight.copy_(weight)
+    network.classifier.bias.copy_(bias - weight @ target_mean)
+
+
+def counts(model: AdaBN) -> dict[str, float]:
+    """How many target images the statistics are of, and of how many layers."""
+    return {"adapted_images": float(model.images), "adapted_layers": float(model.layers)}
+
+
+# The rate is DAN's for LeNet; nothing was tried here.
+RECIPES = frozen(
+    {
+        "digits-mini": Recipe(steps=600, epoch=60, rate=0.03),
+        "digits": Recipe(steps=2000, epoch=200, rate=0.03),
+    }
+)
+MINI = frozen({"digits-mini": RECIPES["digits-mini"]})
+HEAD = Recipe(steps=600, epoch=60, rate=0.1)
+"""Bottleneck and classifier on cached activations."""
+LATE = Recipe(steps=300, epoch=100, rate=0.03, batch=32)
+"""The last blocks at a tenth of the rate, bottleneck and classifier; DAN's, so that both papers share networks."""
+PHOTOS = ("office31", "office-home", "imageclef-da", "folder")
+SEVERAL = frozen({"office31": ("amazon+dslr:webcam", "amazon+webcam:dslr", "dslr+webcam:amazon")})
+"""The tasks of the paper's Table 2."""
+
+SOURCE_ONLY = Row("source_only", label="source-only")
+KEPT = Row("adabn", "kept", label="ImageNet statistics kept")
+CORAL = Row("adabn", "coral", label="CORAL")
+FULL = Row("adabn", label="AdaBN")
+FULL_CORAL = Row("adabn", "adabn-coral", label="AdaBN + CORAL")
+DAN = Row("dan", label="DAN")
+ON_DAN = Row("adabn", "on-dan", label="AdaBN on DAN")
+
+PAPER = Paper(
+    title="Adaptive Batch Normalization for practical domain adaptation",
+    authors="Yanghao Li, Naiyan Wang, Jianping Shi, Xiaodi Hou, Jiaying Liu",
+    venue="Pattern Recognition",
+    year=2018,
+    link="https://doi.org/10.1016/j.patcog.2018.03.005",
+    experiments=(
+        Experiment(
+            name="digits",
+            title="AdaBN and its baseline with source statistics on digits, beside the paper's Table 1 (Office-31)",
+            rows=(SOURCE_ONLY, CORAL, FULL, FULL_CORAL),
+            recipes=RECIPES,
+            baseline=SOURCE_ONLY,
+            backbone="lenet-bn",
+            default=True,
+            published=("Table1",),
+        ),
+        Experiment(
+            name="table1",
+            title="Table 1: one source; the last blocks trained under source statistics",
+            rows=(KEPT, SOURCE_ONLY, CORAL, FULL, FULL_CORAL),
+            recipes=frozen(dict.fromkeys(PHOTOS, LATE)),
+            baseline=SOURCE_ONLY,
+            backbone="lite0",
+            track="late",
+            batchnorm="source",
+            default=True,
+            published=("Table1",),
+        ),
+        Experiment(
+            name="table1-frozen",
+            title="Table 1 on a fixed trunk: only the BatchNorm of the head is adapted",
+            rows=(SOURCE_ONLY, CORAL, FULL, FULL_CORAL),
+            recipes=frozen(dict.fromkeys(PHOTOS, HEAD)),
+            baseline=SOURCE_ONLY,
+            backbone="lite0",
+            track="frozen",
+            batchnorm="source",
+            default=True,
+            published=("Table1",),
+        ),
+        Experiment(
+            name="table2",
+            title="Table 2: two sources, every training batch from one of them",
+            rows=(KEPT, SOURCE_ONLY, CORAL, FULL, FULL_CORAL),
+            recipes=frozen({"office31": LATE}),
+            baseline=SOURCE_ONLY,
+            tasks=SEVERAL,
+            backbone="lite0",
+            track="late",
+            batchnorm="source",
+            published=("Table2 multi-source",),
+        ),
+        Experiment(
+            name="target-size",
+            title="Accuracy over the number of target images, the paper's Figure 3; a draw of its own for each seed",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=MINI,
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            sweep=frozen({"images": (16, 32, 64, 128, 256, 512, 1024)}),
+            backbone="lenet-bn",
+        ),
+        Experiment(
+            name="target-size-office",
+            title="Accuracy over the number of target images, the paper's Figure 3; a draw of its own for each seed",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=frozen({"office31": LATE}),
+            baseline=SOURCE_ONLY,
+            seeds=5,
+            tasks=frozen({"office31": ("amazon:webcam",)}),
+            sweep=frozen({"images": (16, 32, 64, 128, 256, 512)}),
+            backbone="lite0",
+            track="late",
+            batchnorm="source",
+            published=("Fig3 caption",),
+        ),
+        Experiment(
+            name="blocks",
+            title="Accuracy over the number of adapted BatchNorm layers, from the input on, the paper's Figure 4",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=MINI,
+            baseline=SOURCE_ONLY,
+            sweep=frozen({"layers": (1, 2, 3)}),
+            backbone="lenet-bn",
+        ),
+        Experiment(
+            name="blocks-office",
+            title="Accuracy over the number of adapted BatchNorm layers, block by block, the paper's Figure 4",
+            rows=(SOURCE_ONLY, FULL),
+            recipes=frozen({"office31": LATE}),
+            baseline=SOURCE_ONLY,
+            tasks=frozen({"office31": ("amazon:webcam", "dslr:amazon")}),
+            sweep=frozen({"layers": (3, 6, 9, 12, 15, 16)}),
+            backbone="lite0",
+            track="late",
+            batchnorm="source",
+            cut="blocks.5",
+        ),
+        Experiment(
+            name="on-dan",
+            title="AdaBN after DAN: a network that another method has trained, with the target's statistics",
+            rows=(SOURCE_ONLY, FULL, DAN, ON_DAN),
+            recipes=MINI,
+            baseline=SOURCE_ONLY,
+            backbone="lenet-bn",
+        ),
+    ),
+    claims=(
+        Claim(
+            name="adaptation-helps",
+            text="With the target's statistics the network is more accurate than with the source's.",
+            experiment="digits",
+            better=FULL,
+            worse=SOURCE_ONLY,
+        ),
+        Claim(
+            name="helps-on-office",
+            text="With the target's statistics the network is more accurate than with the source's.",
+            experiment="table1",
+            better=FULL,
+            worse=SOURCE_ONLY,
+        ),
+        Claim(
+            name="loses-to-amazon",
+            text="Not on every task: from Webcam to Amazon AdaBN loses (the paper's 57.9 -> 57.4).",
+            experiment="table1",
+            better=SOURCE_ONLY,
+            worse=FULL,
+            tasks=("webcam:amazon",),
+        ),
+        Claim(
+            name="coral-adds",
+            text="CORAL on AdaBN's features adds to AdaBN.",
+            experiment="table1",
+            better=FULL_CORAL,
+            worse=FULL,
+        ),
+        Claim(
+            name="adabn-above-coral",
+            text="AdaBN alone is more accurate than CORAL alone.",
+            experiment="table1",
+            better=FULL,
+            worse=CORAL,
+        ),
+        Claim(
+            name="helps-with-several-sources",
+            text="With two sources, too, AdaBN is more accurate than its baseline.",
+            experiment="table2",
+            better=FULL,
+            worse=SOURCE_ONLY,
+        ),
+        Claim(
+            name="several-lose-to-amazon",
+            text="Not on every task: from DSLR and Webcam to Amazon AdaBN loses (the paper's 60.2 -> 59.3).",
+            experiment="table2",
+            better=SOURCE_ONLY,
+            worse=FULL,
+            tasks=("dslr+webcam:amazon",),
+        ),
+        Claim(
+            name="one-batch-is-enough",
+            text="The statistics of 64 target images are better than the source's.",
+            experiment="target-size",
+            better=FULL,
+            worse=SOURCE_ONLY,
+            better_setting="images=64",
+        ),
+        Claim(
+            name="few-images-are-not",
+            text="The statistics of 16 target images are worse than the source's.",
+            experiment="target-size",
+            better=SOURCE_ONLY,
+            worse=FULL,
+            worse_setting="images=16",
+        ),
+        Claim(
+            name="one-batch-is-enough-on-office",
+            text="The statistics of 64 target images are better than the source's.",
+            experiment="target-size-office",
+            better=FULL,
+            worse=SOURCE_ONLY,
+            better_setting="images=64",
+        ),
+        Claim(
+            name="few-images-are-not-on-office",
+            text="The statistics of 16 target images are worse than the source's.",
+            experiment="target-size-office",
+            better=SOURCE_ONLY,
+            worse=FULL,
+            worse_setting="images=16",
+        ),
+        Claim(
+            name="blocks-add-up",
+            text="Adapting all layers is more accurate than adapting the first alone.",
+            experiment="blocks",
+            better=FULL,
+            worse=FULL,
+            better_setting="layers=3",
+            worse_setting="layers=1",
+        ),
+        Claim(
+            name="blocks-add-up-on-office",
+            text="Adapting all layers is more accurate than adapting the first block alone.",
+            experiment="blocks-office",
+            better=FULL,
+            worse=FULL,
+            better_setting="layers=16",
+            worse_setting="layers=3",
+        ),
+    ),
+    published_rows=frozen(
+        {
+            "source-only": "Inception BN",
+            "CORAL": "CORAL",
+            "AdaBN": "AdaBN",
+            "AdaBN + CORAL": "AdaBN + CORAL",
+        }
+    ),
+    not_run=frozen(
+        {
+            "Table 3, Caltech-Bing": "the suite has no source for its 152,337 images, Bing's in particular",
+            "Table 4, cloud detection": "it segments satellite images, which the suite neither has nor measures",
+        }
+    ),
+)
+
+METHOD = Method(
+    config=Config,
+    build=build,
+    step=None,
+    variants=VARIANTS,
+    paper=PAPER,
+    needs=needs,
+    start=start,
+    begin=begin,
+    counts=counts,
+    applies=applies,
+)

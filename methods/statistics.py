@@ -1,0 +1,126 @@
+"""Statistics of BatchNorm layers over a whole domain.
+
+For channel j of a layer, over all responses x_ij of the domain (all examples i, and of images all positions):
+
+    mu_j = mean_i x_ij,    sigma_j^2 = mean_i (x_ij - mu_j)^2
+
+in double precision, batch by batch (Chan, Golub and LeVeque, 1979), so that the variance between batches counts and
+neither size nor order of the batches matters.  The layers are taken in the order in which they compute: the responses
+of one are those that the earlier ones give with their new statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+Batches = Callable[[], Iterable[Tensor]]
+"""A domain's inputs, batch by batch; can be gone through again."""
+
+
+@dataclass
+class Moments:
+    """Mean and variance of the channels of what was added so far."""
+
+    count: int = 0
+    """Responses of each channel."""
+    mean: Tensor | float = 0.0
+    """float64, (channels,)."""
+    squares: Tensor | float = 0.0
+    """Sum of the squared deviations from the mean, float64, (channels,)."""
+
+    def add(self, x: Tensor) -> None:
+        """Adds responses, (N, channels, ...)."""
+        others = [axis for axis in range(x.ndim) if axis != 1]
+        variance, mean = torch.var_mean(x.double(), dim=others, correction=0)
+        added = x.numel() // x.shape[1]
+        total = self.count + added
+        difference = mean - self.mean
+        self.squares = self.squares + variance * added + difference**2 * (self.count * added / total)
+        self.mean = self.mean + difference * (added / total)
+        self.count = total
+
+    @property
+    def variance(self) -> Tensor | float:
+        """That of the population: divided by the count, float64, (channels,)."""
+        return self.squares / self.count
+
+
+class _ReachedError(Exception):
+    """Ends a pass at the layer that it was for."""
+
+
+def layers(network: nn.Module) -> dict[str, _BatchNorm]:
+    """Name -> BatchNorm layer, as the network lists them."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
+
+
+@torch.no_grad()
+def in_order(network: nn.Module, x: Tensor) -> list[str]:
+    """Names of the BatchNorm layers in the order in which they compute; ``x`` is any batch, in evaluation mode."""
+    reached: dict[str, None] = {}
+    handles = [
+        layer.register_forward_pre_hook(lambda _module, _inputs, name=name: reached.setdefault(name))
+        for name, layer in layers(network).items()
+    ]
+    try:
+        network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(reached)
+
+
+@torch.no_grad()
+def replace(network: nn.Module, domain: Batches, count: int | None = None) -> list[str]:
+    """Gives BatchNorm layers the statistics of a domain, one layer after the other; changes nothing else.
+
+    One pass over the domain per layer, which ends at that layer.
+
+    Args:
+        network: in evaluation mode meanwhile, so that nothing is dropped; then again in the mode that it was in.
+        domain: its inputs; at least one.
+        count: how many layers, from the input on; None: all of them.
+
+    Returns:
+        The names of the layers, in their order.
+    """
+    was_training = network.training
+    network.eval()
+    try:
+        names = in_order(network, next(iter(domain())))[:count]
+        for name in names:
+            layer = layers(network)[name]
+            moments = moments_at(network, layer, domain())
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
+            layer.running_mean.copy_(torch.as_tensor(moments.mean))
+            layer.running_var.copy_(torch.as_tensor(moments.variance))
+    finally:
+        network.train(was_training)
+    return names
+
+
+@torch.no_grad()
+def moments_at(network: nn.Module, layer: nn.Module, batches: Iterable[Tensor]) -> Moments:
+    """The moments of what enters a layer, in the network's present mode."""
+    moments = Moments()
+
+    def take(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        moments.add(inputs[0])
+        raise _ReachedError
+
+    handle = layer.register_forward_pre_hook(take)
+    try:
+        for x in batches:
+            try:
+                network(x)
+            except _ReachedError:
+                continue
+    finally:
+        handle.remove()
+    return moments
