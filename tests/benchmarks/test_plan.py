@@ -35,8 +35,8 @@ def with_(**changes: object) -> Options:
 def test_every_experiment_of_every_paper_can_be_planned(paper: str, digits_mini: Location) -> None:
     for experiment in contract.load(paper).paper.experiments:  # type: ignore[union-attr]
         planned = plan.make(paper, with_(experiments=(experiment.name,), datasets=(), tasks=()), digits_mini)
-        assert planned.cells, experiment.name
-        assert {use.experiment for cell in planned.cells for use in cell.uses} == {experiment.name}
+        assert planned.cells or planned.missing, f"{experiment.name}: no cell, and no data that are not prepared"
+        assert {use.experiment for cell in planned.cells for use in cell.uses} <= {experiment.name}
         hashes = [cell.spec.hash for cell in planned.cells]
         assert len(hashes) == len(set(hashes))
 
