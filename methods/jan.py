@@ -273,8 +273,14 @@ DAN = Row("dan", label="DAN")
 FULL = Row("jan", label="JAN")
 ADVERSARIAL = Row("jan", "jan-a", label="JAN-A")
 POOLED = Row("jan", "pooled", label="JAN, pooled features")
-FC7_ALONE = Row("jan", "fc7-alone")
-SOFTMAX_ALONE = Row("jan", "softmax-alone")
+PARTS = (
+    SOURCE_ONLY,
+    *(Row("jan", variant) for variant in ("fc7-alone", "softmax-alone")),
+    POOLED,
+    *(Row("jan", variant) for variant in ("three-layers", "unbiased", "biased", "authors-kernels", "authors")),
+    *(Row("jan", "constant-weight"), FULL, ADVERSARIAL, Row("jan", "jan-a-2", label="JAN-A, two layers")),
+)
+"""The rows of the ablations."""
 
 
 def accuracy_claims(experiment: str, suffix: str) -> tuple[Claim, ...]:
@@ -392,23 +398,19 @@ PAPER = Paper(
         Experiment(
             name="ablations",
             title="What JAN's layers, estimator, kernels, weight and adversarial layers contribute",
-            rows=(
-                SOURCE_ONLY,
-                FC7_ALONE,
-                SOFTMAX_ALONE,
-                POOLED,
-                Row("jan", "three-layers"),
-                Row("jan", "unbiased"),
-                Row("jan", "biased"),
-                Row("jan", "authors-kernels"),
-                Row("jan", "authors"),
-                Row("jan", "constant-weight"),
-                FULL,
-                ADVERSARIAL,
-                Row("jan", "jan-a-2", label="JAN-A, two layers"),
-            ),
+            rows=PARTS,
             recipes=MINI,
             baseline=SOURCE_ONLY,
+        ),
+        Experiment(
+            name="ablations-office",
+            title="What JAN's layers, estimator, kernels, weight and adversarial layers contribute on photographs",
+            rows=PARTS,
+            recipes=frozen({"office31": HEAD}),
+            baseline=SOURCE_ONLY,
+            backbone="lite0",
+            track="frozen",
+            published=("Table1 ResNet",),
         ),
         Experiment(
             name="lambda-sensitivity",
