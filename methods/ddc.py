@@ -47,7 +47,9 @@ layer's activations as they are, like the paper's: ``linear_mmd`` of the adaptat
 ``trunk_mmd`` of the features that it stands on, for the placement.  On ``frozen`` these are the pretrained features,
 whatever is trained.  A raw distance grows with the scale and number of the units.  ``linear_mmd_relative`` and
 ``trunk_mmd_relative`` are the same in units of the root mean square distance of an image from its domain's mean; they
-stand beside, for judgement, and select nothing.  The ``mmd`` that all records have is another one (Gaussian kernels).
+stand beside, for judgement, and select nothing.  A layer whose units have all died has no MMD either, so that the least
+one after training may be a collapse: the loss on the source tells.  The ``mmd`` that all records have is another one
+(Gaussian kernels).
 
 Further deviations:
 
@@ -64,7 +66,7 @@ Further deviations:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -87,6 +89,7 @@ from methods.contract import (
     frozen,
 )
 from methods.network import Network
+from methods.statistics import Moments
 
 
 @dataclass(frozen=True)
@@ -145,27 +148,22 @@ def measures(model: DDC, domains: Domains) -> dict[str, float]:
     target = moments(model.network, domains.target(), (adapted, trunk))
     figures = {}
     for name, layer in (("linear_mmd", adapted), ("trunk_mmd", trunk)):
-        (a, spread_a), (b, spread_b) = source[layer], target[layer]
-        mmd, spread = (a - b).norm().item(), ((spread_a + spread_b) / 2) ** 0.5
+        a, b = source[layer], target[layer]
+        mmd = torch.as_tensor(a.mean - b.mean).norm().item()
+        spread = torch.as_tensor(a.variance + b.variance).sum().div(2).sqrt().item()
         figures[name] = mmd
         figures[f"{name}_relative"] = mmd / spread if spread > 0 else 0.0
     return figures
 
 
-def moments(network: Network, inputs: Iterable[Tensor], layers: Sequence[str]) -> dict[str, tuple[Tensor, float]]:
-    """Of each layer over a domain: the mean, float64, (width,), and the mean squared distance from it."""
-    count, sums, squares = 0, dict.fromkeys(layers, torch.zeros(())), dict.fromkeys(layers, 0.0)
-    for batch in inputs:
-        activations = network.layers(batch)
-        count += len(batch)
-        for layer in sums:
-            x = activations[layer].double()
-            sums[layer] = sums[layer] + x.sum(0)
-            squares[layer] += x.square().sum().item()
-    means = {layer: total / count for layer, total in sums.items()}
-    return {
-        layer: (mean, max(0.0, squares[layer] / count - mean.square().sum().item())) for layer, mean in means.items()
-    }
+def moments(network: Network, inputs: Iterable[Tensor], layers: Iterable[str]) -> dict[str, Moments]:
+    """Mean and variance of every unit of some layers over a domain."""
+    found = {layer: Moments() for layer in layers}
+    for x in inputs:
+        activations = network.layers(x)
+        for layer, of_layer in found.items():
+            of_layer.add(activations[layer])
+    return found
 
 
 WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
