@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from methods import ddc, kernels, source_only
-from methods.contract import Domains
+from methods.contract import Claim, Domains
 from methods.ddc import Config
 from methods.network import Network
 from tests.methods.training import NETWORKS, SHIFT, Run, batches, domain, frozen_trunk, normalised, perceptron, start
@@ -244,3 +244,18 @@ def test_recipes_are_those_of_the_papers_on_the_same_data() -> None:
     from methods import dan
 
     assert (ddc.RECIPES, ddc.HEAD, ddc.LATE) == (dan.RECIPES, dan.HEAD, dan.LATE)
+
+
+@pytest.mark.parametrize("claim", ddc.PAPER.claims, ids=lambda claim: claim.name)
+def test_claims_compare_points_that_their_experiment_has(claim: Claim) -> None:
+    (experiment,) = (one for one in ddc.PAPER.experiments if one.name == claim.experiment)
+    swept = {**experiment.sweep, **({"cut": experiment.cuts} if experiment.cuts else {})}
+    for setting in filter(None, (claim.better_setting, claim.worse_setting)):
+        name, _, value = setting.partition("=")
+        assert value in map(str, swept[name])
+    name, _, step = claim.metric.partition("@")
+    if step:
+        (recipe,) = experiment.recipes.values()
+        assert name in experiment.curve
+        assert int(step) % recipe.epoch == 0
+        assert int(step) <= recipe.steps
