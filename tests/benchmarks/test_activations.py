@@ -366,7 +366,7 @@ def test_another_process_computes_the_same_bits(
     values = activations.load(of, place)
     assert values.shape == (count, 1, 1280)
     images = np.array(store.load("dslr", "train", place).images)
-    early = activations._early("lite0", "pool", path, "cpu")
+    early = activations._early("lite0", "pool", path, "cpu", pooled=False)
     for first, last in ((0, activations.BATCH), (activations.BLOCK, count)):
         with machine.computing(threads=1), torch.inference_mode():
             here = activations._views(early, images[first:last], first, of)

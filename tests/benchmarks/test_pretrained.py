@@ -267,7 +267,10 @@ def test_frozen_has_no_trunk_to_train() -> None:
         (("lite0", "frozen", "kept"), "the head on the track 'frozen' has no BatchNorm statistics of ImageNet to keep"),
         (("lite0", "late", None, "blocks.7"), "backbone 'lite0' has no cut 'blocks.7'; it has: blocks.1, blocks.2, "),
         (("lite0", "late", None, "pool"), "backbone 'lite0' has no cut 'pool'"),
-        (("lite0", "frozen", None, "blocks.5"), "on the track 'frozen' 'lite0' is cut at its output, 'pool'"),
+        (
+            ("lite0", "frozen", None, "blocks.9"),
+            "backbone 'lite0' has no cut 'blocks.9' on the track 'frozen'; it has: ",
+        ),
         (("lite0", "finetune", None, "blocks.5"), "backbone 'lite0' is not cut on the track 'finetune'"),
         (("lenet", "finetune", None, "pool"), "backbone 'lenet' is not cut on the track 'finetune'"),
     ],
