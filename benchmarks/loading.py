@@ -150,7 +150,7 @@ def source_batches(
 ) -> Callable[[int], NDArray[np.int64]]:
     """Step -> indices of its source examples.
 
-    With several source domains a batch is of one alone, so that BatchNorm never sees a mixture (AdaBN, section 3.3);
+    With several source domains a batch is of one alone, so that BatchNorm never sees a mixture (as AdaBN asks);
     it is drawn for each step, a domain with more examples more often.
 
     Args:
