@@ -238,7 +238,7 @@ def _recipe(steps: int, epoch: int, rate: float = 0.1) -> Recipe:
     return Recipe(steps=steps, epoch=epoch, rate=rate, momentum=0.05, weight_decay=0.003, annealing=0.0)
 
 
-MINI = frozen({"digits-mini": _recipe(1200, 60)})
+MINI = frozen({"digits-mini": _recipe(900, 60)})
 SURF = frozen({"office-caltech10-surf": _recipe(600, 15)})
 PHOTOS = _recipe(1200, 60)
 HEAD = Recipe(steps=600, epoch=60, rate=0.1)

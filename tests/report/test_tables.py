@@ -283,6 +283,14 @@ def test_published_numbers_stand_under_the_table(tmp_path: Path) -> None:
     assert {line.origin for line in grid(table, "accuracy").lines} == {COMMITTED}, "other data: not beside ours"
 
 
+def test_published_methods_that_nobody_runs_here_are_shown_as_such(tmp_path: Path) -> None:
+    tables = published.read(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
+    paper = dataclasses.replace(PAPER, published_only=("DDC", "GFK"))
+    table = build("dan", paper, MAIN, frame(tmp_path, rows()), GROUP, tables)
+    assert [line.label for line in grid(table, "published").lines] == ["source only", "DAN", "DDC"], "there is no GFK"
+    assert cells(table, "published", "DDC", "published as DDC")["Avg"] == "70.6"
+
+
 def test_verified_numbers_have_no_asterisk(tmp_path: Path) -> None:
     verified = [(*line[:4], "paper") for line in PUBLISHED]
     tables = published.read(write_published(tmp_path / "published.csv", verified), "dan", ["Table1"])
