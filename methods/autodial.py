@@ -177,7 +177,8 @@ class DomainAlignment(nn.Module):
     Args:
         size: number of features.
         config: how alpha starts and is learned, and how the averages move.
-        replaced: BatchNorm layer whose place it takes, with its scale, shift and eps; None for an additional layer.
+        replaced: BatchNorm layer whose place it takes, with its scale, shift, eps and what follows its normalisation
+            (an activation, perhaps); None for an additional layer.
     """
 
     alpha: Tensor
@@ -193,6 +194,7 @@ class DomainAlignment(nn.Module):
         super().__init__()
         layer = nn.BatchNorm1d(size, eps=EPSILON) if replaced is None else replaced
         self.weight, self.bias, self.eps, self.keep = layer.weight, layer.bias, layer.eps, config.keep
+        self.after = nn.Sequential(*layer.children())
         alpha = torch.tensor(config.alpha)
         if config.learned:
             self.alpha = nn.Parameter(alpha)
@@ -209,6 +211,10 @@ class DomainAlignment(nn.Module):
         Raises:
             RuntimeError: in training, if nobody has said which rows are source images.
         """
+        out: Tensor = self.after(self._aligned(x))
+        return out
+
+    def _aligned(self, x: Tensor) -> Tensor:
         if not self.training:
             return batch_norm(x, self.mean, self.var, self.weight, self.bias, training=False, eps=self.eps)
         if self.sources is None:
@@ -291,13 +297,11 @@ def add_to_head(network: Network) -> None:
 
 
 def replace_batchnorm(network: Network, config: Config) -> None:
-    """An alignment layer in place of each BatchNorm layer; what a layer does after normalising it still does."""
+    """An alignment layer in place of each BatchNorm layer."""
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, _BatchNorm):
-                aligned = DomainAlignment(layer.num_features, config, layer)
-                after = list(layer.children())
-                parent.add_module(name, nn.Sequential(aligned, *after) if after else aligned)
+                parent.add_module(name, DomainAlignment(layer.num_features, config, layer))
 
 
 def applies(config: Config, network: Network) -> str | None:

@@ -277,7 +277,8 @@ def test_a_layer_that_normalises_and_activates_still_activates() -> None:
     model = autodial.build(Config(), network)
     (batch,) = batches(1)
     fc6 = model.passes(batch.source_x, batch.target_x).source["fc6"]
-    (only,) = model.layers().values()
+    ((name, only),) = model.layers().items()
+    assert name == "trunk.1"
     assert only.eps == 1e-3
     assert fc6.min() == 0
     assert fc6.max() > 0
