@@ -206,8 +206,7 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
     partial = folder(key, location).with_name(folder(key, location).name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
     starts = range(0, len(images), BLOCK)
-    place = known.cuts[key.cut]
-    one = (1 + key.views, *place[1:], place[0])
+    one = (1 + key.views, *_shape(key))
     missing = [s for s in starts if not _is_usable(_block(partial, s), (min(BLOCK, len(images) - s), *one))]
     source = str(images.filename)
     tasks = (delayed(_compute)(key, path, source, start, partial, os.getpid()) for start in missing)
@@ -218,6 +217,15 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
         for count in parallel(tasks):
             bar.update(count)
     _assemble(key, [_block(partial, start) for start in starts], len(images), partial, location)
+
+
+def _shape(key: Key) -> tuple[int, ...]:
+    """Of one activation as it is stored: (width,) or (height, width, channels)."""
+    known = pretrained.KNOWN[key.backbone]
+    if key.pooled or key.cut == pretrained.LOGITS:
+        return (known.places[key.cut],)
+    channels, *space = known.cuts[key.cut]
+    return (*space, channels)
 
 
 def _block(partial: Path, start: int) -> Path:

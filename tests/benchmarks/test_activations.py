@@ -85,6 +85,30 @@ def test_values_are_the_trunks(
     assert isinstance(values, np.memmap)
 
 
+def test_places_of_the_fixed_network(place: Location, computed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps averaged over space, and logits; an interrupted extraction of them goes on as well."""
+    maps = activations.load(key(place, "middle", 1), place)
+    pooled, logits = key(place, "middle", 1, pooled=True), key(place, pretrained.LOGITS, 1)
+    found = activations.load(pooled, place)
+    assert found.shape == (COUNT, 2, 4)
+    np.testing.assert_allclose(found, maps.mean((2, 3)), rtol=1e-5, atol=1e-6)
+    vectors = activations.load(key(place, "pool", 1), place)
+    last: Any = tiny_backbone.classifier("tiny", Path())[1]  # type: ignore[index]
+    with torch.inference_mode():
+        wanted = last(torch.from_numpy(vectors)).numpy()
+    np.testing.assert_allclose(activations.load(logits, place), wanted, rtol=1e-4, atol=1e-5)
+    for of in (pooled, logits):
+        whole = np.array(activations.load(of, place))
+        folder = activations.folder(of, place)
+        (folder / "meta.json").unlink()
+        folder.rename(folder.with_name(f"{folder.name}.partial"))
+        for start in (0, 128):
+            np.save(folder.with_name(f"{folder.name}.partial") / f"{start:07d}.npy", whole[start : start + 64])
+        computed.clear()
+        assert np.array_equal(activations.load(of, place), whole)
+        assert sorted(computed) == [64, *range(192, COUNT, 64)]
+
+
 def test_views_differ_from_one_another_and_the_centre_crop_is_the_same_with_them(
     place: Location, computed: list[int]
 ) -> None:

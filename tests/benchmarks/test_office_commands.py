@@ -33,10 +33,11 @@ def _no_mirror(monkeypatch: Patch) -> None:
 
 @pytest.fixture
 def planned(office: Location, tmp_path: Path) -> Location:
-    """A data folder where Office-31 seems to be prepared at 256 pixels: enough for plans, which open no image."""
+    """A data folder where Office-31 seems to be prepared: enough for plans, which open no image."""
     for domain in registry.suite("office31").domains.values():
         meta = (office.root / "prepared" / f"{domain}@{SIDE}" / "meta.json").read_text()
-        write_tree(tmp_path / "data" / "prepared" / f"{domain}@256", {"meta.json": meta.encode()})
+        for side in (256, 28):
+            write_tree(tmp_path / "data" / "prepared" / f"{domain}@{side}", {"meta.json": meta.encode()})
     return Location(tmp_path / "data")
 
 
@@ -65,7 +66,7 @@ def data(location: Location, tmp_path: Path) -> Path:
         (["--backbone", "lenet"], "backbone 'lenet' has no track 'frozen'; it has: finetune."),
         (["--backbone", "lenet", "--track", "finetune"], "backbone 'lenet' takes digits and office31 holds photos"),
         (["--track", "late", "--cut", "blocks.9"], "backbone 'lite0' has no cut 'blocks.9'; it has: blocks.1, "),
-        (["--cut", "blocks.5"], "on the track 'frozen' 'lite0' is cut at its output, 'pool'; leave the cut out."),
+        (["--cut", "blocks.9"], "backbone 'lite0' has no cut 'blocks.9' on the track 'frozen'; it has: blocks.1, "),
         (["--batchnorm", "layer"], "unknown BatchNorm mode 'layer'; there are: none, source, separate, joint, kept."),
         (["--batchnorm", "kept"], "the head on the track 'frozen' has no BatchNorm statistics of ImageNet to keep"),
         (["--track", "late", "--batchnorm", "none"], "has BatchNorm layers, so its BatchNorm mode cannot be 'none'."),
@@ -184,7 +185,7 @@ def test_photographs_are_listed(planned: Location, capsys: Capture, monkeypatch:
 def test_office_home_from_its_archive_to_its_table(
     data: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
-    """130 images in the publisher's layout, the real network, two cells of two steps, and nothing left to do after."""
+    """130 images in the publisher's layout, the real network, cells of sixty steps, and nothing left to do after."""
     expect(monkeypatch, tmp_path / "manifests", home_art=65, home_clipart=65)
     unpinned(monkeypatch, "home-art", "home-clipart")
     write_archive(tmp_path / "mirror" / "OfficeHomeDataset_10072016.zip", home_members())
@@ -198,7 +199,7 @@ def test_office_home_from_its_archive_to_its_table(
     assert status == 0, error
     assert "preparing home-art (office-home) ..." in output
     records = [Store(runs).read(cell) for cell in Store(runs).cells()]
-    assert {record.spec["method"] for record in records} == {"source_only", "dan"}
+    assert {record.spec["method"] for record in records} >= {"source_only", "dan"}
     for record in records:
         assert record.n_test == 65
         losses = [epoch["classification"] for epoch in record.history]
@@ -246,7 +247,7 @@ def test_a_folder_on_every_track(
     records = [Store(runs).read(cell) for cell in Store(runs).cells()]
     tasks = {"shop:street"} if "--tasks" in track else {"shop:street", "street:shop"}
     assert {record.spec["task"] for record in records} == tasks
-    assert {record.spec["method"] for record in records} == {"source_only", "dan"}
+    assert {record.spec["method"] for record in records} >= {"source_only", "dan"}
     assert all(record.n_test == 6 for record in records)
     assert len(list((data / "activations").glob("*"))) == kept
     planned = call(capsys, monkeypatch, "plan", *what)[1]
@@ -324,6 +325,6 @@ def test_activations_are_computed_once_before_the_cells(planned: Location, monke
 
 def test_sizes_of_what_backbones_take() -> None:
     sizes = {name: known.side for name, known in backbones.BACKBONES.items() if known.side}
-    assert sizes == {"lite0": 256, "lite1": 274, "lite2": 297, "alexnet": 256, "resnet50": 256}
+    assert sizes == {"lite0": 256, "lite1": 274, "lite2": 297, "alexnet": 256, "resnet50": 256, "mlp-photos": 28}
     assert json.loads((verify.MANIFESTS / "amazon.json").read_text())["parts"]["train"]["count"] == 2817
     assert store.PHOTO_SIDE == 256
