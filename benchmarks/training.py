@@ -43,6 +43,9 @@ class DivergedError(UserError):
 Parameters = Mapping[str, Tensor]
 """The state dict of a trained model."""
 
+DAMAGED = (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError)
+"""What reading a damaged file of torch raises."""
+
 
 @dataclass
 class State:
@@ -83,7 +86,7 @@ class State:
             self.optimiser.load_state_dict(content["optimiser"])
             self.phase, self.step = content["phase"], content["step"]
             self.history, self.seconds = content["history"], content["seconds"]
-        except (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        except DAMAGED as error:
             raise UserError(f"the checkpoint {path} is damaged; delete it and run again.") from error
 
 
@@ -106,7 +109,7 @@ def load_parameters(path: Path) -> Parameters:
     """
     try:
         parameters: Parameters = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except DAMAGED as error:
         raise UserError(f"the trained network {path} is damaged; delete it and run again.") from error
     return parameters
 

@@ -51,6 +51,7 @@ from torch import Tensor, nn
 from methods import contract, statistics
 from methods.contract import Claim, Domains, Experiment, Method, Need, Paper, Recipe, Row, frozen
 from methods.network import Network
+from methods.recipes import DIGITS, HEAD, LATE, MINI, PHOTOS
 from methods.statistics import Batches
 
 
@@ -241,19 +242,6 @@ def counts(model: AdaBN) -> dict[str, float]:
     return {"adapted_images": float(model.images), "adapted_layers": float(model.layers)}
 
 
-# The rate is DAN's for LeNet; nothing was tried here.
-RECIPES = frozen(
-    {
-        "digits-mini": Recipe(steps=600, epoch=60, rate=0.03),
-        "digits": Recipe(steps=2000, epoch=200, rate=0.03),
-    }
-)
-MINI = frozen({"digits-mini": RECIPES["digits-mini"]})
-HEAD = Recipe(steps=600, epoch=60, rate=0.1)
-"""Bottleneck and classifier on cached activations."""
-LATE = Recipe(steps=300, epoch=100, rate=0.03, batch=32)
-"""The last blocks at a tenth of the rate, bottleneck and classifier; DAN's, so that both papers share networks."""
-PHOTOS = ("office31", "office-home", "imageclef-da", "folder")
 SEVERAL = frozen({"office31": ("amazon+dslr:webcam", "amazon+webcam:dslr", "dslr+webcam:amazon")})
 """The tasks of the paper's Table 2."""
 
@@ -276,7 +264,7 @@ PAPER = Paper(
             name="digits",
             title="AdaBN and its baseline with source statistics on digits, beside the paper's Table 1 (Office-31)",
             rows=(SOURCE_ONLY, CORAL, FULL, FULL_CORAL),
-            recipes=RECIPES,
+            recipes=DIGITS,
             baseline=SOURCE_ONLY,
             backbone="lenet-bn",
             default=True,

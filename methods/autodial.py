@@ -62,7 +62,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from methods import kernels
+from methods import kernels, recipes
 from methods.contract import (
     Batch,
     Claim,
@@ -79,6 +79,7 @@ from methods.contract import (
     frozen,
 )
 from methods.network import Network, Passes
+from methods.recipes import CALTECH, PHOTOS
 
 LEAST, MOST = 0.5, 1.0
 """The interval of alpha: from shared statistics to separate ones."""
@@ -367,22 +368,13 @@ RECIPES = frozen(
 MINI = frozen({"digits-mini": RECIPES["digits-mini"]})
 EQUAL = frozen({key: dataclasses.replace(recipe, by_size=False) for key, recipe in MINI.items()})
 
-HEAD = Recipe(steps=600, epoch=60, rate=0.1, batch=128, by_size=True)
+HEAD = dataclasses.replace(recipes.HEAD, batch=128, by_size=True)
 """256 images of both domains a step, as in the released AlexNet definition; rate and steps are those of the suite's
 other heads."""
-LATE = Recipe(steps=300, epoch=100, rate=0.03, batch=32, by_size=True)
+LATE = dataclasses.replace(recipes.LATE, by_size=True)
 """The last blocks at a tenth of the rate, bottleneck and classifier; 64 images of both domains a step, near the 48 of
 the released Inception-BN definition."""
-OFFICE = frozen(dict.fromkeys(("office31", "office-home", "imageclef-da", "folder"), HEAD))
-CALTECH = frozen(
-    {
-        "office-caltech10": (
-            *("amazon:caltech", "webcam:caltech", "dslr:caltech"),
-            *("caltech:amazon", "caltech:webcam", "caltech:dslr"),
-        )
-    }
-)
-"""The tasks of the paper's Table 3."""
+OFFICE = frozen(dict.fromkeys(PHOTOS, HEAD))
 
 SOURCE_ONLY = Row("source_only", label="source-only")
 SAME_HEAD = Row("autodial", "source", label="source-only, same head")

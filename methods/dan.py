@@ -63,7 +63,6 @@ from methods.contract import (
     Losses,
     Method,
     Paper,
-    Recipe,
     Row,
     Term,
     classification,
@@ -71,6 +70,7 @@ from methods.contract import (
     rising,
 )
 from methods.network import Network
+from methods.recipes import CALTECH, CLASSIC, DIGITS, HEAD, LATE, MINI, PHOTOS
 
 EXPONENTS = frozen(
     {
@@ -273,31 +273,7 @@ def counts(model: DAN) -> dict[str, float]:
 LAMBDAS = (0.1, 0.4, 0.7, 1.0, 1.4, 1.7, 2.0)
 """The grid of the paper's sensitivity figure."""
 
-# The paper's rates are for fine-tuning AlexNet; LeNet learns from scratch.  0.03 was taken over 0.01 because the
-# source's loss had not converged at 0.01 after 600 steps.  The trial, one task, printed target accuracies as well;
-# both rows share the rate.
-RECIPES = frozen(
-    {
-        "digits-mini": Recipe(steps=600, epoch=60, rate=0.03),
-        "digits": Recipe(steps=2000, epoch=200, rate=0.03),
-    }
-)
-MINI = frozen({"digits-mini": RECIPES["digits-mini"]})
-
-HEAD = Recipe(steps=600, epoch=60, rate=0.1)
-"""Bottleneck and classifier on cached activations.  Of 0.03, 0.1, 0.2 and 0.3 this rate and 0.2 gave source_only the
-least error (3.8 %) on a tenth of Office-31's source that was held out, six tasks and three seeds."""
-LATE = Recipe(steps=300, epoch=100, rate=0.03, batch=32)
-"""The last blocks at a tenth of the rate, bottleneck and classifier.  Batches are half of the frozen track's: a cell
-then takes one to two minutes on one core."""
-OFFICE = frozen(dict.fromkeys(("office31", "office-home", "imageclef-da", "folder"), HEAD))
-CLASSIC = frozen({"office31": ("amazon:webcam", "dslr:webcam", "webcam:dslr")})
-"""The tasks of the paper's Table 3."""
-CALTECH = (
-    *("amazon:caltech", "webcam:caltech", "dslr:caltech"),
-    *("caltech:amazon", "caltech:webcam", "caltech:dslr"),
-)
-"""The tasks of the paper's Table 2."""
+OFFICE = frozen(dict.fromkeys(PHOTOS, HEAD))
 HARD = frozen({"office31": ("amazon:webcam",), "office-caltech10": ("caltech:webcam",)})
 """The tasks of the paper's Figures on A-distance and on lambda."""
 
@@ -325,7 +301,7 @@ PAPER = Paper(
             name="digits",
             title="DAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)",
             rows=(SOURCE_ONLY, FULL),
-            recipes=RECIPES,
+            recipes=DIGITS,
             baseline=SOURCE_ONLY,
             default=True,
             published=("Table1",),
@@ -349,7 +325,7 @@ PAPER = Paper(
             recipes=frozen({"office-caltech10": HEAD}),
             baseline=SOURCE_ONLY,
             seeds=5,
-            tasks=frozen({"office-caltech10": CALTECH}),
+            tasks=CALTECH,
             backbone="lite0",
             track="frozen",
             default=True,
@@ -389,7 +365,7 @@ PAPER = Paper(
             rows=(SOURCE_ONLY, FULL),
             recipes=frozen({"office31": LATE, "office-caltech10": LATE, "office-home": LATE, "folder": LATE}),
             baseline=SOURCE_ONLY,
-            tasks=frozen({"office-caltech10": CALTECH}),
+            tasks=CALTECH,
             backbone="lite0",
             track="late",
             default=True,

@@ -82,6 +82,7 @@ from methods.contract import (
     frozen,
 )
 from methods.network import Network
+from methods.recipes import CLASSIC, HEAD
 
 CORRUPTION = 0.3
 """Probability that the denoising auto-encoder does not see an input."""
@@ -240,11 +241,7 @@ def _recipe(steps: int, epoch: int, rate: float = 0.1) -> Recipe:
 
 MINI = frozen({"digits-mini": _recipe(900, 60)})
 SURF = frozen({"office-caltech10-surf": _recipe(600, 15)})
-PHOTOS = _recipe(1200, 60)
-HEAD = Recipe(steps=600, epoch=60, rate=0.1)
-"""On cached activations: the suite's, so that the baseline's cells are shared with the other papers."""
-CLASSIC = frozen({"office31": ("amazon:webcam", "dslr:webcam", "webcam:dslr")})
-"""The tasks that DDC quotes."""
+PIXELS = _recipe(1200, 60)
 
 NN = Row("source_only", label="NN")
 DANN = Row("dann2014", label="DaNN")
@@ -397,7 +394,7 @@ PAPER = Paper(
             name="pixels",
             title="Grey pixels of the photographs, 28 x 28",
             rows=ALL,
-            recipes=frozen(dict.fromkeys(("office-caltech10", "office31"), PHOTOS)),
+            recipes=frozen(dict.fromkeys(("office-caltech10", "office31"), PIXELS)),
             baseline=NN,
             backbone="mlp-photos",
             default=True,
@@ -406,7 +403,7 @@ PAPER = Paper(
             name="pixels-down-sampled",
             title="Grey pixels of Office-31 with 20 or 8 labelled source images per class, beside what DDC quotes",
             rows=NETWORKS,
-            recipes=frozen({"office31": PHOTOS}),
+            recipes=frozen({"office31": PIXELS}),
             baseline=NN,
             seeds=5,
             tasks=CLASSIC,
@@ -418,7 +415,7 @@ PAPER = Paper(
             name="pixels-supervised",
             title="Grey pixels of Office-31 with 3 labelled target images per class besides, beside what DDC quotes",
             rows=NETWORKS,
-            recipes=frozen({"office31": PHOTOS}),
+            recipes=frozen({"office31": PIXELS}),
             baseline=NN,
             seeds=5,
             tasks=CLASSIC,

@@ -82,13 +82,13 @@ from methods.contract import (
     Losses,
     Method,
     Paper,
-    Recipe,
     Row,
     Term,
     classification,
     frozen,
 )
 from methods.network import Network
+from methods.recipes import CLASSIC, DIGITS, HEAD, LATE, MINI
 from methods.statistics import Moments
 
 
@@ -171,18 +171,6 @@ WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 WIDTH = 256
 """The one that the paper takes."""
 
-# Rates and lengths as for every method of the suite on the same data, so that the source-only cells are shared;
-# methods/dan.py says how they were set.
-RECIPES = frozen(
-    {
-        "digits-mini": Recipe(steps=600, epoch=60, rate=0.03),
-        "digits": Recipe(steps=2000, epoch=200, rate=0.03),
-    }
-)
-HEAD = Recipe(steps=600, epoch=60, rate=0.1)
-"""Adaptation layer and classifier on cached activations."""
-LATE = Recipe(steps=300, epoch=100, rate=0.03, batch=32)
-"""The last blocks at a tenth of the rate, adaptation layer and classifier."""
 PLACES = replace(HEAD, steps=1200, epoch=120, rate=0.01)
 """At any place.  The usual rate, 0.1, was tried first, on amazon:webcam's first split; that run printed target
 accuracies too, and one below chance drew attention to the source's loss, which had hardly fallen.  Of 0.01 and 0.003,
@@ -191,9 +179,6 @@ all but ``blocks.6`` with it (1.64 against 1.61)."""
 CURVE = replace(HEAD, steps=700, epoch=20)
 """The paper's figure has the first 700 iterations."""
 
-CLASSIC = ("amazon:webcam", "dslr:webcam", "webcam:dslr")
-"""The paper's tasks."""
-OFFICE31 = frozen({"office31": CLASSIC})
 STAGES = ("blocks.1", "blocks.2", "blocks.3", "blocks.4", "blocks.5", "blocks.6", "pool", "logits")
 """Of EfficientNet-Lite; ``blocks.1`` is the output of the first stage."""
 
@@ -237,7 +222,7 @@ PAPER = Paper(
             name="digits",
             title="DDC and its source-only baseline on digits, beside the paper's Table 2 (Office-31)",
             rows=(SOURCE_ONLY, FULL),
-            recipes=RECIPES,
+            recipes=DIGITS,
             baseline=SOURCE_ONLY,
             default=True,
             published=("Table2 unsupervised",),
@@ -249,7 +234,7 @@ PAPER = Paper(
             recipes=frozen({"office31": HEAD}),
             baseline=SOURCE_ONLY,
             seeds=5,
-            tasks=OFFICE31,
+            tasks=CLASSIC,
             protocol="down-sampled",
             backbone="lite0",
             track="frozen",
@@ -263,7 +248,7 @@ PAPER = Paper(
             recipes=frozen({"office31": HEAD}),
             baseline=SOURCE_AND_TARGET,
             seeds=5,
-            tasks=OFFICE31,
+            tasks=CLASSIC,
             protocol="supervised",
             backbone="lite0",
             track="frozen",
@@ -298,7 +283,7 @@ PAPER = Paper(
             recipes=frozen({"office31": HEAD}),
             baseline=UNADAPTED,
             seeds=5,
-            tasks=OFFICE31,
+            tasks=CLASSIC,
             sweep=frozen({"width": WIDTHS}),
             selects="linear_mmd",
             protocol="down-sampled",
@@ -312,7 +297,7 @@ PAPER = Paper(
             recipes=frozen({"office31": PLACES}),
             baseline=SOURCE_ONLY,
             seeds=5,
-            tasks=OFFICE31,
+            tasks=CLASSIC,
             cuts=STAGES,
             selects="trunk_mmd",
             protocol="down-sampled",
@@ -326,7 +311,7 @@ PAPER = Paper(
             recipes=frozen({"office31": PLACES}),
             baseline=SOURCE_ONLY,
             seeds=5,
-            tasks=OFFICE31,
+            tasks=CLASSIC,
             cuts=("fc6", "fc7", "logits"),
             selects="trunk_mmd",
             protocol="down-sampled",
@@ -337,7 +322,7 @@ PAPER = Paper(
             name="placement-lenet",
             title="Where LeNet's means are compared: MMD without and with the term beside accuracy",
             rows=(SOURCE_ONLY, UNADAPTED, FULL),
-            recipes=frozen({"digits-mini": RECIPES["digits-mini"]}),
+            recipes=MINI,
             baseline=SOURCE_ONLY,
             sweep=frozen({"layer": ("fc6", "fc7", "fc8")}),
             selects="linear_mmd",
@@ -349,7 +334,7 @@ PAPER = Paper(
             recipes=frozen({"office31": CURVE}),
             baseline=SOURCE_ONLY,
             seeds=5,
-            tasks=OFFICE31,
+            tasks=CLASSIC,
             curve=("test_accuracy", "classification"),
             protocol="down-sampled",
             backbone="lite0",

@@ -78,8 +78,8 @@ from methods.contract import (
     frozen,
     rising,
 )
-from methods.dan import CALTECH, HEAD, LATE, MINI, RECIPES
 from methods.network import Layers, Network
+from methods.recipes import CALTECH, DIGITS, HEAD, LATE, MINI
 
 SINGLE = (0.0,)
 """u of the paper's kernel gamma 2^u."""
@@ -321,7 +321,7 @@ PAPER = Paper(
             name="digits",
             title="JAN, JAN-A and DAN on digits, beside the paper's Table 1 (Office-31)",
             rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
-            recipes=RECIPES,
+            recipes=DIGITS,
             baseline=SOURCE_ONLY,
             default=True,
             published=("Table1 ResNet",),
@@ -368,7 +368,7 @@ PAPER = Paper(
             recipes=frozen({"office-caltech10": HEAD}),
             baseline=SOURCE_ONLY,
             seeds=5,
-            tasks=frozen({"office-caltech10": CALTECH}),
+            tasks=CALTECH,
             backbone="lite0",
             track="frozen",
             default=True,

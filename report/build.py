@@ -4,205 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
-from methods.contract import Claim, Experiment, Paper, Row
-from report import published, records, statistics
+from methods.contract import Experiment, Paper, Row
+from report import published, statistics
+from report.cells import decision, difference, estimated
+from report.claims import claims_grid
 from report.published import AVERAGE, PROVENANCE, PublishedTable
-from report.records import COMMITTED, LOCAL, SELECTIONS, Group, of_group
-from report.statistics import Comparison, Estimate
-from report.table import MISSING, Cell, Grid, Interval, Line, Number, Table
-
-KEYS = ["method", "variant", "setting", "task", "split", "seed", "selection", "metric"]
-"""What identifies a value within a run."""
-
-BOTH = "both"
-"""Origin of a line in which the committed result and this machine's are the same."""
-
-LEVEL = 0.05
-"""Greatest p of a verdict."""
+from report.records import SELECTIONS, Group
+from report.runs import (
+    KEYS,
+    Entry,
+    Run,
+    counterpart,
+    entries,
+    having,
+    row_label,
+    runs_of,
+    same_row,
+    setting_values,
+    shown,
+    swept,
+    without,
+)
+from report.statistics import Estimate
+from report.table import MISSING, Cell, Grid, Line, Number, Table
 
 NAMED = 6
 """How many missing cells a note names before it only counts."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What a line is about: a row of the experiment in one setting of its sweep (empty without one)."""
-
-    row: Row
-    setting: str = ""
-
-    @property
-    def label(self) -> str:
-        """As the table names it."""
-        return f"{row_label(self.row)}, {self.setting.replace(';', ', ')}" if self.setting else row_label(self.row)
-
-
-@dataclass(frozen=True)
-class Run:
-    """The rows of one group that have one origin, no cell twice (see ``runs_of``)."""
-
-    origin: str
-    """As tables name it: with the device where the same cell was computed on several."""
-    local: bool
-    """Whether it is this machine's."""
-    frame: pd.DataFrame
-    tasks: tuple[str, ...]
-    """In order of appearance."""
-    over: str
-    """What the spread is over: ``seed`` or ``split``."""
-
-    def rows(self, entry: Entry) -> pd.DataFrame:
-        """All rows of a line."""
-        frame = self.frame
-        same = (frame["method"] == entry.row.method) & (frame["variant"] == entry.row.variant)
-        return frame[same & (frame["setting"] == entry.setting)]
-
-    def values(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> pd.Series[float]:
-        """The values of a line, indexed by (task, split, seed)."""
-        rows = self.rows(entry)
-        return statistics.values(rows[(rows["selection"] == selection) & (rows["metric"] == metric)])
-
-    def mean(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> Estimate | None:
-        """Mean over the tasks of this run."""
-        return statistics.over_tasks(self.values(entry, selection, metric), self.tasks, self.over)
-
-    def compare(
-        self, better: Entry, worse: Entry, metric: str = "accuracy", tasks: Sequence[str] = ()
-    ) -> Comparison | None:
-        """Paired difference of a metric of the last iterate, over some tasks of this run or all of them."""
-        first, second = (self.values(entry, metric=metric) for entry in (better, worse))
-        return statistics.compare(first, second, tasks or self.tasks, self.over)
-
-    def has(self, entry: Entry) -> bool:
-        """Whether there is any row of this line."""
-        return not self.rows(entry).empty
-
-
-def having(entry: Entry, runs: Sequence[Run]) -> list[Run]:
-    """The runs that have results of a line."""
-    return [run for run in runs if run.has(entry)]
-
-
-def row_label(row: Row) -> str:
-    """How tables name a row."""
-    return row.label or (row.method if row.variant == "default" else row.variant)
-
-
-def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
-    """The runs of one group, the committed ones first.
-
-    An origin in which the same cell was computed on several devices makes one run per device; devices that merely
-    share the cells out among them make one run together.
-    """
-    rows = of_group(frame, group)
-    place = [name for name in records.IDENTITY if name != "device"]
-    found = []
-    for origin in (COMMITTED, LOCAL):
-        own = rows[rows["origin"] == origin]
-        repeated = own.duplicated(place).any()
-        parts = {f"{origin}, {name}": part for name, part in own.groupby("device")} if repeated else {origin: own}
-        for label, part in parts.items():
-            if not part.empty:
-                tasks = tuple(map(str, part.loc[part["metric"] == "accuracy", "task"].drop_duplicates()))
-                found.append(Run(label, origin == LOCAL, part, tasks, statistics.unit(part)))
-    return found
-
-
-def shown(runs: Sequence[Run]) -> list[Run]:
-    """The runs that get lines of their own: two that have the same values everywhere share theirs."""
-    if len(runs) != 2 or not _equal(*runs):
-        return list(runs)
-    return [replace(runs[0], origin=BOTH, local=True)]
-
-
-def _equal(first: Run, second: Run) -> bool:
-    keys = [*KEYS, "value"]
-    one, other = (set(run.frame[keys].itertuples(index=False, name=None)) for run in (first, second))
-    return one == other
-
-
-def entries(experiment: Experiment, runs: Sequence[Run]) -> list[Entry]:
-    """The lines for which there are results: the experiment's rows in order, each in the order of its sweep.
-
-    Rows of the files that the experiment does not have come last: they are shown, not dropped.
-    """
-    keys = dict.fromkeys(
-        (str(method), str(variant), str(setting))
-        for run in runs
-        for method, variant, setting in run.frame[["method", "variant", "setting"]].itertuples(index=False)
-    )
-    settings: dict[tuple[str, str], list[str]] = {(row.method, row.variant): [] for row in experiment.rows}
-    for method, variant, setting in keys:
-        settings.setdefault((method, variant), []).append(setting)
-    rows = {(row.method, row.variant): row for row in experiment.rows}
-    return [
-        Entry(rows.get(key, Row(*key)), setting)
-        for key, found in settings.items()
-        for setting in sorted(found, key=lambda text: _sweep_order(text, experiment))
-    ]
-
-
-def setting_values(setting: str) -> dict[str, str]:
-    """``{"k": "v"}`` for ``k=v``; empty for no setting."""
-    parts = (part.partition("=") for part in setting.split(";") if part)
-    return {key: value for key, _, value in parts}
-
-
-def _swept(experiment: Experiment) -> dict[str, tuple[str, ...]]:
-    """What an experiment varies within a row: the fields of its sweep, and the cut."""
-    cuts = {"cut": experiment.cuts} if experiment.cuts else {}
-    return {**{name: tuple(map(str, values)) for name, values in experiment.sweep.items()}, **cuts}
-
-
-def _sweep_order(setting: str, experiment: Experiment) -> tuple[tuple[float, str], ...]:
-    """Sort key: the place of each value in the experiment's sweep, values outside it last."""
-    order = []
-    for name, value in setting_values(setting).items():
-        swept = _swept(experiment).get(name, ())
-        place = swept.index(value) if value in swept else len(swept)
-        order.append((float(place), value))
-    return tuple(order)
-
-
-def unswept(setting: str, experiment: Experiment) -> str:
-    """The parts of a setting that are not fields of the experiment's sweep."""
-    return ";".join(part for part in setting.split(";") if part.partition("=")[0] not in experiment.sweep)
-
-
-def counterpart(setting: str, row: Row, experiment: Experiment, run: Run) -> Entry:
-    """What a line in this setting is compared with: ``row`` in the same setting, or without the sweep if it has none.
-
-    Everything else that is set (how BatchNorm sees the domains, the precision) has to be the same.
-    """
-    same = Entry(row, setting)
-    return same if run.has(same) else Entry(row, unswept(setting, experiment))
-
-
-# ---------------------------------------------------------------------------------------------------- cells
-
-
-def _estimated(estimate: Estimate | None, digits: int = 1) -> Cell:
-    return MISSING if estimate is None else Number(estimate.mean, estimate.se, digits)
-
-
-def _difference(value: float | None, spread: float | None = None, mark: str = "") -> Cell:
-    return MISSING if value is None else Number(value, spread, digits=2, signed=True, mark=mark)
-
-
-def _decision(comparison: Comparison | None) -> tuple[Cell, ...]:
-    """Mean, interval, p, n."""
-    if comparison is None:
-        return (MISSING,) * 4
-    return (
-        _difference(comparison.effect, comparison.se),
-        Interval(comparison.low, comparison.high),
-        Number(comparison.p, digits=4),
-        Number(comparison.n, digits=0),
-    )
 
 
 def _with_best(lines: list[Line], columns: int) -> list[Line]:
@@ -221,9 +52,6 @@ def _with_best(lines: list[Line], columns: int) -> list[Line]:
         return replace(line, cells=tuple(cells))
 
     return [marked(line) for line in lines]
-
-
-# ---------------------------------------------------------------------------------------------------- grids
 
 
 def _columns(runs: Sequence[Run], beside: Sequence[PublishedTable]) -> tuple[str, ...]:
@@ -252,7 +80,7 @@ def _published_lines(
         for name in (*(published.task_name(task) for task in tasks), AVERAGE):
             if over is not None:
                 found = table.difference(method, table.name_of(paper.published_rows.get(over)), name or "")
-                cells.append(_difference(*((found[0], None, found[1]) if found else (None,))))
+                cells.append(difference(*((found[0], None, found[1]) if found else (None,))))
             else:
                 number = table.rows.get(method or "", {}).get(name or "")
                 cells.append(Number(number.value, number.spread, mark=number.mark) if number else MISSING)
@@ -271,7 +99,7 @@ def _accuracies(
         for run in having(entry, runs):
             tasks = statistics.per_task(run.values(entry), columns, run.over)
             mean = run.mean(entry)
-            cells = (*map(_estimated, tasks.values()), _estimated(mean), Number(mean.n, digits=0) if mean else MISSING)
+            cells = (*map(estimated, tasks.values()), estimated(mean), Number(mean.n, digits=0) if mean else MISSING)
             lines.append(Line(entry.label, run.origin, cells))
     title = "Accuracy in percent, last iterate"
     return Grid("accuracy", title, (*columns, "mean", "n"), tuple(_with_best(lines, len(columns) + 1)), tuple(notes))
@@ -290,7 +118,7 @@ def _differences(
         for run in having(entry, runs):
             comparison = run.compare(entry, counterpart(entry.setting, experiment.baseline, experiment, run))
             means = comparison.tasks if comparison else {}
-            cells = (*(_difference(means.get(task)) for task in columns), *_decision(comparison))
+            cells = (*(difference(means.get(task)) for task in columns), *decision(comparison))
             lines.append(Line(entry.label, run.origin, cells))
     if not lines:
         return None
@@ -307,7 +135,7 @@ def _selections(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
     if present == ["last"]:
         return None
     lines = tuple(
-        Line(entry.label, run.origin, tuple(_estimated(run.mean(entry, name)) for name in present))
+        Line(entry.label, run.origin, tuple(estimated(run.mean(entry, name)) for name in present))
         for entry in found
         for run in having(entry, runs)
     )
@@ -332,10 +160,10 @@ def _label_free(experiment: Experiment, runs: Sequence[Run], found: Sequence[Ent
             for entry in candidates:
                 cells: list[Cell] = []
                 for task in tasks:
-                    number = _estimated(measured[entry][task], 3)
+                    number = estimated(measured[entry][task], 3)
                     if isinstance(number, Number) and taken[task] == entry:
                         number = replace(number, mark=" <")
-                    cells += [number, _estimated(tested[entry][task])]
+                    cells += [number, estimated(tested[entry][task])]
                 lines.append(Line(entry.label, run.origin, tuple(cells)))
             notes += [_taken_note(run, task, taken[task], tested) for task in tasks if taken[task] is not None]
     if not lines:
@@ -351,10 +179,9 @@ def _candidates(experiment: Experiment, run: Run, found: Sequence[Entry]) -> lis
     """The lines among which the rule chooses: the settings of one row that differ in what the experiment varies."""
     groups: dict[tuple[Row, str], list[Entry]] = {}
     for entry in found:
-        varied = [name for name in setting_values(entry.setting) if name in _swept(experiment)]
+        varied = setting_values(entry.setting).keys() & swept(experiment)
         if varied and run.mean(entry, metric=experiment.selects):
-            rest = ";".join(part for part in entry.setting.split(";") if part.partition("=")[0] not in varied)
-            groups.setdefault((entry.row, rest), []).append(entry)
+            groups.setdefault((entry.row, without(entry.setting, varied)), []).append(entry)
     return [group for group in groups.values() if len(group) > 1]
 
 
@@ -389,7 +216,7 @@ def _curves(experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry])
             Line(
                 str(at),
                 run.origin,
-                tuple(_estimated(run.mean(entry, metric=f"{name}@{at}"), digits) for entry in found),
+                tuple(estimated(run.mean(entry, metric=f"{name}@{at}"), digits) for entry in found),
             )
             for run in runs
             for at in steps
@@ -419,7 +246,7 @@ def _quantities(runs: Sequence[Run], found: Sequence[Entry]) -> list[Grid]:
 
 def _measured(runs: Sequence[Run], found: Sequence[Entry], metrics: Sequence[str]) -> tuple[Line, ...]:
     return tuple(
-        Line(entry.label, run.origin, tuple(_estimated(run.mean(entry, "last", name), 4) for name in metrics))
+        Line(entry.label, run.origin, tuple(estimated(run.mean(entry, "last", name), 4) for name in metrics))
         for entry in found
         for run in having(entry, runs)
     )
@@ -441,7 +268,7 @@ def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable)
             number = numbers.get(task)
             cells.append(Number(number.value, number.spread, mark=number.mark) if number else MISSING)
         gain = table.difference(method, base, AVERAGE)
-        cells.append(_difference(gain[0], mark=gain[1]) if gain else MISSING)
+        cells.append(difference(gain[0], mark=gain[1]) if gain else MISSING)
         lines.append(Line(label, f"published as {method}", tuple(cells)))
     if not lines:
         return None
@@ -451,92 +278,6 @@ def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable)
         notes.append(f"* unverified: {PROVENANCE['unverified']}")
     title = f"Published: {table.name}, {table.backbone}, {table.dataset}"
     return Grid("published", title, (*table.tasks, f"{AVERAGE} over {base or 'baseline'}"), tuple(lines), tuple(notes))
-
-
-# --------------------------------------------------------------------------------------------------- claims
-
-
-def verdict(comparison: Comparison | None) -> str:
-    """What a comparison says of a claim that its first row is the better one.
-
-    ``reproduced``: the 95 % interval of the effect lies above 0 and the sign flips agree (p below 0.05);
-    ``not reproduced``: it lies below 0 and they agree; ``inconclusive``: else; ``not run here``: nothing is paired.
-    The interval knows the noise of the seeds alone; sign flips also ask whether the tasks agree.
-    """
-    if comparison is None:
-        return "not run here"
-    if comparison.low > 0 and comparison.p < LEVEL:
-        return "reproduced"
-    return "not reproduced" if comparison.high < 0 and comparison.p < LEVEL else "inconclusive"
-
-
-def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """The pairs of lines that decide a claim: one per setting of a sweep, as nothing averages over settings.
-
-    A claim that names the points of the sweep that it compares is decided by these two.
-    """
-    if claim.better_setting or claim.worse_setting:
-        pairs = [(Entry(claim.better, claim.better_setting), Entry(claim.worse, claim.worse_setting))]
-    else:
-        settings = [
-            entry.setting
-            for entry in found
-            if run.has(entry) and (_same(entry.row, claim.better) or _same(entry.row, claim.worse))
-        ]
-        pairs = [
-            (counterpart(setting, claim.better, experiment, run), counterpart(setting, claim.worse, experiment, run))
-            for setting in dict.fromkeys(settings)
-        ]
-    return [pair for pair in dict.fromkeys(pairs) if run.has(pair[0]) and run.has(pair[1])]
-
-
-def _same(first: Row, second: Row) -> bool:
-    return (first.method, first.variant) == (second.method, second.variant)
-
-
-def decide(claim: Claim, run: Run, better: Entry, worse: Entry) -> Comparison | None:
-    """The comparison that decides a claim: its effect is positive where the claim holds."""
-    tasks = [task for task in claim.tasks if task in run.tasks]
-    if claim.tasks and not tasks:
-        return None
-    first, second = (better, worse) if claim.higher else (worse, better)
-    return run.compare(first, second, claim.metric, tasks)
-
-
-def _claims(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
-    claims = [claim for claim in paper.claims if claim.experiment == experiment.name]
-    lines = []
-    for claim in claims:
-        for run in runs:
-            pairs = claim_pairs(claim, experiment, run, found)
-            for better, worse in pairs:
-                comparison = decide(claim, run, better, worse)
-                named = claim.better_setting or claim.worse_setting
-                setting = "" if named else better.setting or worse.setting
-                label = f"{claim.name}, {setting}" if setting else claim.name
-                lines.append(Line(label, run.origin, (*_decision(comparison), verdict(comparison))))
-            if not pairs:
-                lines.append(Line(claim.name, run.origin, (*_decision(None), verdict(None))))
-    if not lines:
-        return None
-    notes = [
-        *(_claim_note(claim) for claim in claims),
-        "reproduced: interval above 0 and p < 0.05; not reproduced: interval below 0 and p < 0.05; else inconclusive",
-    ]
-    columns = ("effect", "95 % interval", "p", "n", "verdict")
-    return Grid("claims", "Claims of the paper", columns, tuple(lines), tuple(notes), heading="claim")
-
-
-def _claim_note(claim: Claim) -> str:
-    """What a claim says and what decides it."""
-    sides = " against ".join(
-        Entry(row, setting).label
-        for row, setting in ((claim.better, claim.better_setting), (claim.worse, claim.worse_setting))
-    )
-    what = "" if claim.metric == "accuracy" else f", {claim.metric}"
-    sense = "" if claim.higher else ", the smaller the better"
-    where = f", {', '.join(claim.tasks)}" if claim.tasks else ""
-    return f"{claim.name}: {claim.text} ({sides}{what}{sense}{where})"
 
 
 # ---------------------------------------------------------------------------------------------------- notes
@@ -553,7 +294,7 @@ def _incomplete(experiment: Experiment, run: Run, found: Sequence[Entry], column
     if len(run.tasks) < len(columns):
         notes.append(f"{run.origin}: {len(run.tasks)} of {len(columns)} tasks; its means are over these alone")
     if absent := [
-        row_label(row) for row in experiment.rows if not any(_same(e.row, row) and run.has(e) for e in found)
+        row_label(row) for row in experiment.rows if not any(same_row(e.row, row) and run.has(e) for e in found)
     ]:
         notes.append(f"{run.origin}: no results for {_named(absent)}")
     replicates = list(run.frame[run.over].drop_duplicates())
@@ -644,7 +385,7 @@ def build(
         _selections(runs, found),
         *_quantities(runs, found),
         *(_published_grid(paper, experiment, table) for table in tables),
-        _claims(paper, experiment, runs, found),
+        claims_grid(paper, experiment, runs, found),
     ]
     title = f"{name} {experiment.name} on {group.dataset}: {experiment.title}"
     facts = _facts(experiment, group, every)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from methods.contract import Experiment
-from report.build import Entry, Run, entries, runs_of, setting_values, unswept
 from report.records import Group
+from report.runs import Entry, Run, entries, runs_of, setting_values, unswept
 from report.statistics import SPREADS
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")

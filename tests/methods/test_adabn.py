@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv2d, linear, relu
 
-from methods import adabn, dan, source_only, statistics
+from methods import adabn, dan, recipes, source_only, statistics
 from methods.adabn import Config
 from methods.contract import Domains
 from methods.network import Network
@@ -250,7 +250,7 @@ def test_a_network_is_taken_from_a_bare_one_and_from_a_wrapped_one() -> None:
 
 
 def test_all_variants_on_source_training_share_one_network() -> None:
-    (recipe,) = adabn.MINI.values()
+    (recipe,) = recipes.MINI.values()
     wanted = {name: adabn.needs(config, recipe)["trained"] for name, config in adabn.VARIANTS.items()}
     assert wanted["default"] == wanted["coral"] == wanted["adabn-coral"]
     assert wanted["default"].method == "source_only"

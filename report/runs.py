@@ -1,0 +1,183 @@
+"""What the rows of a results file are to a table: runs of one origin, and the lines of a table in them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from methods.contract import Experiment, Row
+from report import records, statistics
+from report.records import COMMITTED, LOCAL, Group, of_group
+from report.statistics import Comparison, Estimate
+
+KEYS = ["method", "variant", "setting", "task", "split", "seed", "selection", "metric"]
+"""What identifies a value within a run."""
+
+BOTH = "both"
+"""Origin of a line in which the committed result and this machine's are the same."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a line is about: a row of the experiment in one setting of its sweep (empty without one)."""
+
+    row: Row
+    setting: str = ""
+
+    @property
+    def label(self) -> str:
+        """As the table names it."""
+        return f"{row_label(self.row)}, {self.setting.replace(';', ', ')}" if self.setting else row_label(self.row)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The rows of one group that have one origin, no cell twice (see ``runs_of``)."""
+
+    origin: str
+    """As tables name it: with the device where the same cell was computed on several."""
+    local: bool
+    """Whether it is this machine's."""
+    frame: pd.DataFrame
+    tasks: tuple[str, ...]
+    """In order of appearance."""
+    over: str
+    """What the spread is over: ``seed`` or ``split``."""
+
+    def rows(self, entry: Entry) -> pd.DataFrame:
+        """All rows of a line."""
+        frame = self.frame
+        same = (frame["method"] == entry.row.method) & (frame["variant"] == entry.row.variant)
+        return frame[same & (frame["setting"] == entry.setting)]
+
+    def values(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> pd.Series[float]:
+        """The values of a line, indexed by (task, split, seed)."""
+        rows = self.rows(entry)
+        return statistics.values(rows[(rows["selection"] == selection) & (rows["metric"] == metric)])
+
+    def mean(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> Estimate | None:
+        """Mean over the tasks of this run."""
+        return statistics.over_tasks(self.values(entry, selection, metric), self.tasks, self.over)
+
+    def compare(
+        self, better: Entry, worse: Entry, metric: str = "accuracy", tasks: Sequence[str] = ()
+    ) -> Comparison | None:
+        """Paired difference of a metric of the last iterate, over some tasks of this run or all of them."""
+        first, second = (self.values(entry, metric=metric) for entry in (better, worse))
+        return statistics.compare(first, second, tasks or self.tasks, self.over)
+
+    def has(self, entry: Entry) -> bool:
+        """Whether there is any row of this line."""
+        return not self.rows(entry).empty
+
+
+def having(entry: Entry, runs: Sequence[Run]) -> list[Run]:
+    """The runs that have results of a line."""
+    return [run for run in runs if run.has(entry)]
+
+
+def row_label(row: Row) -> str:
+    """How tables name a row."""
+    return row.label or (row.method if row.variant == "default" else row.variant)
+
+
+def same_row(first: Row, second: Row) -> bool:
+    """Whether two rows are of the same method in the same variant."""
+    return (first.method, first.variant) == (second.method, second.variant)
+
+
+def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
+    """The runs of one group, the committed ones first.
+
+    An origin in which the same cell was computed on several devices makes one run per device; devices that merely
+    share the cells out among them make one run together.
+    """
+    rows = of_group(frame, group)
+    place = [name for name in records.IDENTITY if name != "device"]
+    found = []
+    for origin in (COMMITTED, LOCAL):
+        own = rows[rows["origin"] == origin]
+        repeated = own.duplicated(place).any()
+        parts = {f"{origin}, {name}": part for name, part in own.groupby("device")} if repeated else {origin: own}
+        for label, part in parts.items():
+            if not part.empty:
+                tasks = tuple(map(str, part.loc[part["metric"] == "accuracy", "task"].drop_duplicates()))
+                found.append(Run(label, origin == LOCAL, part, tasks, statistics.unit(part)))
+    return found
+
+
+def shown(runs: Sequence[Run]) -> list[Run]:
+    """The runs that get lines of their own: two that have the same values everywhere share theirs."""
+    if len(runs) != 2 or not _equal(*runs):
+        return list(runs)
+    return [replace(runs[0], origin=BOTH, local=True)]
+
+
+def _equal(first: Run, second: Run) -> bool:
+    keys = [*KEYS, "value"]
+    one, other = (set(run.frame[keys].itertuples(index=False, name=None)) for run in (first, second))
+    return one == other
+
+
+def entries(experiment: Experiment, runs: Sequence[Run]) -> list[Entry]:
+    """The lines for which there are results: the experiment's rows in order, each in the order of its sweep.
+
+    Rows of the files that the experiment does not have come last: they are shown, not dropped.
+    """
+    keys = dict.fromkeys(
+        (str(method), str(variant), str(setting))
+        for run in runs
+        for method, variant, setting in run.frame[["method", "variant", "setting"]].itertuples(index=False)
+    )
+    settings: dict[tuple[str, str], list[str]] = {(row.method, row.variant): [] for row in experiment.rows}
+    for method, variant, setting in keys:
+        settings.setdefault((method, variant), []).append(setting)
+    rows = {(row.method, row.variant): row for row in experiment.rows}
+    return [
+        Entry(rows.get(key, Row(*key)), setting)
+        for key, found in settings.items()
+        for setting in sorted(found, key=lambda text: _sweep_order(text, experiment))
+    ]
+
+
+def setting_values(setting: str) -> dict[str, str]:
+    """``{"k": "v"}`` for ``k=v``; empty for no setting."""
+    parts = (part.partition("=") for part in setting.split(";") if part)
+    return {key: value for key, _, value in parts}
+
+
+def swept(experiment: Experiment) -> dict[str, tuple[str, ...]]:
+    """What an experiment varies within a row: the fields of its sweep, and the cut."""
+    cuts = {"cut": experiment.cuts} if experiment.cuts else {}
+    return {**{name: tuple(map(str, values)) for name, values in experiment.sweep.items()}, **cuts}
+
+
+def _sweep_order(setting: str, experiment: Experiment) -> tuple[tuple[float, str], ...]:
+    """Sort key: the place of each value in the experiment's sweep, values outside it last."""
+    order = []
+    for name, value in setting_values(setting).items():
+        values = swept(experiment).get(name, ())
+        place = values.index(value) if value in values else len(values)
+        order.append((float(place), value))
+    return tuple(order)
+
+
+def unswept(setting: str, experiment: Experiment) -> str:
+    """The parts of a setting that are not fields of the experiment's sweep."""
+    return without(setting, experiment.sweep)
+
+
+def without(setting: str, names: Container[str]) -> str:
+    """The parts of a setting that have none of some names."""
+    return ";".join(part for part in setting.split(";") if part.partition("=")[0] not in names)
+
+
+def counterpart(setting: str, row: Row, experiment: Experiment, run: Run) -> Entry:
+    """What a line in this setting is compared with: ``row`` in the same setting, or without the sweep if it has none.
+
+    Everything else that is set (how BatchNorm sees the domains, the precision) has to be the same.
+    """
+    same = Entry(row, setting)
+    return same if run.has(same) else Entry(row, unswept(setting, experiment))
