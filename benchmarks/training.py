@@ -145,7 +145,7 @@ def run_cell(
         if checkpoint is not None and checkpoint.exists():
             state.restore(checkpoint, training.phases, method, torch.device(spec.device))
         training.run(start, checkpoint)
-        values = _final_values(spec, state.history, training.evaluated(), data)
+        values = _final_values(spec, state.history, state.model, data)
         counts = {**(method.counts(state.model) if method.counts else {}), **_measures(method, state.model, data)}
         if keep is not None:
             _save_atomically(state.model.state_dict(), keep)
@@ -229,7 +229,7 @@ class Training:
                 torch.manual_seed(seed_of(self.spec.seed, f"{phase.name} begin".strip()))
                 phase.begin(state.model, domains)
             if phase.step is None:
-                state.history.append({"step": 0.0, **_look(self.evaluated(), self.data)})
+                state.history.append({"step": 0.0, **_look(state.model, self.data)})
                 continue
             sampler = Sampler(self.data, phase.recipe, self.spec.seed, phase.name)
             while state.step < phase.recipe.steps:
@@ -240,12 +240,6 @@ class Training:
                 long = state.seconds + elapsed * left / taken > CHECKPOINT_AFTER
                 if checkpoint is not None and long and taken < left:
                     state.save(checkpoint, state.seconds + elapsed)
-
-    def evaluated(self) -> nn.Module:
-        """The model as it is tested: the trained one, or what the method makes of it."""
-        if self.method.adapted is None:
-            return self.state.model
-        return self.method.adapted(self.state.model, domains_of(self.data))
 
     def _epoch(self, phase: Phase, sampler: Sampler, domains: Domains) -> None:
         """The steps up to the next evaluation, and this one where the phase is the main one."""
@@ -272,7 +266,7 @@ class Training:
         state.step = last
         _require_finite(means, self.spec, last)
         if main:
-            state.history.append({"step": float(last), **means, **_look(self.evaluated(), self.data)})
+            state.history.append({"step": float(last), **means, **_look(state.model, self.data)})
 
     def _update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
         """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""

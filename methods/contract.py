@@ -249,7 +249,6 @@ class Method:
             losses = second_step(model, batch)           a further update on the same batch
             losses = epoch_step(model, domains, p)       a further update at the end of the epoch, p in (0, 1];
                                                          none where it returns no losses
-            model = adapted(model, domains)              the model that is evaluated; training goes on with the other
         counts(model), measures(model, domains)          once, of the trained model
         model(x) -> logits                               in evaluation mode, (N, classes)
 
@@ -285,8 +284,6 @@ class Method:
     second_step: Callable[[Any, Batch], Losses] | None = None
     """A second objective with an update of its own; parameters that it gives no gradient stay as they are."""
     epoch_step: Callable[[Any, Domains, float], Losses] | None = None
-    adapted: Callable[[Any, Domains], nn.Module] | None = None
-    """The model to evaluate, a new one; None: the trained one."""
     counts: Callable[[Any], Mapping[str, float]] | None = None
     """Figures of the trained model itself (never accuracies): beta, alpha, ...  They become metrics of the tables; a
     name with a dot, as in ``alpha.fc7``, is one of a family and is shown apart from the others."""
