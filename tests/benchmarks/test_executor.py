@@ -30,6 +30,8 @@ def start(location: Location, runs: Path, *, jobs: int, poison: bool = False) ->
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        # A shell that starts the tests in the background has them ignore interrupts, and they hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
