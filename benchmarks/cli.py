@@ -135,7 +135,7 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
         for use in cell.uses
     ]  # fmt: skip
     click.echo(tabulate(rows, headers=["experiment", "data set", "row", "setting", "task", "seed", "cell", "state"]))
-    todo = [cell for cell in planned.cells if not records.has(cell.spec.hash)]
+    todo = [cell for cell in planned.cells if not executor.is_done(cell, records)]
     expected = executor.estimates(todo, records)
     click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
     if todo and len(expected) == len(todo):
@@ -365,7 +365,7 @@ def _run(
 ) -> executor.Summary:
     jobs = executor.jobs_for(jobs, options.threads, options.device)
     committed = tables.committed_cells(planned.paper) if continue_committed else {}
-    todo = [c for c in planned.cells if not records.has(c.spec.hash) and not tables.is_committed(c, committed)]
+    todo = [c for c in planned.cells if not executor.is_done(c, records) and not tables.is_committed(c, committed)]
     if not todo:
         click.echo(f"All {len(planned.cells)} cells are done.")
         return executor.Summary()

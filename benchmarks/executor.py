@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks import activations, machine, training, weights
+from benchmarks import activations, machine, maps, training, weights
 from benchmarks.errors import UserError
+from benchmarks.loading import load_data
 from benchmarks.plan import Cell
 from benchmarks.records import Store
 from benchmarks.spec import Spec
@@ -164,7 +166,9 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
     spec, start = cell.spec, time.perf_counter()
     error, detail = "", ""
     try:
-        _finish(cell, location, store, commit, kept)
+        _finish(cell, location, store, commit, kept or cell.mapped)
+        if cell.mapped:
+            _map(cell, location, store)
         record = store.read(spec.hash)
         return Outcome(spec.hash, cell.label, record.value("accuracy"), record.seconds)
     except (UserError, DataError) as failure:
@@ -197,6 +201,23 @@ def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: boo
         )
         if not store.has(spec.hash):  # a record that stands was made before its network was needed
             store.write(record)
+
+
+def _map(cell: Cell, location: Location, store: Store) -> None:
+    """Leave the map of a finished cell's features."""
+    spec, path = cell.spec, store.map_path(cell.spec.hash)
+    if path.is_file():
+        return
+    parameters = training.load_parameters(store.model_path(spec.hash))
+    with machine.computing(spec.threads):
+        data = load_data(_problem(cell, location), spec.choice, torch.device(spec.device))
+        model = training.trained_model(spec, data, _weights(spec, location), parameters)
+        maps.write(path, maps.points(model, data, spec.seed))
+
+
+def is_done(cell: Cell, store: Store) -> bool:
+    """Whether a cell has its record, and its map where there is to be one."""
+    return store.has(cell.spec.hash) and (not cell.mapped or store.map_path(cell.spec.hash).is_file())
 
 
 def _network_of(cell: Cell, location: Location, store: Store, commit: str) -> training.Parameters:

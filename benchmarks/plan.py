@@ -60,6 +60,9 @@ class Cell:
     needs: dict[str, Cell] = field(default_factory=dict)
     """Name -> the cell whose trained network this one starts from."""
 
+    mapped: bool = False
+    """Whether an experiment shows its features as a map."""
+
     @property
     def label(self) -> str:
         """What messages call it: ``dan mnist:optdigits seed 0``."""
@@ -217,6 +220,7 @@ def make(name: str, options: Options, location: Location) -> Plan:
                 for at_cut in _each_cut(experiment, options):
                     for found, use in _cells_of(name, experiment, dataset, task, at_cut, location, plan):
                         cell = cells.setdefault(found.spec.hash, found)
+                        cell.mapped = cell.mapped or experiment.maps
                         if use not in cell.uses:
                             cell.uses.append(use)
     plan.cells = list(cells.values())

@@ -5,7 +5,8 @@ Layout under the runs folder::
     cells/<hash>.json         finished cells
     failed/<hash>.json        cells that ended in an error, with it
     checkpoints/<hash>.pt     cells under way that take long
-    models/<hash>.pt          trained networks that other cells start from
+    models/<hash>.pt          trained networks that other cells start from, or whose features are mapped
+    maps/<hash>.csv           maps of their features
     locks/<hash>.lock         held by the process that runs a cell
     tables/<paper>/<experiment>.csv   the finished cells as tidy tables
 """
@@ -74,6 +75,9 @@ class Store:
 
     def model_path(self, cell: str) -> Path:
         return self.root / "models" / f"{cell}.pt"
+
+    def map_path(self, cell: str) -> Path:
+        return self.root / "maps" / f"{cell}.csv"
 
     def lock(self, cell: str) -> FileLock:
         """To be held while running a cell: a second run on the same folder waits and finds the record.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import csvfile, machine
+from benchmarks import csvfile, machine, maps
 from benchmarks.plan import Cell, Plan, Use, data_digests
 from benchmarks.records import Record, Store
 from benchmarks.spec import Spec
@@ -170,7 +170,7 @@ def write_local(plan: Plan, store: Store, location: Location) -> dict[Path, int]
 def export(
     paper: str, experiments: Sequence[str], datasets: Sequence[str], store: Store, location: Location
 ) -> dict[Path, int]:
-    """Merge the tables of the runs folder into the committed ones: all that was run here, whatever its options.
+    """Merge tables and maps of the runs folder into the committed ones: all that was run here, whatever its options.
 
     Args:
         paper: whose tables.
@@ -189,4 +189,7 @@ def export(
         if rows:
             path = committed_path(paper, experiment)
             written[path] = merge(path, rows, store, location)
+            drawn = path.parent / "maps" / path.name
+            if count := maps.export(drawn, rows, store):
+                written[drawn] = count
     return written

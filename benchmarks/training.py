@@ -164,18 +164,37 @@ def run_cell(
         )
 
 
+def trained_model(spec: Spec, data: Data, weights: Path | None, parameters: Parameters) -> nn.Module:
+    """The model of a finished cell, on its device.
+
+    Args:
+        spec: the cell.
+        data: what ``load_data`` gives for it.
+        weights: as for ``run_cell``.
+        parameters: what ``run_cell`` kept.
+    """
+    model = _new_model(spec, data, weights)
+    model.load_state_dict(parameters)
+    return model.to(device=torch.device(spec.device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _new_model(spec: Spec, data: Data, weights: Path | None) -> nn.Module:
+    """A cell's model as it is initialised."""
+    method = contract.load(spec.method)
+    torch.manual_seed(seed_of(spec.seed, "initialisation"))
+    network = backbones.build(spec.choice, width=data.width, classes=data.classes, weights=weights)
+    return method.build(contract.config_of(method, spec.config), network)
+
+
 def _prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[str, Parameters]) -> Training:
     device = torch.device(spec.device)
     method = contract.load(spec.method)
-    choice = spec.choice
-    data = load_data(problem, choice, device)
-    torch.manual_seed(seed_of(spec.seed, "initialisation"))
-    network = backbones.build(choice, width=data.width, classes=data.classes, weights=weights)
-    config, recipe = contract.config_of(method, spec.config), Recipe(**spec.recipe)
-    model = method.build(config, network)
+    data = load_data(problem, spec.choice, device)
+    model = _new_model(spec, data, weights)
     if method.start:
         method.start(model, needed)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    config, recipe = contract.config_of(method, spec.config), Recipe(**spec.recipe)
     earlier = method.phases(config, recipe) if method.phases else ()
     main = Phase("", method.step, recipe, begin=method.begin, second_step=method.second_step)
     phases = (*earlier, main)

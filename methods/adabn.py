@@ -29,8 +29,8 @@ No code of the authors is known to us.  Deviations:
 * Source statistics, of the baseline and of the source features of CORAL, are the moving averages of the training.
 * Variances are divided by the number of responses, not by one less; and the epsilon of the layers stays.
 * CORAL works on the bottleneck, the suite's last features; the paper's are Inception's pooled output.  The classifier
-  is a softmax regression with an L2 penalty (C = 1), in the place of the network's own softmax; CORAL's authors train
-  a linear SVM.  The rows with CORAL differ from the others by alignment and penalty together.
+  is a linear SVM as CORAL's authors train it, one class against the rest with C = 1, in the place of the network's own
+  softmax.  The rows with CORAL differ from the others by alignment and classifier together.
 * A frozen trunk keeps ImageNet's statistics, and only the BatchNorm of the head is adapted.
 * ``mmd`` and ``a_distance`` in the tables are measured with both domains under the statistics that the tested model
   has, which is for AdaBN the target's.
@@ -45,7 +45,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from methods import contract, statistics
@@ -216,7 +216,7 @@ def power(matrix: Tensor, exponent: float) -> Tensor:
 
 @torch.no_grad()
 def retrain(network: Network, source: Tensor, labels: Tensor, target: Tensor) -> None:
-    """Puts a softmax regression on aligned source features in the place of the classifier.
+    """Puts a linear SVM on aligned source features in the place of the classifier.
 
     The target's standardisation becomes part of it, so that it takes the bottleneck's activations as they are.
 
@@ -228,9 +228,9 @@ def retrain(network: Network, source: Tensor, labels: Tensor, target: Tensor) ->
     mean, deviation = standardisation(source)
     target_mean, target_deviation = standardisation(target)
     x = aligned((source - mean) / deviation, (target - target_mean) / target_deviation)
-    found = LogisticRegression(C=1.0, max_iter=1000).fit(x.cpu().numpy(), labels.cpu().numpy())
+    found = LinearSVC(C=1.0, dual=False).fit(x.cpu().numpy(), labels.cpu().numpy())
     weight, bias = torch.from_numpy(found.coef_).to(x), torch.from_numpy(found.intercept_).to(x)
-    if len(weight) == 1:  # of two classes it gives the difference of their logits
+    if len(weight) == 1:  # of two classes it gives the margin of the second
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     weight = weight / target_deviation
     network.classifier.weight.copy_(weight)

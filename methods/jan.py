@@ -396,6 +396,18 @@ PAPER = Paper(
             track="frozen",
         ),
         Experiment(
+            name="distributions",
+            title="The bottleneck's features of both domains in the plane, the paper's figure (DAN and JAN on A:W)",
+            rows=(SOURCE_ONLY, DAN, FULL),
+            recipes=frozen({"office31": HEAD}),
+            baseline=SOURCE_ONLY,
+            seeds=1,
+            tasks=FIGURE,
+            maps=True,
+            backbone="lite0",
+            track="frozen",
+        ),
+        Experiment(
             name="ablations",
             title="What JAN's layers, estimator, kernels, weight and adversarial layers contribute",
             rows=PARTS,

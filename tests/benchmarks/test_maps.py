@@ -1,0 +1,102 @@
+"""Maps of the features of trained networks: whose points they hold, when they are made, how they are exported."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import csvfile, executor, maps, plan, tables
+from benchmarks.errors import UserError
+from benchmarks.plan import Cell, Options, Plan
+from benchmarks.records import Store
+from datasets import store as data_store
+from datasets.store import Location
+from methods import contract
+from methods.contract import Recipe
+
+IMAGES = 60
+
+
+@pytest.fixture
+def mapped(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """DAN's paper with one short experiment, whose two cells are mapped."""
+    dan = contract.load("dan")
+    assert dan.paper is not None
+    experiment = dataclasses.replace(
+        dan.paper.experiments[0],
+        name="short",
+        rows=dan.paper.experiments[0].rows[:2],
+        recipes={"digits-mini": Recipe(steps=60, epoch=30, rate=0.03, batch=16)},
+        tasks={"digits-mini": ("optdigits:mfeat",)},
+        seeds=1,
+        maps=True,
+    )
+    paper = dataclasses.replace(dan.paper, experiments=(experiment,), claims=())
+    everything = {name: contract.load(name) for name in contract.names()}
+    monkeypatch.setattr(contract, "_methods", lambda: {**everything, "dan": dataclasses.replace(dan, paper=paper)})
+    monkeypatch.setattr(maps, "IMAGES", IMAGES)
+    return plan.make("dan", Options(), digits_mini)
+
+
+def run(cells: list[Cell], location: Location, store: Store) -> None:
+    summary = executor.run(cells, location, store, jobs=1, expected={})
+    assert not summary.failed, summary.failed
+
+
+def test_a_map_holds_both_domains_with_their_classes(mapped: Plan, digits_mini: Location, tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), mapped.cells[0]
+    assert not executor.is_done(cell, store)
+    run([cell], digits_mini, store)
+    assert executor.is_done(cell, store)
+    points = csvfile.read(store.map_path(cell.spec.hash), maps.POINT)
+    assert [point["domain"] for point in points] == ["source"] * IMAGES + ["target"] * IMAGES
+    for part, domain in (("source", "optdigits"), ("target", "mfeat")):
+        labels = data_store.load(domain, "train", digits_mini).labels
+        found = np.bincount([int(point["class"]) for point in points if point["domain"] == part], minlength=10)
+        # A random part of so many images has about the classes' shares, and not those of the other domain's order.
+        assert np.abs(found / IMAGES - np.bincount(labels, minlength=10) / len(labels)).max() < 0.15
+    target = [point for point in points if point["domain"] == "target"]
+    right = 100 * np.mean([point["class"] == point["predicted"] for point in target])
+    accuracy = store.read(cell.spec.hash).value("accuracy")
+    assert accuracy > 25
+    assert abs(right - accuracy) < 20, "else the labels are not those of the images"
+    assert np.std([float(point["x"]) for point in points]) > 0
+
+
+def test_a_map_is_made_of_the_network_that_was_kept(mapped: Plan, digits_mini: Location, tmp_path: Path) -> None:
+    store, cell = Store(tmp_path), mapped.cells[0]
+    run([dataclasses.replace(cell, mapped=False)], digits_mini, store)
+    assert not store.map_path(cell.spec.hash).exists()
+    assert not executor.is_done(cell, store)
+    run([cell], digits_mini, store)  # the record is there: its network is trained once more
+    first = store.map_path(cell.spec.hash).read_bytes()
+    network = store.model_path(cell.spec.hash).stat().st_mtime_ns
+    store.map_path(cell.spec.hash).unlink()
+    run([cell], digits_mini, store)
+    assert store.map_path(cell.spec.hash).read_bytes() == first
+    assert store.model_path(cell.spec.hash).stat().st_mtime_ns == network
+
+
+def test_maps_are_exported_beside_the_tables(
+    mapped: Plan, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path / "suite")
+    store = Store(tmp_path / "runs")
+    run(mapped.cells, digits_mini, store)
+    tables.write_local(mapped, store, digits_mini)
+    table, drawn = tables.export("dan", ["short"], [], store, digits_mini)
+    assert drawn == tmp_path / "suite/results/dan/maps/short.csv"
+    rows = csvfile.read(drawn, maps.COLUMNS)
+    assert {row["cell"] for row in rows} == {cell.spec.hash for cell in mapped.cells}
+    assert {row["cell"] for row in rows} == {row["cell"] for row in tables.read(table)}
+    assert len(rows) == 2 * 2 * IMAGES
+    again = drawn.read_bytes()
+    tables.export("dan", ["short"], [], store, digits_mini)
+    assert drawn.read_bytes() == again
+    assert set(tables.committed_cells("dan")) == {"short"}, "a map is no table"
+    store.map_path(mapped.cells[0].spec.hash).write_text("domain,class\n")
+    with pytest.raises(UserError, match="must have the columns"):
+        tables.export("dan", ["short"], [], store, digits_mini)
