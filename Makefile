@@ -12,8 +12,8 @@ WHAT = $(foreach name,$(EXPERIMENT),--experiment $(name)) $(foreach name,$(DATAS
 SHOWN = $(WHAT) $(call option,TRACK,--track)
 HOW = $(WHAT) $(call option,TASKS,--tasks) $(call option,SEEDS,--seeds) $(call option,TRACK,--track) \
       $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,CUT,--cut) \
-      $(call option,VIEWS,--views) $(call option,DEVICE,--device) $(call option,PRECISION,--precision) $(call option,THREADS,--threads) \
-      $(call option,DATA,--data) $(call option,RUNS,--runs)
+      $(call option,VIEWS,--views) $(call option,STATISTICS,--statistics) $(call option,DEVICE,--device) \
+      $(call option,PRECISION,--precision) $(call option,THREADS,--threads) $(call option,DATA,--data) $(call option,RUNS,--runs)
 RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continue-committed)
 
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
-	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS DEVICE PRECISION THREADS"
+	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS"
 	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
 	@echo "Papers:  $(PAPERS)"
 

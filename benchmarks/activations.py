@@ -43,6 +43,7 @@ from benchmarks.streams import seed_of
 from datasets import locks, store
 from datasets.errors import is_disk_full
 from datasets.store import Location
+from methods import statistics
 
 REVISION = 1
 """Raised by hand when a change of this module or of ``pretrained`` alters the values."""
@@ -52,6 +53,9 @@ BATCH = 16
 
 BLOCK = 128
 """Images whose activations are kept together while an extraction is under way."""
+
+STATISTICS_IMAGES = 256
+"""Images of a domain, at most, that its BatchNorm statistics are taken of."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,8 @@ class Key:
     precision: str
     """``fp32`` or ``bf16`` (autocast; the values are stored as float32 all the same)."""
     statistics: str
-    """BatchNorm statistics that the trunk uses: ``imagenet``."""
+    """BatchNorm statistics that the trunk uses: ``imagenet``, or a domain's: its name, its digest, and the number of its images
+    at most."""
     device: str
     revision: int
     pooled: bool = False
@@ -95,23 +100,32 @@ def key_of(
     precision: str,
     device: str,
     pooled: bool = False,
+    statistics_of: str = "",
 ) -> Key:
     """The key of a prepared domain's activations.
+
+    Args:
+        backbone, domain, cut, location, views, precision, device, pooled: what is computed, of what, and where.
+        statistics_of: the prepared domain whose BatchNorm statistics the trunk has; empty for ImageNet's.
 
     Raises:
         DataError: the domain is not prepared.
     """
     known = pretrained.KNOWN[backbone]
+
+    def digest(name: str) -> str:
+        return store.digest(name, "train", location, side=known.side)
+
     return Key(
         backbone=backbone,
         weights=weights.digest(backbone),
         domain=domain,
-        data=store.digest(domain, "train", location, side=known.side),
+        data=digest(domain),
         transform=transform(known),
         cut=cut,
         views=views,
         precision=precision,
-        statistics="imagenet",
+        statistics=f"{statistics_of} {digest(statistics_of)} {STATISTICS_IMAGES}" if statistics_of else "imagenet",
         device=device,
         revision=REVISION,
         pooled=pooled,
@@ -209,7 +223,8 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
     one = (1 + key.views, *_shape(key))
     missing = [s for s in starts if not _is_usable(_block(partial, s), (min(BLOCK, len(images) - s), *one))]
     source = str(images.filename)
-    tasks = (delayed(_compute)(key, path, source, start, partial, os.getpid()) for start in missing)
+    state = _domain_statistics(key, path, location, partial) if missing and key.statistics != "imagenet" else None
+    tasks = (delayed(_compute)(key, path, source, start, partial, os.getpid(), state) for start in missing)
     parallel = Parallel(n_jobs=max(1, min(jobs, len(missing))), return_as="generator_unordered", batch_size=1)
     label = f"{key.backbone} at {key.cut}, {key.domain}"
     with tqdm(total=len(images), desc=label, unit="image", disable=None) as bar:
@@ -217,6 +232,25 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
         for count in parallel(tasks):
             bar.update(count)
     _assemble(key, [_block(partial, start) for start in starts], len(images), partial, location)
+
+
+def _domain_statistics(key: Key, weights_path: Path, location: Location, partial: Path) -> Path:
+    """The file with the state of the early part of the network under the BatchNorm statistics of a domain.
+
+    They are those of a random part of the domain, which passes as one batch: layer after layer, every response is under
+    the new statistics of the layers before.
+    """
+    path = partial / "statistics.pt"
+    known = pretrained.KNOWN[key.backbone]
+    images = store.load(key.statistics.rsplit(" ", 2)[0], "train", location, side=known.side).images
+    chosen = np.random.default_rng(seed_of(0, "statistics")).permutation(len(images))[:STATISTICS_IMAGES]
+    early = _early(key.backbone, key.cut, weights_path, key.device, key.pooled)
+    with machine.computing(threads=1), torch.inference_mode():
+        batch = torch.from_numpy(np.ascontiguousarray(images[np.sort(chosen)])).to(key.device)
+        statistics.replace_at_once(early, pretrained.centre_crop(batch, known))
+    torch.save(early.state_dict(), path)
+    _early.cache_clear()  # what is kept of a backbone has ImageNet's statistics
+    return path
 
 
 def _shape(key: Key) -> tuple[int, ...]:
@@ -241,13 +275,15 @@ def _is_usable(path: Path, shape: tuple[int, ...]) -> bool:
     return bool(values.dtype == np.float32 and values.shape == shape)
 
 
-def _compute(key: Key, weights_path: Path, images_file: str, start: int, partial: Path, parent: int) -> int:
-    """Compute and keep one block; the number of its images."""
+def _compute(
+    key: Key, weights_path: Path, images_file: str, start: int, partial: Path, parent: int, state: Path | None = None
+) -> int:
+    """Compute and keep one block; the number of its images.  ``state``: the network's, where it is not as published."""
     if os.getpid() != parent:
         machine.settle_in_worker(parent)
     block = np.load(images_file, mmap_mode="c")[start : start + BLOCK]
     with machine.computing(threads=1), torch.inference_mode():
-        early = _early(key.backbone, key.cut, weights_path, key.device, key.pooled)
+        early = _early(key.backbone, key.cut, weights_path, key.device, key.pooled, state)
         parts = [
             _views(early, np.ascontiguousarray(block[i : i + BATCH]), start + i, key)
             for i in range(0, len(block), BATCH)
@@ -257,12 +293,16 @@ def _compute(key: Key, weights_path: Path, images_file: str, start: int, partial
 
 
 @functools.lru_cache(maxsize=1)
-def _early(backbone: str, cut: str, weights_path: Path, device: str, pooled: bool) -> nn.Module:
+def _early(
+    backbone: str, cut: str, weights_path: Path, device: str, pooled: bool, state: Path | None = None
+) -> nn.Module:
     """The part of the network before the cut, ready to infer; kept from block to block."""
     if pooled or cut == pretrained.LOGITS:
         early = pretrained.features(backbone, weights_path, cut)
     else:
         early, _ = pretrained.split(backbone, pretrained.trunk(backbone, weights_path), cut)
+    if state is not None:
+        early.load_state_dict(torch.load(state, weights_only=True))
     return early.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -315,8 +355,8 @@ def _assemble(key: Key, blocks: Sequence[Path], count: int, partial: Path, locat
     final = folder(key, location)
     shutil.rmtree(final, ignore_errors=True)  # without a meta.json it is a remainder of nothing that can be used
     partial.rename(final)
-    for path in blocks:
-        (final / path.name).unlink()
+    for name in (*(path.name for path in blocks), "statistics.pt"):
+        (final / name).unlink(missing_ok=True)
 
 
 _intact: set[tuple[str, int, int]] = set()

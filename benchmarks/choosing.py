@@ -38,8 +38,9 @@ def check(name: str, options: Options) -> None:
     if not plan.paper(name).experiments or not contract.load(name).chosen:
         raise UserError(f"{name} has no setting that the label-free rule chooses.")
     plain = Options()
-    if (options.batchnorm, options.precision, options.threads) != (plain.batchnorm, plain.precision, plain.threads):
-        raise UserError("settings are chosen with the default BatchNorm mode, precision and threads; leave these out.")
+    usual = ("batchnorm", "precision", "threads", "statistics")
+    if any(getattr(options, name) != getattr(plain, name) for name in usual):
+        raise UserError(f"settings are chosen with the usual {', '.join(usual)}; leave these out.")
 
 
 def studies(name: str, options: Options, location: Location) -> Iterator[Study]:

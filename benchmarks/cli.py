@@ -82,6 +82,13 @@ def plan_options(command: Command) -> Command:
             show_default=True,
             help="Augmented views of each image that `late` and `frozen` cache.",
         ),
+        click.option(
+            "--statistics",
+            type=click.Choice(["imagenet", "source", "own"]),
+            default="imagenet",
+            show_default=True,
+            help="Whose BatchNorm statistics a frozen trunk has; own: each domain's its own.",
+        ),
         click.option("--cut", help="Where the trunk is cut, instead of the track's default."),
         click.option("--backbone", help="Backbone, instead of the experiment's."),
         click.option("--track", help="Track (frozen, late, finetune), instead of the experiment's."),

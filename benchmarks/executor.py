@@ -27,7 +27,7 @@ from benchmarks.records import Store
 from benchmarks.spec import Spec
 from datasets import protocols
 from datasets.errors import DataError
-from datasets.protocols import Problem
+from datasets.protocols import Problem, Task
 from datasets.store import Location
 
 ATTEMPTS = 3
@@ -232,7 +232,7 @@ def _problem(cell: Cell, location: Location) -> Problem:
 
     def cached(domain: str, part: str) -> NDArray[np.float32]:
         assert part == "train", "photographs have no other part"
-        return activations.load(activation_key(spec, domain, location), location)
+        return activations.load(activation_key(spec, cell.task, domain, location), location)
 
     return protocols.problem(
         spec.dataset,
@@ -256,8 +256,9 @@ def _trains_trunk(spec: Spec) -> bool:
     return spec.choice.backbone.known is not None and spec.track != "frozen"
 
 
-def activation_key(spec: Spec, domain: str, location: Location) -> activations.Key:
+def activation_key(spec: Spec, task: Task, domain: str, location: Location) -> activations.Key:
     """Which activations of a domain a cell needs."""
+    of = {"": "", "own": domain, "source": task.source_domain}[spec.statistics]
     return activations.key_of(
         spec.backbone,
         domain,
@@ -267,6 +268,7 @@ def activation_key(spec: Spec, domain: str, location: Location) -> activations.K
         precision=spec.precision,
         device=spec.device,
         pooled=spec.choice.pooled,
+        statistics_of=of,
     )
 
 
@@ -278,7 +280,10 @@ def prepare(cells: Sequence[Cell], location: Location, *, jobs: int) -> None:
     """
     cells = with_needed(cells)
     keys = [
-        activation_key(cell.spec, domain, location) for cell in cells if cell.spec.cut for domain in cell.task.domains
+        activation_key(cell.spec, cell.task, domain, location)
+        for cell in cells
+        if cell.spec.cut
+        for domain in cell.task.domains
     ]
     activations.ensure(keys, location, jobs=jobs)
     for spec in {cell.spec.backbone: cell.spec for cell in cells if _trains_trunk(cell.spec)}.values():

@@ -34,6 +34,7 @@ class Options:
     batchnorm: str | None = None
     cut: str | None = None
     views: int = 0
+    statistics: str = "imagenet"
     device: str = "cpu"
     precision: str = "fp32"
     threads: int = 1
@@ -217,8 +218,8 @@ def make(name: str, options: Options, location: Location) -> Plan:
                     if text not in plan.missing:
                         plan.missing.append(text)
                     continue
-                for at_cut in _each_cut(experiment, options):
-                    for found, use in _cells_of(name, experiment, dataset, task, at_cut, location, plan):
+                for variation in _variations(experiment, options):
+                    for found, use in _cells_of(name, experiment, dataset, task, variation, location, plan):
                         cell = cells.setdefault(found.spec.hash, found)
                         cell.mapped = cell.mapped or experiment.maps
                         if use not in cell.uses:
@@ -234,11 +235,11 @@ def _unprepared(name: str, dataset: str, choice: Choice) -> str:
     return f"its data are not prepared at the {side} pixels of {choice.name}; `make reproduce-{name}` does."
 
 
-def _each_cut(experiment: Experiment, options: Options) -> list[Options]:
-    """The options at every cut that an experiment compares, or at the one that was named."""
-    if options.cut or not experiment.cuts:
-        return [options]
-    return [dataclasses.replace(options, cut=cut) for cut in experiment.cuts]
+def _variations(experiment: Experiment, options: Options) -> list[Options]:
+    """The options at every cut, and under all statistics of the trunk, that an experiment compares."""
+    cuts = experiment.cuts if experiment.cuts and not options.cut else (options.cut,)
+    everybodys = experiment.trunk_statistics or (options.statistics,)
+    return [dataclasses.replace(options, cut=cut, statistics=whose) for cut in cuts for whose in everybodys]
 
 
 def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
@@ -252,6 +253,8 @@ def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
     batchnorm = options.batchnorm or (experiment.batchnorm if same else "") or None
     cut = options.cut or (experiment.cut if same else "") or None
     choice = backbones.choose(name, track, batchnorm, cut)
+    if options.statistics != "imagenet" and not (choice.track == "frozen" and choice.backbone.known is not None):
+        raise UserError(f"{name!r} on the track {track!r} has no frozen trunk that could have other statistics.")
     if options.views and not choice.cut:
         raise UserError(f"views are cached, and {name!r} on the track {track!r} caches nothing; leave them out.")
     return choice
@@ -350,11 +353,14 @@ def template_spec(
     """The spec of the ``number``-th seed of any row, or of the ``number``-th split, its method still open.
 
     Raises:
-        UserError: the backbone, its track, its BatchNorm mode or its cut does not exist.
+        UserError: the backbone, its track, its BatchNorm mode or its cut does not exist, or the statistics that the
+            trunk is to have are those of several domains.
         DataError: the data are not prepared, or there is no such split.
     """
     choice = chosen_backbone(experiment, options)
     split = 0 if experiment.protocol == "full" else number
+    if options.statistics == "source" and task.further:
+        raise UserError(f"{task.label} has several sources, so a trunk cannot have the source's statistics.")
     return Spec(
         method="",
         config={},
@@ -375,6 +381,7 @@ def template_spec(
         revision="",
         cut=choice.cut,
         views=options.views,
+        statistics="" if options.statistics == "imagenet" else options.statistics,
     )
 
 
@@ -412,6 +419,8 @@ def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice, experiment: E
         shown["batchnorm"] = spec.batchnorm
     if spec.cut != usual.cut or experiment.cuts:
         shown["cut"] = spec.cut
+    if spec.statistics or experiment.trunk_statistics:
+        shown["statistics"] = spec.statistics or "imagenet"
     if spec.views:
         shown["views"] = spec.views
     if spec.precision != "fp32":

@@ -56,6 +56,8 @@ class Spec:
     """Where a pretrained trunk is cut: what comes before is fixed and cached, what comes after is trained."""
     views: int = 0
     """Augmented views of each training image that are cached at the cut; 0: the centre crop alone."""
+    statistics: str = ""
+    """Whose BatchNorm statistics a frozen trunk has: ``source``, or ``own`` (of each domain); empty: ImageNet's."""
     needs: dict[str, str] = field(default_factory=dict)
     """Name -> hash of the cell whose trained network this one starts from."""
 

@@ -174,6 +174,9 @@ class Experiment:
     """Config field -> values; every row whose method has the field is run once per value."""
     cuts: tuple[str, ...] = ()
     """Places where the pretrained trunk is cut; every row is run once at each.  Empty for the track's usual one."""
+    trunk_statistics: tuple[str, ...] = ()
+    """Whose BatchNorm statistics a frozen trunk has, ``imagenet``, ``source`` or ``own``; every row is run under each.
+    Empty for ImageNet's."""
     selects: str = ""
     """A metric measured without target labels, by whose least value the paper chooses among the settings of a row."""
     curve: tuple[str, ...] = ()

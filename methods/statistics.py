@@ -106,6 +106,31 @@ def replace(network: nn.Module, domain: Batches, count: int | None = None) -> li
 
 
 @torch.no_grad()
+def replace_at_once(network: nn.Module, x: Tensor) -> None:
+    """As ``replace`` for a domain that is a single batch, which passes once; nothing else changes.
+
+    Args:
+        network: in evaluation mode; its BatchNorm layers are each used once.
+        x: the inputs.
+    """
+
+    def take(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        moments = Moments()
+        moments.add(inputs[0])
+        assert isinstance(layer.running_mean, Tensor)
+        assert isinstance(layer.running_var, Tensor)
+        layer.running_mean.copy_(torch.as_tensor(moments.mean))
+        layer.running_var.copy_(torch.as_tensor(moments.variance))
+
+    handles = [layer.register_forward_pre_hook(take) for layer in layers(network).values()]
+    try:
+        network(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@torch.no_grad()
 def moments_at(network: nn.Module, layer: nn.Module, batches: Iterable[Tensor]) -> Moments:
     """The moments of what enters a layer, in the network's present mode."""
     moments = Moments()

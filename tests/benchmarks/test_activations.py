@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
+from torch import nn
 
 from benchmarks import activations, machine, pretrained, weights
 from benchmarks.activations import Key
@@ -27,6 +28,7 @@ from benchmarks.errors import UserError
 from benchmarks.streams import seed_of
 from datasets import store
 from datasets.store import Location
+from methods import statistics
 from tests.benchmarks import tiny_backbone
 from tests.benchmarks.tiny_backbone import TINY, key
 from tests.datasets.office_helpers import SIDE
@@ -395,3 +397,66 @@ def test_another_process_computes_the_same_bits(
         with machine.computing(threads=1), torch.inference_mode():
             here = activations._views(early, images[first:last], first, of)
         assert np.array_equal(values[first:last], here)
+
+
+@pytest.fixture
+def normalised(computed: list[int], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tiny backbone with BatchNorm on both sides of the cut."""
+
+    def trunk(name: str, path: Path) -> nn.Module:
+        whole = tiny_backbone.trunk(name, path)
+        norm, later = nn.BatchNorm2d(4), nn.BatchNorm2d(5)
+        nn.init.uniform_(norm.weight)
+        nn.init.uniform_(norm.running_mean)  # type: ignore[arg-type]
+        stem, middle = whole.children()
+        assert isinstance(middle, nn.Sequential)
+        whole = nn.Sequential()
+        whole.add_module("stem", nn.Sequential(stem, norm, nn.ReLU(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
+        whole.add_module("middle", nn.Sequential(*middle[:2], later, *middle[2:]))
+        return whole
+
+    monkeypatch.setattr(pretrained, "trunk", trunk)
+    monkeypatch.setattr(activations, "STATISTICS_IMAGES", 100)
+    activations._early.cache_clear()
+    return computed
+
+
+@pytest.mark.parametrize("cut", ["middle", "pool"])
+def test_the_trunk_has_the_statistics_of_the_domain_that_is_asked_for(
+    cut: str, place: Location, normalised: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, own = (activations.load(key(place, cut, statistics_of=of), place) for of in ("", "dslr"))
+    images = torch.from_numpy(np.array(store.load("dslr", "train", place, SIDE).images))
+    known = pretrained.KNOWN["tiny"]
+    chosen = np.random.default_rng(seed_of(0, "statistics")).permutation(COUNT)[:100]
+    early, _ = pretrained.split("tiny", pretrained.trunk("tiny", Path()), cut)
+    early.eval()
+
+    def values() -> np.ndarray[Any, Any]:
+        with torch.inference_mode():
+            found = early(pretrained.centre_crop(images, known))
+        return (found.permute(0, 2, 3, 1) if found.ndim == 4 else found).numpy()[:, None]
+
+    np.testing.assert_allclose(usual, values(), rtol=1e-4, atol=1e-5)
+    statistics.replace(early, lambda: [pretrained.centre_crop(images[chosen], known)])  # one pass for every layer
+    np.testing.assert_allclose(own, values(), rtol=1e-4, atol=1e-5)
+    assert np.abs(own - usual).max() > 0.01
+    # Interrupted before the last block, it goes on under the same statistics.
+    of = key(place, cut, statistics_of="dslr")
+    shutil.rmtree(activations.folder(of, place))
+    compute = activations._compute
+    monkeypatch.setattr(activations, "_compute", lambda *given: 1 / 0 if given[3] > 256 else compute(*given))
+    with pytest.raises(ZeroDivisionError):
+        activations.load(of, place)
+    monkeypatch.setattr(activations, "_compute", compute)
+    np.testing.assert_array_equal(activations.load(of, place), own)
+    assert {path.name for path in activations.folder(of, place).iterdir()} == {"values.npy", "meta.json"}
+
+
+def test_the_statistics_are_part_of_the_key(place: Location, office: Location, computed: list[int]) -> None:
+    usual, own = key(place), key(place, statistics_of="dslr")
+    assert usual.hash != own.hash
+    assert key(place).statistics == "imagenet"
+    how = {"views": 0, "precision": "fp32", "device": "cpu"}
+    of_webcam = activations.key_of("tiny", "dslr", "middle", office, statistics_of="webcam", **how)  # type: ignore[arg-type]
+    assert of_webcam.hash not in (usual.hash, own.hash)
