@@ -76,8 +76,8 @@ class Key:
     precision: str
     """``fp32`` or ``bf16`` (autocast; the values are stored as float32 all the same)."""
     statistics: str
-    """BatchNorm statistics that the trunk uses: ``imagenet``, or a domain's: its name, its digest, and the number of its images
-    at most."""
+    """BatchNorm statistics that the trunk uses: ``imagenet``, or a domain's, with its name, its digest, and the number
+    of its images at most."""
     device: str
     revision: int
     pooled: bool = False

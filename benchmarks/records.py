@@ -43,6 +43,9 @@ class Record:
     """One entry per epoch: step, mean unweighted loss terms, target entropy in nats, test accuracy in percent."""
     counts: dict[str, float] = field(default_factory=dict)
     """Figures of the trained model that its method reports."""
+    examples: dict[str, int] = field(default_factory=dict)
+    """Number of labelled source examples, unlabelled target ones, and target ones with a granted label (``granted``);
+    of the labelled ones also the number in the class of the fewest (``source_least``, ``granted_least``)."""
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0

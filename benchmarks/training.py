@@ -156,12 +156,23 @@ def run_cell(
             n_test=len(data.test.labels),
             history=state.history,
             counts={name: float(value) for name, value in counts.items()},
+            examples=_examples(data),
             device=machine.device_name(spec.device),
             versions=machine.versions(),
             seconds=round(state.seconds + time.perf_counter() - start, 2),
             commit=commit,
             time=datetime.now(UTC).isoformat(timespec="seconds"),
         )
+
+
+def _examples(data: Data) -> dict[str, int]:
+    """The sizes of what training sees; a class may hold fewer images than its protocol asks for."""
+    sizes = {"target": len(data.target)}
+    for name, part in (("source", data.source), ("granted", data.granted)):
+        if part is not None:
+            counts = torch.bincount(part.labels)
+            sizes |= {name: len(part.labels), f"{name}_least": int(counts[counts > 0].min())}
+    return sizes
 
 
 def trained_model(spec: Spec, data: Data, weights: Path | None, parameters: Parameters) -> nn.Module:

@@ -172,6 +172,11 @@ def test_tested_labels_change_the_score_and_granted_ones_the_training(
         assert a["classification"] != c["classification"]
     assert first.value("mmd") == scored.value("mmd")
     assert first.n_test == len(problem.test.labels)
+    counts = np.bincount(problem.source.labels)
+    assert first.examples["source"] == counts.sum() == len(problem.source.labels)
+    assert first.examples["source_least"] == counts.min()
+    assert first.examples["granted"] == len(problem.granted.labels)
+    assert first.examples["target"] == len(problem.target.images)
 
 
 @pytest.mark.parametrize("protocol", ["supervised", "semi-supervised"])
