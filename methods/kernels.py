@@ -303,6 +303,23 @@ def mmd_of_means(source: Tensor, target: Tensor) -> Tensor:
     return (source.mean(0) - target.mean(0)).square().sum()
 
 
+def mmd_of_means_unbiased(source: Tensor, target: Tensor) -> Tensor:
+    """Unbiased estimate of MMD^2 under the linear kernel: pairs of a sample with itself are left out.
+
+    What the variances of n and m samples add to ``mmd_of_means`` is subtracted: their sum over the features, divided by
+    n and by m.
+
+    Args:
+        source: (n, features), n at least 2.
+        target: (m, features), m at least 2.
+
+    Returns:
+        Scalar, negative at times.
+    """
+    noise = source.var(0).sum() / len(source) + target.var(0).sum() / len(target)
+    return mmd_of_means(source, target) - noise
+
+
 def quad_tuple_distances(source: Tensor, target: Tensor) -> Tensor:
     """The four squared distances of each disjoint quad-tuple z_i = (s_{2i-1}, s_{2i}, t_{2i-1}, t_{2i}).
 

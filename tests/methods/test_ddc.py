@@ -76,6 +76,43 @@ def test_the_transfer_term_is_the_squared_distance_of_the_means_value_and_gradie
     torch.testing.assert_close(ours, same + other - 2 * across, rtol=1e-12, atol=1e-14)
 
 
+def test_the_unbiased_term_leaves_out_pairs_of_a_sample_with_itself_value_and_gradient() -> None:
+    random = torch.Generator().manual_seed(0)
+    source = torch.randn(6, 5, generator=random, dtype=torch.float64, requires_grad=True)
+    target = torch.randn(4, 5, generator=random, dtype=torch.float64, requires_grad=True)
+    slow = torch.zeros((), dtype=torch.float64)
+    for part, count in ((source, 6), (target, 4)):
+        for i in range(count):
+            for j in range(count):
+                if i != j:
+                    slow = slow + part[i] @ part[j] / (count * (count - 1))
+    for i in range(6):
+        for j in range(4):
+            slow = slow - 2 * (source[i] @ target[j]) / 24
+    ours = kernels.mmd_of_means_unbiased(source, target)
+    torch.testing.assert_close(ours, slow, rtol=1e-12, atol=1e-14)
+    pairs = [torch.autograd.grad(value, [source, target]) for value in (ours, slow)]
+    for mine, theirs in zip(*pairs, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-14)
+
+
+def test_of_equal_distributions_only_the_unbiased_estimate_is_zero_on_average() -> None:
+    random = torch.Generator().manual_seed(1)
+    draws = torch.randn(400, 2, 8, 5, generator=random, dtype=torch.float64)
+    for estimate, wanted in ((kernels.mmd_of_means_unbiased, 0.0), (kernels.mmd_of_means, 2 * 5 / 8)):
+        values = torch.stack([estimate(source, target) for source, target in draws])
+        assert abs(values.mean() - wanted) < 3 * values.std() / 20
+
+
+def test_the_variant_takes_the_unbiased_estimate() -> None:
+    network = perceptron(dropout=0.0)
+    (batch,) = batches(1)
+    found = ddc.step(ddc.build(ddc.VARIANTS["unbiased"], network), batch)["mmd"]
+    source, target = network.layers(batch.source_x)["fc7"], network.layers(batch.target_x)["fc7"]
+    assert found.value.item() == pytest.approx(kernels.mmd_of_means_unbiased(source, target).item(), rel=1e-5)
+    assert found.weight == 0.25
+
+
 @pytest.mark.parametrize("layer", ["fc6", "fc7", "fc8"])
 def test_the_terms_of_a_step(layer: str) -> None:
     network = perceptron(dropout=0.0)
