@@ -150,12 +150,14 @@ def test_an_experiment_runs_every_row_at_each_of_its_cuts(at_hand: Location) -> 
     found = [(cell.spec.method, cell.spec.cut, cell.uses[0].setting) for cell in planned.cells]
     rows = ("source_only", "ddc")
     assert found == [(row, cut, f"cut={cut}") for cut in experiment.cuts for row in rows]
-    keys = [executor.activation_key(cell.spec, "amazon", at_hand) for cell in planned.cells]
+    keys = [executor.activation_key(cell.spec, cell.task, "amazon", at_hand) for cell in planned.cells]
     assert {key.cut: key.pooled for key in keys} == {cut: cut.startswith("blocks") for cut in experiment.cuts}
     every = [cell.spec for cell in planned.cells]
     usual = plan.make("ddc", dataclasses.replace(options, experiments=("unsupervised",)), at_hand)
     for cell in usual.cells:
         assert cell.uses[0].setting == ""
+        if cell.uses[0].row not in experiment.rows:
+            continue
         at_pool = dataclasses.replace(cell.spec, recipe=every[0].recipe)
         assert at_pool.hash in {spec.hash for spec in every if spec.cut == "pool"}, "the usual place is among them"
 
@@ -169,3 +171,39 @@ def test_the_papers_network_can_be_planned_without_its_weights(at_hand: Location
     options = Options(experiments=("placement-alexnet",), tasks=("amazon:webcam",), seeds=1)
     planned = plan.make("ddc", options, at_hand)
     assert [cell.spec.cut for cell in planned.cells] == ["fc6", "fc6", "fc7", "fc7", "logits", "logits"]
+
+
+def test_an_experiment_runs_every_row_under_each_of_its_statistics(at_hand: Location) -> None:
+    options = Options(experiments=("frozen-trunk",), tasks=("amazon:webcam",), seeds=1)
+    planned = plan.make("adabn", options, at_hand)
+    assert [cell.uses[0].setting for cell in planned.cells] == [
+        f"statistics={x}" for x in ("imagenet", "source", "own")
+    ]
+    domains = {"source": "amazon", "target": "webcam"}
+    found = [
+        {
+            part: executor.activation_key(cell.spec, cell.task, name, at_hand).statistics
+            for part, name in domains.items()
+        }
+        for cell in planned.cells
+    ]
+    amazon, webcam = (f"{name} d {activations.STATISTICS_IMAGES}" for name in domains.values())
+    assert found == [
+        {"source": "imagenet", "target": "imagenet"},
+        {"source": amazon, "target": amazon},
+        {"source": amazon, "target": webcam},
+    ]
+    usual = plan.make("adabn", dataclasses.replace(options, experiments=("table1-frozen",)), at_hand)
+    spec = dataclasses.replace(planned.cells[0].spec, batchnorm=usual.cells[0].spec.batchnorm)
+    assert usual.cells[0].spec.hash == spec.hash, "ImageNet's statistics are the usual ones"
+
+
+def test_only_a_frozen_trunk_has_other_statistics_and_only_those_of_one_source(at_hand: Location) -> None:
+    for name, track in (("lenet", "finetune"), ("lite0", "late"), ("mlp", "frozen")):
+        options = Options(backbone=name, track=track, statistics="own")
+        (experiment,) = (one for one in contract.papers()["dan"].experiments if one.name == "table1")
+        with pytest.raises(UserError, match=r"no frozen trunk|no track"):
+            plan.chosen_backbone(experiment, options)
+    options = Options(experiments=("frozen-trunk",), tasks=("amazon+dslr:webcam",), seeds=1)
+    with pytest.raises(UserError, match="several sources"):
+        plan.make("adabn", options, at_hand)
