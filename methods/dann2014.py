@@ -35,8 +35,8 @@ the bandwidth.)  Whether the paper has 10 or 31 classes of Office is not establi
 Deviations, and choices of ours:
 
 * ``default`` takes the MMD of every mini-batch, at every step.  gamma = 10^3 is meant for one step per epoch; at every
-  step it leaves little to the cross-entropy.  So gamma is chosen by the suite's label-free rule for these variants, and
-  is 10 where nothing has been chosen; the full-batch ones keep 10^3.
+  step it leaves little to the cross-entropy.  So gamma is chosen by the suite's label-free rule for these variants;
+  where nothing has been chosen it is 10, the rule's choice on digits and on Office-31.  The full-batch ones keep 10^3.
 * MSD is the median over pairs of distinct samples, recomputed with every MMD and constant for the gradient.
 * The decoder's weights are tied, and it is linear, as inputs are real numbers.  An input is set to 0 with probability
   0.3.  There is no weight decay, and there are as many steps as in the training that follows.  The rate, 10^-3 with
