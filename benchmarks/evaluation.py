@@ -33,8 +33,24 @@ class Evaluator:
         Args:
             logits: (N, classes), of all inputs in their order; the largest of all classes counts.
         """
+        return float((self._predicted(logits) == self.labels).double().mean() * 100)
+
+    def confusion(self, logits: Tensor) -> Tensor:
+        """Number of tested examples of each class (row) that are taken for each class (column).
+
+        Args:
+            logits: as for ``accuracy``.
+
+        Returns:
+            int64, (classes, classes).
+        """
+        classes = logits.shape[1]
+        pairs = self.labels * classes + self._predicted(logits)
+        return torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+
+    def _predicted(self, logits: Tensor) -> Tensor:
         tested = logits if self.rows is None else logits[self.rows]
-        return float((tested.argmax(1) == self.labels).double().mean() * 100)
+        return tested.argmax(1)
 
 
 @torch.no_grad()

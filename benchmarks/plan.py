@@ -322,12 +322,13 @@ def with_method(template: Spec, name: str, config: Any, task: Task, location: Lo
 
 def _needed(spec: Spec, need: Need, task: Task, location: Location) -> Cell:
     """The cell whose network a cell of this spec starts from."""
-    template = dataclasses.replace(spec, needs={}, batchnorm=need.batchnorm or spec.batchnorm)
+    protocol = spec.protocol if need.granted else protocols.without_labels(spec.protocol)
+    template = dataclasses.replace(spec, needs={}, protocol=protocol, batchnorm=need.batchnorm or spec.batchnorm)
     if need.recipe is not None:
         template = dataclasses.replace(template, recipe=fields(need.recipe))
     if need.task and need.task != task.label:
         (task,) = protocols.tasks(spec.dataset, [need.task], location)
-        data = data_digests(spec.dataset, task, spec.protocol, spec.split, spec.choice, location)
+        data = data_digests(spec.dataset, task, protocol, spec.split, spec.choice, location)
         template = dataclasses.replace(template, task=task.label, data=data)
     config = need.config
     if config is None:

@@ -46,6 +46,8 @@ class Record:
     examples: dict[str, int] = field(default_factory=dict)
     """Number of labelled source examples, unlabelled target ones, and target ones with a granted label (``granted``);
     of the labelled ones also the number in the class of the fewest (``source_least``, ``granted_least``)."""
+    matrices: dict[str, list[list[float]]] = field(default_factory=dict)
+    """Matrices over the classes, rows first; see ``methods.contract.Method.matrices``."""
     device: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0

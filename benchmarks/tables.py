@@ -11,10 +11,11 @@ from benchmarks import csvfile, machine, maps
 from benchmarks.plan import Cell, Plan, Use, data_digests
 from benchmarks.records import Record, Store
 from benchmarks.spec import Spec
-from datasets import protocols
+from datasets import protocols, registry
 from datasets.errors import DataError
 from datasets.store import Location
 from methods import contract
+from methods.contract import Experiment
 
 COLUMNS = (
     "paper,experiment,method,variant,dataset,protocol,task,split,seed,backbone,track,setting,"
@@ -23,6 +24,9 @@ COLUMNS = (
 
 PLACE = "paper,experiment,method,variant,dataset,protocol,task,split,seed,backbone,track,setting,device".split(",")
 """Columns that say which place of a table a row fills; a newer cell replaces an older one in the same place."""
+
+LEAST_ENTRY = 0.001
+"""Entries of matrices that are smaller are left out of the tables; most of a matrix is."""
 
 
 def committed_path(paper: str, experiment: str) -> Path:
@@ -64,7 +68,7 @@ def rows_of(plan: Plan, store: Store) -> Iterator[dict[str, str]]:
                 "variant": use.row.variant,
                 "setting": use.setting,
             }
-            for value in (*record.values, *_figures(record), *_curves(record, use)):
+            for value in (*record.values, *_figures(record), *_curves(record, use), *_matrices(record, use)):
                 yield _row(record, place, value)
 
 
@@ -76,11 +80,26 @@ def _figures(record: Record) -> Iterator[dict[str, Any]]:
 
 def _curves(record: Record, use: Use) -> Iterator[dict[str, Any]]:
     """The entries of the training history that the experiment shows as curves, ``name@step``."""
-    (experiment,) = (one for one in contract.papers()[use.paper].experiments if one.name == use.experiment)
     for epoch in record.history:
-        for name in experiment.curve:
+        for name in _experiment(use).curve:
             if name in epoch:
                 yield {"selection": "last", "metric": f"{name}@{epoch['step']:.0f}", "value": epoch[name]}
+
+
+def _matrices(record: Record, use: Use) -> Iterator[dict[str, Any]]:
+    """The matrices that the experiment shows, ``name@row,column`` with the names of classes; without small entries."""
+    for name in _experiment(use).matrices:
+        if name not in record.matrices:
+            continue
+        classes = registry.suite(record.spec["dataset"]).classes
+        for label, row in zip(classes, record.matrices[name], strict=True):
+            for other, value in zip(classes, row, strict=True):
+                if abs(value) >= LEAST_ENTRY:
+                    yield {"selection": "last", "metric": f"{name}@{label},{other}", "value": value}
+
+
+def _experiment(use: Use) -> Experiment:
+    return next(one for one in contract.papers()[use.paper].experiments if one.name == use.experiment)
 
 
 def _row(record: Record, place: Mapping[str, str], value: Mapping[str, Any]) -> dict[str, str]:

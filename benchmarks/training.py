@@ -157,6 +157,7 @@ def run_cell(
             history=state.history,
             counts={name: float(value) for name, value in counts.items()},
             examples=_examples(data),
+            matrices=_matrices(method, state.model, data),
             device=machine.device_name(spec.device),
             versions=machine.versions(),
             seconds=round(state.seconds + time.perf_counter() - start, 2),
@@ -379,6 +380,14 @@ def _measures(method: Method, model: nn.Module, data: Data) -> Mapping[str, floa
     figures = method.measures(model, domains_of(data))
     model.train(was_training)
     return figures
+
+
+def _matrices(method: Method, model: nn.Module, data: Data) -> dict[str, list[list[float]]]:
+    """The method's matrices and the confusion of the tested images, for a method that has any."""
+    if method.matrices is None:
+        return {}
+    found = {**method.matrices(model), "confusion": data.test.confusion(evaluation.logits_of(model, data.test.inputs))}
+    return {name: matrix.tolist() for name, matrix in found.items()}
 
 
 def subset(inputs: Inputs, most: int, seed: int) -> Inputs:

@@ -126,6 +126,11 @@ def tasks(suite: str | Suite, wanted: Sequence[str] | None, location: Location) 
     return [_task(suite, names, location) for names in suite.tasks]
 
 
+def without_labels(protocol: str) -> str:
+    """The protocol with the same source images that grants no target labels."""
+    return "down-sampled" if protocol in ("supervised", "semi-supervised") else protocol
+
+
 def problem(
     suite_name: str,
     task: Task,

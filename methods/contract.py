@@ -142,6 +142,8 @@ class Need:
     """The cell's own recipe if None."""
     batchnorm: str = ""
     """How BatchNorm saw the two domains; as in the cell itself if empty."""
+    granted: bool = True
+    """Whether the target labels that the cell's protocol grants are granted to it too."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,8 @@ class Experiment:
     default: bool = False
     """Run where its data set is named and no experiment, on the track of the first such one unless a track is named.
     Where no data set is named either, a paper's first such experiment is run."""
+    matrices: tuple[str, ...] = ()
+    """Matrices of the records (``Method.matrices``) whose entries enter the tables, ``soft_labels@mug,cup``."""
     published: tuple[str, ...] = ()
     """Tables of the paper (column ``table`` of ``results/published.csv``) shown beside this one."""
 
@@ -255,6 +259,7 @@ class Method:
             losses = epoch_step(model, domains, p)       a further update at the end of the epoch, p in (0, 1];
                                                          none where it returns no losses
         counts(model), measures(model, domains)          once, of the trained model
+        matrices(model)                                  likewise
         model(x) -> logits                               in evaluation mode, (N, classes)
 
     Whatever must survive an interruption is a parameter or a buffer of the model.
@@ -294,6 +299,10 @@ class Method:
     name with a dot, as in ``alpha.fc7``, is one of a family and is shown apart from the others."""
     measures: Callable[[Any, Domains], Mapping[str, float]] | None = None
     """As ``counts``, but measured on all that training may see; called in evaluation mode, without gradient."""
+    matrices: Callable[[Any], Mapping[str, Tensor]] | None = None
+    """Matrices of the trained model with a row and a column for each class.  Its records keep them, and beside them
+    ``confusion``, which the method never sees: how many tested images of each class (row) were taken for which
+    (column).  ``Experiment.matrices`` brings them into the tables."""
     applies: Callable[[Any, Network], str | None] | None = None
     """Reason why this configuration makes no sense on this network, or None.  Shown in the plan, not run."""
 

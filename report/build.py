@@ -32,6 +32,8 @@ from report.runs import (
 from report.statistics import Estimate
 from report.table import MISSING, Cell, Grid, Line, Number, Table
 
+LARGEST = 3
+"""How many entries of each row of a matrix a table shows beside the diagonal."""
 NAMED = 6
 """How many missing cells a note names before it only counts."""
 
@@ -227,6 +229,37 @@ def _curves(experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry])
     return grids
 
 
+def _matrices(runs: Sequence[Run], found: Sequence[Entry], names: Sequence[str]) -> list[Grid]:
+    """Of each matrix over the classes, a line per class and row of the table: the diagonal and the largest others."""
+    grids = []
+    for name in names:
+        lines = []
+        for entry in found:
+            for run in having(entry, runs):
+                rows = run.rows(entry)
+                entries_of = rows[rows["metric"].str.startswith(f"{name}@")]
+                for label, row in _by_class(entries_of).items():
+                    others = sorted((value, other) for other, value in row.items() if other != label)[::-1][:LARGEST]
+                    cells: list[Cell] = [f"{other} {value:.3g}" for value, other in others]
+                    cells += [MISSING] * (LARGEST - len(cells))
+                    own = Number(row.get(label, 0.0), digits=3)
+                    lines.append(Line(f"{entry.label}: {label}", run.origin, (own, *cells)))
+        if lines:
+            columns = ("itself", *(f"other {number}" for number in range(1, LARGEST + 1)))
+            title = f"Largest entries of {name}, a row for each class; the results file has the others"
+            grids.append(Grid(name, title, columns, tuple(lines), heading="class"))
+    return grids
+
+
+def _by_class(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Row of a matrix -> column -> its mean over the cells."""
+    found: dict[str, dict[str, float]] = {}
+    for metric, value in rows.groupby("metric", sort=False)["value"].mean().items():
+        row, _, column = str(metric).partition("@")[2].partition(",")
+        found.setdefault(row, {})[column] = float(value)
+    return found
+
+
 def _quantities(runs: Sequence[Run], found: Sequence[Entry]) -> list[Grid]:
     """What else was measured; figures that come in families, ``alpha.fc7``, in a grid of their own."""
     every = dict.fromkeys(str(name) for run in runs for name in run.frame["metric"])
@@ -384,6 +417,7 @@ def build(
         *_curves(experiment, runs, found),
         _selections(runs, found),
         *_quantities(runs, found),
+        *_matrices(runs, found, experiment.matrices),
         *(_published_grid(paper, experiment, table) for table in tables),
         claims_grid(paper, experiment, runs, found),
     ]

@@ -1,0 +1,635 @@
+"""SDT: Simultaneous Deep Transfer Across Domains and Tasks (Tzeng, Hoffman, Darrell, Saenko; ICCV 2015).
+
+All source images and a few target images have labels.  Two terms are added to the cross-entropy L_C of the labelled
+images of both domains: the features shall not tell the domains apart, and a labelled target image shall be mistaken for
+other classes as images of its class are on the source:
+
+    min_{repr, C}  L_C(x_S, y_S, x_T, y_T)  +  lambda L_conf(x_S, x_T, theta_D)  +  nu L_soft(x_T, y_T)
+
+*Domain confusion.*  A classifier theta_D on fc7 gives q, the softmax over the D = 2 domains.  It learns the domains
+y_D; the representation learns that it finds all domains equally likely:
+
+    min_{theta_D}  L_D = -sum_d 1[y_D = d] log q_d            min_{repr}  L_conf = -sum_d (1/D) log q_d
+
+The two are in opposition, so they are minimised in turn, each given the other's parameters of the previous iteration.
+
+*Soft labels.*  The network trained on the source alone, theta^S, says what its classes look like.  The soft label of
+class k is its mean softened prediction over the source images of the class, computed once; the target images whose
+labels are known learn to be predicted like that, under the same temperature:
+
+    l^(k) = mean over x_S of class k of softmax(theta_C^S' f(x_S; repr^S) / tau)
+    L_soft = -sum_i l_i^(y_T) log p_i,       p = softmax(theta_C' f(x_T; repr) / tau)
+
+Training: fine-tune on the source; compute the soft labels; train jointly from these weights, all of them.
+
+Constants of the paper: lambda = 0.01, nu = 0.1; CaffeNet with fc8 new, repr = conv1 .. fc7.  tau = 2 is not stated in
+what was read of the paper.  Office-31, six tasks, five splits, 20 labelled source images per class of amazon or 8 of
+the others; *supervised*: and 3 labelled target images of every class, tested on the other target images; *semi-
+supervised*: and 10 labelled target images of each of 15 classes, tested on the 16 other classes.
+
+The authors' released layer does differently (variant ``simultaneous``).  It is theta_D with two outputs, one for each
+loss, and one update minimises all losses at once: the weights of theta_D get L_D's gradient alone, but the features get
+the gradient of L_D as well as that of L_conf.  At equal weights these pull the probability of an image's own domain to
+3/4, where L_conf alone pulls it to 1/2.  (That is the layer on a GPU.  Its CPU code takes L_D's gradient in the place of
+L_conf's, so that the features get L_D's twice and nothing is confused.)  The network definition and so the weights of
+the two losses were not found: here lambda weighs both gradients of the features, and theta_D learns at weight 1.
+
+Where things are in this suite, and deviations:
+
+* ``step`` minimises L_C + lambda L_conf + nu L_soft with theta_D held constant, and ``second_step`` L_D with the
+  features held constant: those that ``step`` has just computed, under the parameters of the previous iteration as the
+  paper has it.  No second pass, so dropout and BatchNorm are as without the term.
+* fc7 is the suite's bottleneck, before dropout; theta_D is one linear layer that learns at the new layers' rate.
+* Each domain counts half in L_D and L_conf, whatever its number of images in a batch.
+* Target images whose labels are granted are target images to the confusion, too: they are among the unlabelled images
+  of the training and come as often as any other of these.  Batches hold as many granted as source images, so that L_C
+  and L_soft see each granted image more often than one of the larger source.
+* The source network is ``source_only`` under the same protocol without the granted labels, so the very network that
+  DDC and DAN train for the same split.  The joint training has as many steps as it, and a rate that starts again.
+* The paper's pretrained theta^S is fine-tuned ImageNet; LeNet on digits starts from nothing.
+
+What is compared.  All joint trainings start from the source network and have had its steps as well.  So the baseline of
+the tables, "source + target", is the same with lambda = nu = 0: it goes on from the source network with the labels of
+both domains, and differs in the two terms alone.  The paper does not say from what its row of that name was trained;
+"source + target, at once" starts from the pretrained network, as "source" and "target" do.
+
+Protocols without target labels leave nothing to L_soft: there the method is "confusion only", beside the same without
+it.  The paper's figure on domains is ``domain_accuracy``, the accuracy of a linear SVM that tells the features of
+source and target apart, on images that it was not trained on: 99 % before and 56 % after confusion in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from methods import recipes
+from methods.contract import (
+    Batch,
+    Claim,
+    Domains,
+    Experiment,
+    Losses,
+    Method,
+    Need,
+    Paper,
+    Recipe,
+    Row,
+    Term,
+    classification,
+    frozen,
+)
+from methods.kernels import widened
+from methods.network import Network
+from methods.recipes import CLASSIC, HEAD, LATE
+
+SOURCE, TARGET = 0, 1
+"""d, the domains."""
+MOST = 1000
+"""Images of each domain, at most, that the SVM of ``domain_accuracy`` is trained and tested on."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The paper's full method by default."""
+
+    confusion: float = 0.01
+    """lambda, the weight of L_conf; the paper's.  0: no domain classifier."""
+    soft: float = 0.1
+    """nu, the weight of L_soft; the paper's."""
+    temperature: float = 2.0
+    """tau, of the soft labels and of the predictions that are compared with them."""
+    update: Literal["alternating", "simultaneous"] = "alternating"
+    """Whether theta_D and the rest learn in turn (the paper's), or by one update as in the authors' layer."""
+    labels: Literal["both", "source", "target"] = "both"
+    """Domains whose labels are learned from; the paper's rows "Source CNN" and "Target CNN" have one each."""
+    continued: bool = True
+    """Whether the training goes on from the network trained on the source, or starts from the pretrained one."""
+
+
+VARIANTS = frozen(
+    {
+        "default": Config(),
+        "source": Config(confusion=0.0, soft=0.0, labels="source", continued=False),
+        "target": Config(confusion=0.0, soft=0.0, labels="target", continued=False),
+        "source-target": Config(confusion=0.0, soft=0.0),
+        "confusion": Config(soft=0.0),
+        "soft": Config(confusion=0.0),
+        "simultaneous": Config(update="simultaneous"),
+    }
+)
+
+
+class SDT(nn.Module):
+    """The network, the domain classifier and the soft labels."""
+
+    soft_labels: Tensor
+    """l^(k) in row k, float64, (classes, classes); 0 before they are computed and where they are not used."""
+
+    def __init__(self, config: Config, network: Network) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        self.domain = nn.Linear(network.layer_sizes["fc7"], 2) if config.confusion > 0 else None
+        self.register_buffer("soft_labels", torch.zeros(network.classes, network.classes, dtype=torch.float64))
+        # Lives from one step to its second step; training is never interrupted in between.
+        self.features: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, classes)."""
+        logits: Tensor = self.network(x)
+        return logits
+
+
+def build(config: Config, network: Network) -> SDT:
+    """Wraps the network."""
+    return SDT(config, network)
+
+
+def needs(config: Config, recipe: Recipe) -> dict[str, Need]:
+    """The network trained on the source alone, whatever labels of the target the protocol grants."""
+    return {"source": Need("source_only", granted=False)} if config.continued else {}
+
+
+def start(model: SDT, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Takes over all weights of the source network."""
+    if model.config.continued:
+        model.network.load_state_dict(needed["source"])
+
+
+@torch.no_grad()
+def begin(model: SDT, domains: Domains) -> None:
+    """Computes the soft labels, by the source network in evaluation mode."""
+    if model.config.soft > 0:
+        model.network.eval()
+        softened = ((model.network(x) / model.config.temperature, y) for x, y in domains.source())
+        model.soft_labels.copy_(class_means(softened, model.network.classes))
+
+
+def class_means(batches: Iterable[tuple[Tensor, Tensor]], classes: int) -> Tensor:
+    """Mean softmax over the samples of each class, float64, (classes, classes); 0 for a class without any.
+
+    Args:
+        batches: logits (N, classes), already divided by the temperature, and labels (N,).
+        classes: number of classes.
+    """
+    sums = torch.zeros(classes, classes, dtype=torch.float64)
+    counts = torch.zeros(classes, 1, dtype=torch.float64)
+    for logits, y in batches:
+        sums, counts = sums.to(logits.device), counts.to(logits.device)
+        sums.index_add_(0, y, logits.double().softmax(1))
+        counts.index_add_(0, y, torch.ones_like(y, dtype=torch.float64)[:, None])
+    return sums / counts.clamp(min=1)
+
+
+# The losses
+
+
+def domain_loss(source: Tensor, target: Tensor) -> Tensor:
+    """L_D of the domain classifier's logits, (n, 2) and (m, 2): each domain's mean cross-entropy, a half each."""
+    pairs = ((widened(source), SOURCE), (widened(target), TARGET))
+    return torch.stack([-logits.log_softmax(1)[:, domain].mean() for logits, domain in pairs]).mean()
+
+
+def confusion_loss(source: Tensor, target: Tensor) -> Tensor:
+    """L_conf of the domain classifier's logits, (n, 2) and (m, 2): cross-entropy against the uniform distribution."""
+    return torch.stack([-widened(logits).log_softmax(1).mean() for logits in (source, target)]).mean()
+
+
+def soft_loss(logits: Tensor, soft_labels: Tensor, temperature: float) -> Tensor:
+    """L_soft of the class logits of labelled target images, (k, classes), and the soft labels of their classes."""
+    log_p = (widened(logits) / temperature).log_softmax(1)
+    return -(soft_labels.to(log_p.dtype) * log_p).sum(1).mean()
+
+
+def scaled_gradient(x: Tensor, scale: float) -> Tensor:
+    """The same values, exactly; the gradient is multiplied."""
+    return x.detach() + scale * (x - x.detach())
+
+
+def learned_from(config: Config, batch: Batch) -> Batch:
+    """The batch with the labels that a row has; with the target's alone, its images take the place of the source's."""
+    if config.labels == "both":
+        return batch
+    if config.labels == "target":
+        if batch.granted_x is None or batch.granted_y is None:
+            raise ValueError("the variant learns from target labels alone, and this protocol grants none")
+        batch = batch._replace(source_x=batch.granted_x, source_y=batch.granted_y)
+    return batch._replace(granted_x=None, granted_y=None)
+
+
+def step(model: SDT, batch: Batch) -> Losses:
+    """L_C, L_conf and L_soft with theta_D held constant; L_D as well where the update is simultaneous."""
+    config, batch = model.config, learned_from(model.config, batch)
+    needed = model.domain is not None
+    passes = model.network.passes(batch.source_x, batch.target_x, batch.granted_x, target_needed=needed)
+    losses = {"classification": classification(passes, batch)}
+    if model.domain is not None:
+        assert passes.target is not None
+        features = passes.source["fc7"], passes.target["fc7"]
+        weight, bias = model.domain.weight.detach(), model.domain.bias.detach()
+        confused = confusion_loss(*(linear(f, weight, bias) for f in features))
+        losses["confusion"] = Term(confused, config.confusion)
+        if config.update == "simultaneous":
+            told = domain_loss(*(model.domain(scaled_gradient(f, config.confusion)) for f in features))
+            losses["domain"] = Term(told)
+        else:
+            model.features = features[0].detach(), features[1].detach()
+    if config.soft > 0 and passes.granted is not None and batch.granted_y is not None:
+        value = soft_loss(passes.granted["fc8"], model.soft_labels[batch.granted_y], config.temperature)
+        losses["soft_labels"] = Term(value, config.soft)
+    return losses
+
+
+def second_step(model: SDT, batch: Batch) -> Losses:
+    """L_D on the features that the step has just computed, held constant; nothing where the step has done it."""
+    if model.domain is None or model.config.update == "simultaneous":
+        return {}
+    assert model.features is not None, "the step comes first"
+    source, target = model.features
+    return {"domain": Term(domain_loss(model.domain(source), model.domain(target)))}
+
+
+# What is reported
+
+
+def matrices(model: SDT) -> dict[str, Tensor]:
+    """The soft labels, a row for each class."""
+    return {"soft_labels": model.soft_labels} if model.config.soft > 0 else {}
+
+
+def counts(model: SDT) -> dict[str, float]:
+    """How much of the soft labels is on their own class, mean over the classes."""
+    return {"soft_own": float(model.soft_labels.diagonal().mean())} if model.config.soft > 0 else {}
+
+
+def measures(model: SDT, domains: Domains) -> dict[str, float]:
+    """How well a linear SVM tells the domains apart in fc7."""
+    source = torch.cat([model.network.layers(x)["fc7"] for x, _ in domains.source()])
+    target = torch.cat([model.network.layers(x)["fc7"] for x in domains.target()])
+    return {"domain_accuracy": domain_accuracy(source, target)}
+
+
+def domain_accuracy(source: Tensor, target: Tensor) -> float:
+    """Accuracy in percent of a linear SVM on held-out features of the two domains, (n, width) and (m, width).
+
+    As many of both are drawn at random; half of them train it, the others test it.  50 where nothing can be told.
+    """
+    random = torch.Generator().manual_seed(0)
+    count = min(len(source), len(target), MOST)
+    half = count // 2
+    drawn = [x.cpu()[torch.randperm(len(x), generator=random)[:count]].double() for x in (source, target)]
+    halves = [torch.cat([x[part] for x in drawn]).numpy() for part in (slice(half), slice(half, None))]
+    domains = [torch.tensor([SOURCE, TARGET]).repeat_interleave(n).numpy() for n in (half, count - half)]
+    machine = make_pipeline(StandardScaler(), SVC(kernel="linear", C=0.01)).fit(halves[0], domains[0])
+    return 100 * float(machine.score(halves[1], domains[1]))
+
+
+# Two trainings make a row here, each half as long as the suite's usual one.
+DIGITS = frozen({"digits-mini": replace(recipes.DIGITS["digits-mini"], steps=300, epoch=30)})
+OFFICE = frozen({"office31": HEAD})
+OFFICE_LATE = frozen({"office31": LATE})
+OTHERS = ("office-home", "imageclef-da", "folder")
+"""Photographs of which no splits are drawn: the protocol is ``full``, without target labels."""
+
+AT_ONCE = Row("source_only", label="source + target, at once")
+FROM_SOURCE = Row("sdt", "source", label="source")
+FROM_TARGET = Row("sdt", "target", label="target")
+BASELINE = Row("sdt", "source-target", label="source + target")
+CONFUSION = Row("sdt", "confusion", label="confusion only")
+SOFT = Row("sdt", "soft", label="soft labels only")
+FULL = Row("sdt", label="SDT")
+SIMULTANEOUS = Row("sdt", "simultaneous", label="SDT, simultaneous")
+PARTS = (FROM_SOURCE, FROM_TARGET, AT_ONCE, BASELINE, CONFUSION, SOFT, FULL)
+"""The rows of Table 1."""
+HELD_OUT = (FROM_SOURCE, BASELINE, CONFUSION, SOFT, FULL)
+"""The rows of Table 2, and the baseline."""
+SOURCE_ONLY = Row("source_only", label="source-only")
+CONTINUED = Row("sdt", "source-target", label="source, continued")
+UNSUPERVISED = (SOURCE_ONLY, CONTINUED, CONFUSION)
+"""Where no target label is granted."""
+
+PAPER = Paper(
+    title="Simultaneous Deep Transfer Across Domains and Tasks",
+    authors="Eric Tzeng, Judy Hoffman, Trevor Darrell, Kate Saenko",
+    venue="ICCV",
+    year=2015,
+    link="https://arxiv.org/abs/1510.02192",
+    experiments=(
+        Experiment(
+            name="digits",
+            title="SDT and its source + target baseline on digits with 3 target labels per class, beside Table 1",
+            rows=(BASELINE, FULL),
+            recipes=DIGITS,
+            baseline=BASELINE,
+            protocol="supervised",
+            default=True,
+            published=("Table1",),
+        ),
+        Experiment(
+            name="table1",
+            title="Table 1, supervised: 3 labelled target images per class",
+            rows=PARTS,
+            recipes=OFFICE,
+            baseline=BASELINE,
+            seeds=5,
+            protocol="supervised",
+            backbone="lite0",
+            track="frozen",
+            default=True,
+            published=("Table1",),
+        ),
+        Experiment(
+            name="table2",
+            title="Table 2, semi-supervised: labelled target images of 15 classes, tested on the 16 others",
+            rows=HELD_OUT,
+            recipes=OFFICE,
+            baseline=FROM_SOURCE,
+            seeds=5,
+            protocol="semi-supervised",
+            backbone="lite0",
+            track="frozen",
+            default=True,
+            published=("Table2",),
+        ),
+        Experiment(
+            name="table1-late",
+            title="Table 1 with the last blocks fine-tuned",
+            rows=(FROM_SOURCE, BASELINE, CONFUSION, FULL),
+            recipes=OFFICE_LATE,
+            baseline=BASELINE,
+            protocol="supervised",
+            backbone="lite0",
+            track="late",
+            default=True,
+            published=("Table1",),
+        ),
+        Experiment(
+            name="table2-late",
+            title="Table 2 with the last blocks fine-tuned",
+            rows=(FROM_SOURCE, BASELINE, CONFUSION, FULL),
+            recipes=OFFICE_LATE,
+            baseline=FROM_SOURCE,
+            protocol="semi-supervised",
+            backbone="lite0",
+            track="late",
+            default=True,
+            published=("Table2",),
+        ),
+        Experiment(
+            name="unsupervised",
+            title="Domain confusion without any target label, on photographs that the paper does not have",
+            rows=UNSUPERVISED,
+            recipes=frozen(dict.fromkeys(OTHERS, HEAD)),
+            baseline=CONTINUED,
+            backbone="lite0",
+            track="frozen",
+            default=True,
+        ),
+        Experiment(
+            name="unsupervised-late",
+            title="Domain confusion without any target label, the last blocks fine-tuned",
+            rows=UNSUPERVISED,
+            recipes=frozen(dict.fromkeys(OTHERS, LATE)),
+            baseline=CONTINUED,
+            backbone="lite0",
+            track="late",
+            default=True,
+        ),
+        Experiment(
+            name="digits-ablation",
+            title="What SDT's labels and terms contribute on digits, and its two ways to update",
+            rows=(*PARTS, SIMULTANEOUS),
+            recipes=DIGITS,
+            baseline=BASELINE,
+            protocol="supervised",
+            published=("Table1",),
+        ),
+        Experiment(
+            name="digits-held-out",
+            title="Labelled target images of 5 digits, tested on the 5 others, beside Table 2",
+            rows=HELD_OUT,
+            recipes=DIGITS,
+            baseline=FROM_SOURCE,
+            protocol="semi-supervised",
+            published=("Table2",),
+        ),
+        Experiment(
+            name="updates",
+            title="Domain classifier and representation in turn, as in the paper, or at once, as in the authors' layer",
+            rows=(BASELINE, FULL, SIMULTANEOUS),
+            recipes=OFFICE,
+            baseline=BASELINE,
+            seeds=5,
+            protocol="supervised",
+            backbone="lite0",
+            track="frozen",
+        ),
+        Experiment(
+            name="lambda",
+            title="Accuracy and separability of the domains over the weight lambda of the confusion",
+            rows=(AT_ONCE, CONFUSION),
+            recipes=OFFICE,
+            baseline=AT_ONCE,
+            seeds=5,
+            tasks=CLASSIC,
+            sweep=frozen({"confusion": (0.0, 0.001, 0.01, 0.1, 1.0)}),
+            protocol="supervised",
+            backbone="lite0",
+            track="frozen",
+        ),
+        Experiment(
+            name="nu",
+            title="Accuracy on the held-out classes over the weight nu of the soft labels",
+            rows=(AT_ONCE, SOFT),
+            recipes=OFFICE,
+            baseline=AT_ONCE,
+            seeds=5,
+            tasks=CLASSIC,
+            sweep=frozen({"soft": (0.0, 0.01, 0.1, 1.0)}),
+            protocol="semi-supervised",
+            backbone="lite0",
+            track="frozen",
+        ),
+        Experiment(
+            name="soft-labels",
+            title="Soft labels, and which classes the tested images of the held-out classes are taken for; one split",
+            rows=(FROM_SOURCE, FULL),
+            recipes=OFFICE,
+            baseline=FROM_SOURCE,
+            seeds=1,
+            tasks=frozen({"office31": ("amazon:webcam",)}),
+            matrices=("soft_labels", "confusion"),
+            protocol="semi-supervised",
+            backbone="lite0",
+            track="frozen",
+        ),
+    ),
+    claims=(
+        Claim(
+            name="sdt-helps",
+            text="SDT is more accurate than training on the labels of both domains alone.",
+            experiment="digits",
+            better=FULL,
+            worse=BASELINE,
+        ),
+        Claim(
+            name="sdt-helps-office31",
+            text="SDT is more accurate than training on the labels of both domains alone (Table 1).",
+            experiment="table1",
+            better=FULL,
+            worse=BASELINE,
+        ),
+        Claim(
+            name="confusion-helps-office31",
+            text="Domain confusion by itself helps (Table 1).",
+            experiment="table1",
+            better=CONFUSION,
+            worse=BASELINE,
+        ),
+        Claim(
+            name="soft-labels-help-office31",
+            text="Soft labels by themselves help (Table 1).",
+            experiment="table1",
+            better=SOFT,
+            worse=BASELINE,
+        ),
+        Claim(
+            name="target-above-source",
+            text="A few target labels are worth more than the whole source (Table 1).",
+            experiment="table1",
+            better=FROM_TARGET,
+            worse=FROM_SOURCE,
+        ),
+        Claim(
+            name="both-above-target",
+            text="The source still adds to a few target labels (Table 1).",
+            experiment="table1",
+            better=BASELINE,
+            worse=FROM_TARGET,
+        ),
+        Claim(
+            name="domains-confused",
+            text="After confusion a linear SVM tells the domains apart less well than before (99 % -> 56 %).",
+            experiment="table1",
+            better=CONFUSION,
+            worse=FROM_SOURCE,
+            metric="domain_accuracy",
+            higher=False,
+        ),
+        Claim(
+            name="confusion-confuses",
+            text="It is the confusion that does it: the SVM tells the domains apart better without the term.",
+            experiment="table1",
+            better=CONFUSION,
+            worse=BASELINE,
+            metric="domain_accuracy",
+            higher=False,
+        ),
+        Claim(
+            name="held-out-confusion-helps",
+            text="Confusion helps on classes without target labels (Table 2).",
+            experiment="table2",
+            better=CONFUSION,
+            worse=FROM_SOURCE,
+        ),
+        Claim(
+            name="held-out-soft-labels-help",
+            text="Soft labels of other classes help on classes without target labels (Table 2).",
+            experiment="table2",
+            better=SOFT,
+            worse=FROM_SOURCE,
+        ),
+        Claim(
+            name="held-out-both-above-confusion",
+            text="Confusion and soft labels together are more accurate than confusion alone (Table 2).",
+            experiment="table2",
+            better=FULL,
+            worse=CONFUSION,
+        ),
+        Claim(
+            name="held-out-both-above-soft-labels",
+            text="Confusion and soft labels together are more accurate than soft labels alone (Table 2).",
+            experiment="table2",
+            better=FULL,
+            worse=SOFT,
+        ),
+        Claim(
+            name="held-out-soft-above-hard",
+            text="On classes without target labels soft labels beside the hard ones are better than these alone.",
+            experiment="table2",
+            better=SOFT,
+            worse=BASELINE,
+        ),
+        Claim(
+            name="sdt-helps-late",
+            text="SDT is more accurate than the labels of both domains alone where the last blocks are fine-tuned.",
+            experiment="table1-late",
+            better=FULL,
+            worse=BASELINE,
+        ),
+        Claim(
+            name="held-out-helps-late",
+            text="SDT is more accurate than the source alone on held-out classes where the last blocks are fine-tuned.",
+            experiment="table2-late",
+            better=FULL,
+            worse=FROM_SOURCE,
+        ),
+        Claim(
+            name="domains-confused-late",
+            text="After confusion a linear SVM tells the domains apart less well, the last blocks fine-tuned.",
+            experiment="table1-late",
+            better=CONFUSION,
+            worse=FROM_SOURCE,
+            metric="domain_accuracy",
+            higher=False,
+        ),
+        Claim(
+            name="unsupervised-confusion-helps",
+            text="Confusion helps without any target label.",
+            experiment="unsupervised",
+            better=CONFUSION,
+            worse=CONTINUED,
+        ),
+    ),
+    published_rows=frozen(
+        {
+            "source": "Source CNN",
+            "target": "Target CNN",
+            "source + target": "Source+Target CNN",
+            "confusion only": "dom confusion only",
+            "soft labels only": "soft labels only",
+            "SDT": "dom confusion+soft labels",
+        }
+    ),
+    not_run=frozen(
+        {
+            "section 5.2, ImageNet to Caltech-256 (40 classes)": (
+                "ImageNet's images are under terms that a download by script does not meet"
+            ),
+        }
+    ),
+)
+
+METHOD = Method(
+    config=Config,
+    build=build,
+    step=step,
+    variants=VARIANTS,
+    paper=PAPER,
+    needs=needs,
+    start=start,
+    begin=begin,
+    second_step=second_step,
+    counts=counts,
+    matrices=matrices,
+    measures=measures,
+)
