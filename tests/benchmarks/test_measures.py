@@ -1,16 +1,20 @@
-"""What a method measures after training, learning curves in the tables, and DDC without its term as a whole cell."""
+"""What a method measures after training, learning curves and matrices in the tables, and DDC without its term."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from benchmarks import tables
+from benchmarks.evaluation import Evaluator
+from benchmarks.feeding import Digits
 from benchmarks.plan import Cell, Plan, Use
 from benchmarks.records import Record, Store
 from benchmarks.spec import Spec
@@ -125,3 +129,51 @@ def test_curves_are_in_the_tables_of_experiments_that_show_them(tmp_path: Path) 
     found = {name: value for name, value in curves["learning-curve"].items() if "@" in name}
     assert found == pytest.approx(shown, rel=1e-5)
     assert not any("@" in name for name in curves["unsupervised"])
+
+
+def test_the_confusion_counts_the_tested_images_by_class_and_prediction() -> None:
+    labels = torch.tensor([0, 2, 2, 1])
+    logits = torch.eye(3)[[1, 0, 2, 1, 1]] + 0.1  # of five inputs, all but the second are tested
+    evaluator = Evaluator(Digits(np.zeros((5, 2, 2, 1), np.uint8), 1, torch.device("cpu")), labels, torch.tensor([0, 2, 3, 4]))
+    assert evaluator.confusion(logits).tolist() == [[0, 1, 0], [0, 1, 0], [0, 1, 1]]
+    assert evaluator.accuracy(logits) == 50.0
+
+
+def test_matrices_are_kept_and_shown_where_an_experiment_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = torch.tensor([[0.7, 0.3, 0.0], [0.25, 0.75, 0.0], [0.0004, 0.0, 0.9996]], dtype=torch.float64)
+    real, of = contract.load("source_only"), spec()
+    assert run(of).matrices == {}, "kept by those methods alone that have any"
+    with monkeypatch.context() as patch:
+        method = dataclasses.replace(real, matrices=lambda model: {"likeness": own})
+        patch.setattr(contract, "load", lambda _name: method)
+        record = run(of)
+    confusion = record.matrices["confusion"]
+    counts = np.bincount(problem().test.labels, minlength=3)
+    assert [sum(row) for row in confusion] == counts.tolist()
+    assert 100 * sum(confusion[k][k] for k in range(3)) / counts.sum() == pytest.approx(record.value("accuracy"))
+    assert {**stable(record), "matrices": {}} == stable(run(of))
+
+    store = Store(tmp_path)
+    store.write(record)
+    assert store.read(record.cell).matrices == {"likeness": own.tolist(), "confusion": confusion}
+    shown = dataclasses.replace(contract.papers()["dan"].experiments[0], name="shown", matrices=("likeness", "absent"))
+    hidden = dataclasses.replace(shown, name="hidden", matrices=())
+    paper = dataclasses.replace(contract.papers()["dan"], experiments=(shown, hidden))
+    monkeypatch.setattr(contract, "papers", lambda: {"dan": paper})
+    monkeypatch.setattr(tables.registry, "suite", lambda _name: SimpleNamespace(classes=("mug", "cup", "pen")))
+    uses = [Use("dan", name, Row("source_only"), "") for name in ("shown", "hidden")]
+    rows = list(tables.rows_of(Plan("dan", [Cell(of, Task("left", "right", "left", "right"), uses)]), store))
+    found = {
+        name: {row["metric"]: float(row["value"]) for row in rows if row["experiment"] == name and "@" in row["metric"]}
+        for name in ("shown", "hidden")
+    }
+    assert found["hidden"] == {}
+    assert found["shown"] == {
+        "likeness@mug,mug": 0.7,
+        "likeness@mug,cup": 0.3,
+        "likeness@cup,mug": 0.25,
+        "likeness@cup,cup": 0.75,
+        "likeness@pen,pen": 0.9996,
+    }

@@ -203,6 +203,30 @@ def test_a_need_may_be_of_another_batchnorm_mode(add: Any, digits_mini: Location
     assert dataclasses.replace(needed, batchnorm="source").hash == base.spec.hash
 
 
+@pytest.mark.parametrize("protocol", ["full", "down-sampled", "supervised", "semi-supervised"])
+def test_a_need_without_granted_labels_is_the_cell_of_the_protocol_without(
+    protocol: str, add: Any, digits_mini: Location
+) -> None:
+    """The very cell that a table under that protocol has, so that the two share a network."""
+    method = made_up(None)
+    assert method.paper is not None
+    (experiment,) = method.paper.experiments
+
+    def cells(of: str, need: Need) -> list[Cell]:
+        one = dataclasses.replace(experiment, protocol=of, seeds=2 if of != "full" else 1)
+        paper = dataclasses.replace(method.paper, experiments=(one,))  # type: ignore[type-var]
+        add(dataclasses.replace(method, paper=paper, needs=lambda config, recipe: {"base": need}))
+        return planned(digits_mini)
+
+    without = "full" if protocol == "full" else "down-sampled"
+    wanted = [cell.spec.hash for cell in cells(without, Need("source_only")) if cell.spec.method == "source_only"]
+    needed = [cell.needs["base"].spec for cell in cells(protocol, Need("source_only", granted=False)) if cell.needs]
+    assert [spec.hash for spec in needed] == wanted
+    assert {spec.protocol for spec in needed} == {without}
+    with_labels = [cell.needs["base"].spec for cell in cells(protocol, Need("source_only")) if cell.needs]
+    assert {spec.protocol for spec in with_labels} == {protocol}
+
+
 def test_a_need_without_configuration_is_the_row_of_the_table(
     add: Any, digits_mini: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
