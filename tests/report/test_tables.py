@@ -439,3 +439,36 @@ def test_a_run_that_equals_the_committed_one_shares_its_lines(tmp_path: Path) ->
     local[0] = {**local[0], "value": str(float(local[0]["value"]) + 0.25)}
     other = build("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)
     assert {line.origin for line in other.grids[0].lines} == {COMMITTED, LOCAL}
+
+
+def test_matrices_are_shown_by_their_largest_entries(tmp_path: Path) -> None:
+    """Of each class the diagonal, and of the others the largest ones, means over the cells."""
+    likeness = {
+        "mug,mug": (0.5, 0.7),
+        "mug,cup": (0.2, 0.3),
+        "mug,pen": (0.15, 0.05),
+        "mug,pot": (0.1, 0.3),
+        "mug,bag": (0.01, 0.01),
+        "pen,cup": (0.004, 0.004),
+    }
+    entries = {("dan", "mnist:optdigits"): (80.0, 82.0)}
+    lines = [*rows(entries), *rows({("source_only", "mnist:optdigits"): (70.0, 71.0)})]
+    for name, values in likeness.items():
+        lines += rows({("dan", "mnist:optdigits"): values}, metric=f"likeness@{name}")
+    shown = dataclasses.replace(MAIN, matrices=("likeness", "absent"))
+    table = build("dan", PAPER, shown, frame(tmp_path, lines), GROUP)
+    assert cells(table, "likeness", "DAN: mug") == {
+        "itself": "0.600",
+        "other 1": "cup 0.25",
+        "other 2": "pot 0.2",
+        "other 3": "pen 0.1",
+    }
+    assert cells(table, "likeness", "DAN: pen") == {
+        "itself": "0.000",
+        "other 1": "cup 0.004",
+        "other 2": "-",
+        "other 3": "-",
+    }
+    assert [line.label for line in grid(table, "likeness").lines] == ["DAN: mug", "DAN: pen"]
+    assert "absent" not in {one.name for one in table.grids}
+    assert all("@" not in column for one in table.grids for column in one.columns)
