@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import csvfile, machine, maps
-from benchmarks.plan import Cell, Plan, Use, data_digests
+from benchmarks.plan import Cell, Plan, Use, data_digests, with_method
 from benchmarks.records import Record, Store
 from benchmarks.spec import Spec
 from datasets import protocols, registry
@@ -163,6 +163,9 @@ def _is_current(row: Mapping[str, str], template: Record, location: Location) ->
     except DataError:
         return True
     today = replace(spec, task=row["task"], split=int(row["split"]), seed=int(row["seed"]), data=data)
+    if spec.needs:  # other networks than the template's: those of its own task and seed
+        config = contract.config_of(contract.load(spec.method), spec.config)
+        today = replace(today, needs=with_method(today, spec.method, config, task, location).spec.needs)
     return today.hash == row["cell"]
 
 

@@ -134,7 +134,8 @@ def test_curves_are_in_the_tables_of_experiments_that_show_them(tmp_path: Path) 
 def test_the_confusion_counts_the_tested_images_by_class_and_prediction() -> None:
     labels = torch.tensor([0, 2, 2, 1])
     logits = torch.eye(3)[[1, 0, 2, 1, 1]] + 0.1  # of five inputs, all but the second are tested
-    evaluator = Evaluator(Digits(np.zeros((5, 2, 2, 1), np.uint8), 1, torch.device("cpu")), labels, torch.tensor([0, 2, 3, 4]))
+    inputs = Digits(np.zeros((5, 2, 2, 1), np.uint8), 1, torch.device("cpu"))
+    evaluator = Evaluator(inputs, labels, torch.tensor([0, 2, 3, 4]))
     assert evaluator.confusion(logits).tolist() == [[0, 1, 0], [0, 1, 0], [0, 1, 1]]
     assert evaluator.accuracy(logits) == 50.0
 

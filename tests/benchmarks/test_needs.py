@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import choices, executor, plan
+from benchmarks import choices, executor, plan, tables
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell, Options
 from benchmarks.records import Store
@@ -201,6 +201,21 @@ def test_a_need_may_be_of_another_batchnorm_mode(add: Any, digits_mini: Location
     needed = started.needs["base"].spec
     assert needed.batchnorm == "joint"
     assert dataclasses.replace(needed, batchnorm="source").hash == base.spec.hash
+
+
+def test_tasks_and_seeds_that_are_run_one_after_the_other_stay_in_one_table(
+    add: Any, digits_mini: Location, tmp_path: Path
+) -> None:
+    """Each starts from a network of its own, which makes none of them outdated."""
+    add(made_up(None))
+    store = Store(tmp_path)
+    for tasks, seeds in (("optdigits:mfeat",), 1), (("mfeat:optdigits",), 1), (("optdigits:mfeat",), 2):
+        part = plan.make("started", Options(experiments=("started",), tasks=tasks, seeds=seeds), digits_mini)
+        run(part.cells, digits_mini, store)
+        (path,) = tables.write_local(part, store, digits_mini)
+    rows = tables.read(path)
+    found = {(row["task"], row["seed"]) for row in rows if row["method"] == "started"}
+    assert found == {("optdigits:mfeat", "0"), ("mfeat:optdigits", "0"), ("optdigits:mfeat", "1")}
 
 
 @pytest.mark.parametrize("protocol", ["full", "down-sampled", "supervised", "semi-supervised"])

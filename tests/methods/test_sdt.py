@@ -499,8 +499,9 @@ def trained(config: Config, seed: int = 0, steps: int = 150) -> Run:
 def features(run: Run, n: int = 1000) -> tuple[Tensor, Tensor]:
     """fc7 of fresh samples of both domains."""
     network = contract.network_of(run.model).eval()
+    inputs = domain(n, 7000)[0], domain(n, 7001, shift=SHIFT)[0]
     with torch.no_grad():
-        source, target = (network.layers(domain(n, 7000 + i, shift=shift)[0])["fc7"] for i, shift in enumerate((0.0, SHIFT)))
+        source, target = (network.layers(x)["fc7"] for x in inputs)
     return source, target
 
 
