@@ -24,14 +24,15 @@ Training: fine-tune on the source; compute the soft labels; train jointly from t
 
 Constants of the paper: lambda = 0.01, nu = 0.1; CaffeNet with fc8 new, repr = conv1 .. fc7.  tau = 2 is not stated in
 what was read of the paper.  Office-31, six tasks, five splits, 20 labelled source images per class of amazon or 8 of
-the others; *supervised*: and 3 labelled target images of every class, tested on the other target images; *semi-
-supervised*: and 10 labelled target images of each of 15 classes, tested on the 16 other classes.
+the others.  *Supervised*: and 3 labelled target images of every class; tested on the other target images.
+*Semi-supervised*: and 10 labelled target images of each of 15 classes; tested on the 16 other classes, for which the
+hard labels of L_C do not speak.
 
 The authors' released layer does differently (variant ``simultaneous``).  It is theta_D with two outputs, one for each
 loss, and one update minimises all losses at once: the weights of theta_D get L_D's gradient alone, but the features get
 the gradient of L_D as well as that of L_conf.  At equal weights these pull the probability of an image's own domain to
-3/4, where L_conf alone pulls it to 1/2.  (That is the layer on a GPU.  Its CPU code takes L_D's gradient in the place of
-L_conf's, so that the features get L_D's twice and nothing is confused.)  The network definition and so the weights of
+3/4, where L_conf alone pulls it to 1/2.  That is the layer on a GPU; its CPU code takes L_D's gradient in the place of
+L_conf's, so that the features get L_D's twice and nothing is confused.  The network definition and so the weights of
 the two losses were not found: here lambda weighs both gradients of the features, and theta_D learns at weight 1.
 
 Where things are in this suite, and deviations:
