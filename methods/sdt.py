@@ -31,9 +31,10 @@ hard labels of L_C do not speak.
 The authors' released layer does differently (variant ``simultaneous``).  It is theta_D with two outputs, one for each
 loss, and one update minimises all losses at once: the weights of theta_D get L_D's gradient alone, but the features get
 the gradient of L_D as well as that of L_conf.  At equal weights these pull the probability of an image's own domain to
-3/4, where L_conf alone pulls it to 1/2.  That is the layer on a GPU; its CPU code takes L_D's gradient in the place of
-L_conf's, so that the features get L_D's twice and nothing is confused.  The network definition and so the weights of
-the two losses were not found: here lambda weighs both gradients of the features, and theta_D learns at weight 1.
+3/4, where L_conf alone pulls it to 1/2: the domains are kept apart, within limits, and not confused.  That is the layer
+on a GPU; its CPU code takes L_D's gradient in the place of L_conf's, so that the features get L_D's twice.  The network
+definition and so the weights of the two losses were not found: here lambda weighs both gradients of the features, and
+theta_D learns at weight 1.
 
 Where things are in this suite, and deviations:
 
