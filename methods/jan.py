@@ -319,11 +319,19 @@ PAPER = Paper(
     experiments=(
         Experiment(
             name="digits",
-            title="JAN, JAN-A and DAN on digits, beside the paper's Table 1 (Office-31)",
-            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
+            title="JAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)",
+            rows=(SOURCE_ONLY, FULL),
             recipes=DIGITS,
             baseline=SOURCE_ONLY,
             default=True,
+            published=("Table1 ResNet",),
+        ),
+        Experiment(
+            name="digits-compared",
+            title="JAN on digits beside DAN and JAN-A",
+            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
+            recipes=DIGITS,
+            baseline=SOURCE_ONLY,
             published=("Table1 ResNet",),
         ),
         Experiment(
@@ -451,7 +459,8 @@ PAPER = Paper(
         *accuracy_claims("table2", "-imageclef"),
         *accuracy_claims("office-caltech10", "-caltech"),
         *accuracy_claims("office-home", "-home"),
-        *accuracy_claims("digits", "-digits"),
+        *accuracy_claims("digits", "-digits")[:1],
+        *accuracy_claims("digits-compared", "-digits")[1:],
         Claim(
             name="a-distance-falls",
             text="JAN's features have a smaller proxy A-distance between the domains than the source-only network's.",
