@@ -21,8 +21,8 @@ from tests.methods.training import CLASSES, NETWORKS, Run, batches, domain, star
 NAMES = contract.names()
 GRANTED_ALONE = [("sdt", "target")]
 """Variants that learn from granted labels alone; see their own tests."""
-UNGRANTED = [("sdt", "source")]
-"""Variants that leave granted labels out."""
+APART = [("sdt", "source"), ("sdt", "each-image"), ("sdt", "source-target-each-image")]
+"""Variants that leave granted labels out, or weigh them otherwise; see their own tests."""
 VARIANTS = [
     (name, variant)
     for name in NAMES
@@ -143,7 +143,7 @@ def test_the_classification_term_ignores_the_order_of_the_target(name: str, vari
     assert a == pytest.approx(b, rel=1e-6)
 
 
-@pytest.mark.parametrize(("name", "variant"), [one for one in VARIANTS if one not in UNGRANTED])
+@pytest.mark.parametrize(("name", "variant"), [one for one in VARIANTS if one not in APART])
 def test_granted_labels_are_learned_from(name: str, variant: str) -> None:
     """Their term is the mean cross-entropy over source and granted images, and their labels count."""
     (batch,) = batches(1, granted=9)

@@ -418,6 +418,26 @@ def test_the_row_target_learns_from_granted_labels_alone() -> None:
         sdt.step(sdt.build(sdt.VARIANTS["target"], perceptron()), next(batches(1)))
 
 
+def test_each_labelled_image_of_the_training_can_count_alike() -> None:
+    """Over 100 source and 25 granted images, whatever their numbers in a batch."""
+    x, y = domain(25, 5, shift=SHIFT)
+    few = dataclasses.replace(domains(), granted=lambda: iter([(x[:20], y[:20]), (x[20:], y[20:])]))
+    counted = sdt.build(Config(each_image=True), perceptron(dropout=0.0))
+    sdt.begin(counted, few)
+    model, batch = model_of(Config(each_image=True)), a_batch()
+    model.granted_share.copy_(counted.granted_share)
+    assert batch.granted_x is not None
+    assert batch.granted_y is not None
+    wanted = torch.zeros((), dtype=torch.float64)
+    for x, y, share in ((batch.source_x, batch.source_y, 0.8), (batch.granted_x, batch.granted_y, 0.2)):
+        losses = [-torch.log(softmax(z)[k]) for z, k in zip(model.network(x), y, strict=True)]
+        wanted = wanted + share * sum(losses) / len(losses)
+    torch.testing.assert_close(sdt.step(model, batch)["classification"].value, wanted, rtol=1e-7, atol=1e-9)
+    without = a_batch(0)
+    usual = sdt.step(model_of(Config()), without)["classification"].value
+    assert torch.equal(sdt.step(model, without)["classification"].value, usual)
+
+
 def test_training_starts_from_the_source_network() -> None:
     torch.manual_seed(3)
     trained = perceptron().state_dict()
