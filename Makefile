@@ -18,7 +18,7 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env test test-regression check format data paper-tables clean
+.PHONY: help env test test-page test-regression check-regression check format data report claims paper-tables clean
 
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
@@ -42,6 +42,7 @@ choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the labe
 
 export-%: $(VENV)/run.stamp ## Merge what was run here into results/
 	@$(PY) -m benchmarks export $* $(WHAT) $(call option,DATA,--data) $(call option,RUNS,--runs)
+	@$(PY) -m report claims && $(PY) -m report tables
 
 table-%: $(VENV)/run.stamp ## Print a paper's tables from what is there, without running anything
 	@$(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs)
@@ -49,17 +50,34 @@ table-%: $(VENV)/run.stamp ## Print a paper's tables from what is there, without
 figures-%: $(VENV)/run.stamp ## Draw a paper's figures into runs/figures/
 	@$(PY) -m report figures $* $(SHOWN) $(call option,RUNS,--runs)
 
-paper-tables: $(VENV)/run.stamp ## Write all committed tables as Markdown into report/tables/
-	@for paper in $(PAPERS); do $(PY) -m report tables $$paper || exit $$?; done
+report: $(VENV)/run.stamp ## Write everything as web pages into report/site/
+	@$(PY) -m report site $(call option,RUNS,--runs)
+
+claims: $(VENV)/run.stamp ## Write the ledger of claims, results/claims.csv
+	@$(PY) -m report claims
+
+paper-tables: claims ## Write all committed tables into report/tables/, and the ledger
+	@$(PY) -m report tables
 
 data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
 	@$(PY) -m benchmarks data $(DATASET) $(call option,DATA,--data)
 
 test: $(VENV)/dev.stamp ## Run the tests
-	@$(PY) -m pytest -m "not regression"
+	@$(PY) -m pytest -m "not regression and not page"
 
 test-regression: $(VENV)/dev.stamp ## Train on small real data and compare with the committed accuracy bands
 	@$(PY) -m pytest -m regression
+
+test-page: $(VENV)/page.stamp ## Open the pages in a headless Chromium and try them
+	@$(PY) -m pytest -m page
+
+REGRESSION := runs/regression
+check-regression: $(VENV)/run.stamp ## Run the small trainings of the accuracy bands anew and print what moved
+	@rm -rf $(REGRESSION)
+	@$(PY) -m report check-regression --list | while read -r paper dataset task; do \
+	$(PY) -m benchmarks reproduce $$paper --dataset $$dataset --tasks $$task --seeds 3 --runs $(REGRESSION) \
+	    $(call option,JOBS,--jobs) $(call option,DATA,--data) < /dev/null || exit $$?; done
+	@$(PY) -m report check-regression --runs $(REGRESSION)
 
 check: $(VENV)/dev.stamp ## Lint, formatting and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
@@ -71,6 +89,17 @@ env: $(VENV)/dev.stamp ## Create the virtual environment
 
 clean: ## Remove the virtual environment; data/, runs/ and results/ stay
 	rm -rf $(VENV)
+
+# The browser is Debian's: no package index carries one.
+$(VENV)/page.stamp: $(VENV)/dev.stamp
+	@$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["page"])' > $(VENV)/page.txt
+	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/page.txt
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "Installing Chromium ..."; \
+	apt-get install -qq -y --no-install-recommends chromium >/dev/null || { apt-get update -qq && \
+	apt-get install -qq -y --no-install-recommends chromium >/dev/null; }; \
+	else echo "Chromium is needed and not found; install it (Debian: apt-get install chromium)." >&2; exit 2; fi
+	@touch $@
 
 # Only the dependencies are installed: the suite runs from its checkout, because its folders' names are common ones.
 REQUIREMENTS = import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \

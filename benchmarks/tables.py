@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import csvfile, machine, maps
+from benchmarks import csvfile, machine, maps, specs
 from benchmarks.plan import Cell, Plan, Use, data_digests, with_method
 from benchmarks.records import Record, Store
 from benchmarks.spec import Spec
@@ -192,7 +192,7 @@ def write_local(plan: Plan, store: Store, location: Location) -> dict[Path, int]
 def export(
     paper: str, experiments: Sequence[str], datasets: Sequence[str], store: Store, location: Location
 ) -> dict[Path, int]:
-    """Merge tables and maps of the runs folder into the committed ones: all that was run here, whatever its options.
+    """Merge tables, maps and specs of the runs folder into the committed ones: all that was run here, of any options.
 
     Args:
         paper: whose tables.
@@ -211,6 +211,7 @@ def export(
         if rows:
             path = committed_path(paper, experiment)
             written[path] = merge(path, rows, store, location)
+            specs.export(path.parent / "specs" / f"{experiment}.json", {row["cell"] for row in read(path)}, store)
             drawn = path.parent / "maps" / path.name
             if count := maps.export(drawn, rows, store):
                 written[drawn] = count

@@ -216,9 +216,13 @@ class Claim:
     """Whether ``better`` is to have the larger value, or the smaller one."""
     tasks: tuple[str, ...] = ()
     """The tasks that it speaks of; all if empty."""
-    better_setting: str = ""
-    """Where the experiment has a sweep, the point of it that ``better`` stands at, ``k=v;k=v``."""
-    worse_setting: str = ""
+    better_setting: str | tuple[str, ...] = ""
+    """Where the experiment has a sweep, the point of it that ``better`` stands at, ``k=v;k=v``; of several the mean."""
+    worse_setting: str | tuple[str, ...] = ""
+    margin: float = 0.0
+    """By how many points ``better`` may be the worse one: above 0 the claim is that it is as good."""
+    than: tuple[str, ...] = ()
+    """Tasks, as many as ``tasks``, on each of which the difference is to be smaller than on the one of ``tasks``."""
 
 
 @dataclass(frozen=True)

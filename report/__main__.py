@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec
 
 import click
-import pandas as pd
 
 from methods.contract import Experiment, Paper, UnknownMethodError, papers, usual_experiments
-from report import build, published, records, render
-from report.records import COMMITTED, Group, ReportError
+from report import assemble, latex, ledger, records, render
+from report.assemble import Loaded, make_command
+from report.claims import VERDICTS
+from report.records import COMMITTED, ReportError
 from report.table import Table
 
 P = ParamSpec("P")
@@ -48,16 +50,6 @@ def chosen_experiments(
     return [experiment for experiment in paper.experiments if experiment.name in names]
 
 
-def make_command(name: str, experiment: Experiment, datasets: Sequence[str] = ()) -> str:
-    """The command that produces the results of an experiment."""
-    parts = [f"make reproduce-{name}"]
-    if not experiment.default:
-        parts.append(f"EXPERIMENT={experiment.name}")
-    if datasets:
-        parts.append(f"DATASET={datasets[0]}" if len(datasets) == 1 else f'DATASET="{" ".join(datasets)}"')
-    return " ".join(parts)
-
-
 def tables_of(
     name: str,
     paper: Paper,
@@ -72,20 +64,17 @@ def tables_of(
     Raises:
         ReportError: unknown data set, malformed file, or no results at all.
     """
-    loaded = [(experiment, records.files(name, experiment.name, runs, results)) for experiment in experiments]
-    frames = [(experiment, paths, records.load(paths)) for experiment, paths in loaded]
-    _check_datasets(name, frames, datasets)
+    found = [assemble.load(name, experiment, runs, results) for experiment in experiments]
+    _check_datasets(name, found, datasets)
     tables, used, lacking = [], [], []
-    for experiment, paths, frame in frames:
-        groups = [group for group in records.groups(frame) if not datasets or group.dataset in datasets]
+    for loaded in found:
+        groups = [group for group in loaded.groups if not datasets or group.dataset in datasets]
         groups = [group for group in groups if track in (None, group.track)]
-        groups = in_order(experiment, groups)
-        beside = published.read(results / "published.csv", paper.key or name, experiment.published) if groups else []
-        tables += [build.build(name, paper, experiment, frame, group, beside) for group in groups]
+        tables += assemble.tables(name, paper, loaded, groups, results)
         if groups:
-            used += list(paths.values())
+            used += list(loaded.paths.values())
         else:
-            lacking.append(experiment)
+            lacking.append(loaded.experiment)
     if not tables:
         first = experiments[0] if experiments else None
         command = make_command(name, first, datasets) if first else f"make reproduce-{name}"
@@ -95,17 +84,9 @@ def tables_of(
     return tables, used, lacking
 
 
-def in_order(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
-    """Groups in the order of the experiment's data sets, those of no recipe last."""
-    order = [*experiment.recipes, *(group.dataset for group in groups)]
-    return sorted(groups, key=lambda group: order.index(group.dataset))
-
-
-def _check_datasets(
-    name: str, frames: Sequence[tuple[Experiment, dict[str, Path], pd.DataFrame]], datasets: Sequence[str]
-) -> None:
-    existing = dict.fromkeys(dataset for experiment, _, _ in frames for dataset in experiment.recipes)
-    existing |= dict.fromkeys(str(dataset) for _, _, frame in frames for dataset in frame["dataset"].unique())
+def _check_datasets(name: str, found: Sequence[Loaded], datasets: Sequence[str]) -> None:
+    existing = dict.fromkeys(dataset for one in found for dataset in one.experiment.recipes)
+    existing |= dict.fromkeys(str(dataset) for one in found for dataset in one.frame["dataset"].unique())
     for wanted in datasets:
         if wanted not in existing:
             raise ReportError(f"{name} has nothing on a data set {wanted!r}; there are: {', '.join(existing)}.")
@@ -177,6 +158,22 @@ def selection(command: Callable[P, None]) -> Callable[P, None]:
     return click.argument("paper")(command)
 
 
+def _html(tables: Sequence[Table]) -> str:
+    from report import pages  # templates are read where they are needed
+
+    return pages.document(tables)
+
+
+FORMS: dict[str, Callable[[Sequence[Table]], str]] = {
+    "text": lambda tables: "\n".join(map(render.text, tables)),
+    "markdown": lambda tables: "\n".join(map(render.markdown, tables)),
+    "csv": render.comma_separated,
+    "latex": lambda tables: latex.PREAMBLE + "\n".join(map(latex.latex, tables)),
+    "html": _html,
+}
+"""How tables are written."""
+
+
 @click.group()
 def main() -> None:
     """Tables and figures of the reproductions, from results that exist."""
@@ -197,7 +194,7 @@ def list_command(runs: Path, results: Path) -> None:
 
 @main.command()
 @selection
-@click.option("--format", "form", type=click.Choice(["text", "markdown", "csv"]), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(list(FORMS)), default="text", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead.")
 @places
 @one_sentence
@@ -215,30 +212,103 @@ def table(
     found = known(paper)
     experiments = chosen_experiments(paper, found, names, datasets, track)
     tables, used, lacking = tables_of(paper, found, experiments, datasets, track, runs, results)
-    if form == "csv":
-        write(render.comma_separated(tables), out)
-    else:
-        write("\n".join(map(render.text if form == "text" else render.markdown, tables)), out)
+    write(FORMS[form](tables), out)
     last = closing(paper, found, used, lacking, runs, results)
     click.echo(f"\n{last}" if form == "text" and out is None else last, err=form != "text" and out is None)
 
 
 @main.command()
-@click.argument("paper")
+@click.argument("paper", required=False)
 @click.option("--out", default="report/tables", type=click.Path(path_type=Path, file_okay=False), show_default=True)
 @results_option
 @one_sentence
-def tables(paper: str, out: Path, results: Path) -> None:
-    """Markdown of all committed experiments of PAPER, one file each; the same bytes for the same results."""
-    found = known(paper)
-    committed = [one for one in found.experiments if COMMITTED in records.files(paper, one.name, None, results)]
-    if not committed:
-        raise ReportError(f"there are no committed results of {paper} in {results / paper}.")
-    for experiment in committed:
-        shown, _, _ = tables_of(paper, found, [experiment], (), None, None, results)
-        path = out / paper / f"{experiment.name}.md"
-        write(f"# {found.title}\n\n" + "\n".join(map(render.markdown, shown)), path)
-        click.echo(path)
+def tables(paper: str | None, out: Path, results: Path) -> None:
+    """All committed experiments of PAPER, or of every paper, as Markdown, LaTeX and CSV, a file each.
+
+    The same bytes for the same results; files of experiments that have none any more are removed.
+    """
+    chosen = {paper: known(paper)} if paper else papers()
+    for name, found in chosen.items():
+        committed = [one for one in found.experiments if COMMITTED in records.files(name, one.name, None, results)]
+        if paper and not committed:
+            raise ReportError(f"there are no committed results of {name} in {results / name}.")
+        written = set()
+        for experiment in committed:
+            shown, _, _ = tables_of(name, found, [experiment], (), None, None, results)
+            texts = {
+                "md": f"# {found.title}\n\n" + FORMS["markdown"](shown),
+                "tex": FORMS["latex"](shown),
+                "csv": FORMS["csv"](shown),
+            }
+            for kind, text in texts.items():
+                path = out / name / f"{experiment.name}.{kind}"
+                write(text, path)
+                written.add(path)
+            click.echo(out / name / f"{experiment.name}.{{{','.join(texts)}}}")
+        for path in sorted((out / name).glob("*.*")):
+            if path not in written and path.suffix in (".md", ".tex", ".csv"):
+                path.unlink()
+                click.echo(f"removed {path}, of which there are no committed results")
+
+
+@main.command()
+@results_option
+@one_sentence
+def claims(results: Path) -> None:
+    """The ledger of claims, claims.csv beside the committed results."""
+    rows = ledger.ledger(papers(), results)
+    path = results / "claims.csv"
+    write(ledger.comma_separated(rows), path)
+    counts = Counter(row.verdict for row in rows)
+    click.echo(f"{path}: {len(rows)} rows; " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
+
+
+@main.command()
+@click.option("--out", default="report/site", type=click.Path(path_type=Path, file_okay=False), show_default=True)
+@places
+@one_sentence
+def site(out: Path, runs: Path, results: Path) -> None:
+    """Static HTML pages of everything: an overview, and a page for each paper."""
+    from report import site as pages  # templates and figures are read where they are needed
+
+    paths = pages.make(papers(), runs, results, out)
+    click.echo(f"{len(paths)} pages; open {paths[0]}")
+
+
+@main.command("diff")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@one_sentence
+def diff_command(old: Path, new: Path) -> None:
+    """What differs between two result trees, OLD and NEW; exit status 1 if anything does."""
+    from report import diff
+
+    lines = diff.compare(old, new, papers())
+    click.echo("\n".join(lines) or f"{old} and {new} hold the same results.")
+    sys.exit(1 if lines else 0)
+
+
+@main.command("check-regression")
+@click.option(
+    "--bands", "path", default="tests/regression/bands.csv", type=click.Path(path_type=Path), show_default=True
+)
+@click.option("--list", "listed", is_flag=True, help="Print paper, data set and task of every band, to run them.")
+@places
+@one_sentence
+def check_regression(path: Path, listed: bool, runs: Path, results: Path) -> None:
+    """A fresh run in RUNS against the committed accuracy bands; exit status 1 if it is outside."""
+    from report import bands
+
+    found = bands.read(path)
+    if listed:
+        click.echo("\n".join(f"{band.paper} {band.dataset} {band.task}" for band in found))
+        return
+    checks = []
+    for band in found:
+        experiment = usual_experiments(known(band.paper), [band.dataset])[0]
+        checks.append(bands.check(band, runs, results, experiment.name))
+    click.echo(bands.text(checks))
+    sys.exit(1 if any(check.wrong for check in checks) else 0)
 
 
 @main.command()
@@ -255,35 +325,34 @@ def figures(
     runs: Path,
     results: Path,
 ) -> None:
-    """Accuracy against the swept value, for the experiments of PAPER that sweep one number."""
-    from report import figure
+    """The figures of PAPER: sweeps, learning curves, distances, what else its experiments measure."""
+    from report import charts
+    from report import figures as drawing
 
     found = known(paper)
-    experiments = [
-        one
-        for one in (chosen_experiments(paper, found, names) if names else found.experiments)
-        if figure.swept_field(one) is not None
-    ]
-    if not experiments:
-        asked = " and ".join(names) or "no experiment"
-        raise ReportError(f"{asked} of {paper} sweeps {'no' if names else 'a'} number, so there is nothing to draw.")
-    loaded = [(one, records.files(paper, one.name, runs, results)) for one in experiments]
-    frames = [(one, paths, records.load(paths)) for one, paths in loaded]
-    _check_datasets(paper, frames, datasets)
+    experiments = chosen_experiments(paper, found, names) if names else list(found.experiments)
+    loaded = [assemble.load(paper, one, runs, results) for one in experiments]
+    _check_datasets(paper, loaded, datasets)
     drawn = 0
-    for experiment, _, frame in frames:
-        for group in records.groups(frame):
+    for one in loaded:
+        for group in one.groups:
             if (datasets and group.dataset not in datasets) or track not in (None, group.track):
                 continue
-            sweep = figure.sweep(experiment, frame, group)
-            if sweep is not None:
-                stem = out / paper / "-".join((experiment.name, *group))
-                click.echo("\n".join(map(str, figure.draw(sweep, stem))))
+            for chart in drawing.of_experiment(paper, found, one.experiment, one.frame, group, results):
+                click.echo("\n".join(map(str, charts.save(chart, out / paper / chart.name))))
                 drawn += 1
-    if not drawn:
+        if not datasets and track is None:
+            for chart in drawing.map_charts(paper, one.experiment, results):
+                click.echo("\n".join(map(str, charts.save(chart, out / paper / chart.name))))
+                drawn += 1
+    if not drawn and any(one.paths for one in loaded):
+        about = " and ".join(names) or "the experiments that have results"
         raise ReportError(
-            f"there is nothing to draw yet; get results with: {make_command(paper, experiments[0], datasets)}"
+            f"there is nothing to draw of {about} of {paper}: nothing is swept, followed or measured there."
         )
+    if not drawn:
+        command = make_command(paper, experiments[0], datasets)
+        raise ReportError(f"there is nothing to draw yet; get results with: {command}")
 
 
 if __name__ == "__main__":

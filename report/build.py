@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -12,7 +12,7 @@ from methods.contract import Experiment, Paper, Row
 from report import published, statistics
 from report.cells import decision, difference, estimated
 from report.claims import claims_grid
-from report.published import AVERAGE, PROVENANCE, PublishedTable
+from report.published import AVERAGE, PROVENANCE, Accuracy, PublishedDifference, PublishedTable
 from report.records import SELECTIONS, Group
 from report.runs import (
     KEYS,
@@ -30,7 +30,7 @@ from report.runs import (
     without,
 )
 from report.statistics import Estimate
-from report.table import MISSING, Cell, Grid, Line, Number, Table
+from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table
 
 LARGEST = 3
 """How many entries of each row of a matrix a table shows beside the diagonal."""
@@ -38,8 +38,12 @@ NAMED = 6
 """How many missing cells a note names before it only counts."""
 
 
-def _with_best(lines: list[Line], columns: int) -> list[Line]:
-    """Marks the largest number of each of the first ``columns`` columns among lines of the same origin."""
+def _with_best(lines: list[Line], columns: int, tied: Collection[tuple[str, str]]) -> list[Line]:
+    """Marks the largest number of each of the first ``columns`` columns among lines of the same origin.
+
+    The last of them is the mean, where the lines (label, origin) that are ``tied`` with the best are marked too: on a
+    single task the few replicates cannot tell.
+    """
     best: dict[tuple[str, int], float] = {}
     for line in lines:
         for i, cell in enumerate(line.cells[:columns]):
@@ -47,13 +51,27 @@ def _with_best(lines: list[Line], columns: int) -> list[Line]:
                 best[line.origin, i] = max(cell.value, best.get((line.origin, i), -math.inf))
 
     def marked(line: Line) -> Line:
-        cells = [
-            replace(cell, best=cell.value == best[line.origin, i]) if i < columns and isinstance(cell, Number) else cell
-            for i, cell in enumerate(line.cells)
-        ]
+        cells = list(line.cells)
+        for i, cell in enumerate(cells[:columns]):
+            if isinstance(cell, Number):
+                first = cell.value == best[line.origin, i]
+                same = i == columns - 1 and not first and (line.label, line.origin) in tied
+                cells[i] = replace(cell, best=first, tied=same)
         return replace(line, cells=tuple(cells))
 
     return [marked(line) for line in lines]
+
+
+def _tied(run: Run, found: Sequence[Entry]) -> set[tuple[str, str]]:
+    """The lines of a run whose mean over tasks is not significantly below that of the best line."""
+    means = {entry: mean.mean for entry in found if (mean := run.mean(entry)) is not None}
+    if not means:
+        return set()
+    best = max(means, key=lambda entry: means[entry])
+    gaps = {entry: run.compare(best, entry) for entry in means}
+    return {
+        (entry.label, run.origin) for entry, gap in gaps.items() if gap and gap.n > 1 and not statistics.is_gain(gap)
+    }
 
 
 def _columns(runs: Sequence[Run], beside: Sequence[PublishedTable]) -> tuple[str, ...]:
@@ -82,10 +100,9 @@ def _published_lines(
         for name in (*(published.task_name(task) for task in tasks), AVERAGE):
             if over is not None:
                 found = table.difference(method, table.name_of(paper.published_rows.get(over)), name or "")
-                cells.append(difference(*((found[0], None, found[1]) if found else (None,))))
+                cells.append(_published_difference(found))
             else:
-                number = table.rows.get(method or "", {}).get(name or "")
-                cells.append(Number(number.value, number.spread, mark=number.mark) if number else MISSING)
+                cells.append(_published_cell(table.rows.get(method or "", {}).get(name or "")))
         if set(cells) != {MISSING}:
             lines.append(Line(label, f"published, {table.backbone}", (*cells, *(MISSING,) * empty)))
     return lines
@@ -101,10 +118,16 @@ def _accuracies(
         for run in having(entry, runs):
             tasks = statistics.per_task(run.values(entry), columns, run.over)
             mean = run.mean(entry)
-            cells = (*map(estimated, tasks.values()), estimated(mean), Number(mean.n, digits=0) if mean else MISSING)
+            cells = (
+                *(estimated(number, basis=run.basis(entry, (task,))) for task, number in tasks.items()),
+                estimated(mean, basis=run.basis(entry)),
+                Number(mean.n, digits=0) if mean else MISSING,
+            )
             lines.append(Line(entry.label, run.origin, cells))
     title = "Accuracy in percent, last iterate"
-    return Grid("accuracy", title, (*columns, "mean", "n"), tuple(_with_best(lines, len(columns) + 1)), tuple(notes))
+    tied = {line for run in runs for line in _tied(run, found)}
+    marked = _with_best(lines, len(columns) + 1, tied)
+    return Grid("accuracy", title, (*columns, "mean", "n"), tuple(marked), tuple(notes))
 
 
 def _differences(
@@ -114,13 +137,18 @@ def _differences(
     base = row_label(experiment.baseline)
     lines = []
     for entry in found:
-        if (entry.row.method, entry.row.variant) == (experiment.baseline.method, experiment.baseline.variant):
+        if same_row(entry.row, experiment.baseline):
             continue
         lines += _published_lines(row_label(entry.row), columns, tables, paper, base, 3)
         for run in having(entry, runs):
-            comparison = run.compare(entry, counterpart(entry.setting, experiment.baseline, experiment, run))
+            base_entry = counterpart(entry.setting, experiment.baseline, experiment, run)
+            comparison = run.compare(entry, base_entry)
             means = comparison.tasks if comparison else {}
-            cells = (*(difference(means.get(task)) for task in columns), *decision(comparison))
+            basis = run.bases(entry, base_entry)
+            cells = (
+                *(difference(means.get(task), basis=run.of_task(basis, task)) for task in columns),
+                *decision(comparison, basis),
+            )
             lines.append(Line(entry.label, run.origin, cells))
     if not lines:
         return None
@@ -137,7 +165,11 @@ def _selections(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
     if present == ["last"]:
         return None
     lines = tuple(
-        Line(entry.label, run.origin, tuple(estimated(run.mean(entry, name)) for name in present))
+        Line(
+            entry.label,
+            run.origin,
+            tuple(estimated(run.mean(entry, name), basis=run.basis(entry, selection=name)) for name in present),
+        )
         for entry in found
         for run in having(entry, runs)
     )
@@ -162,10 +194,10 @@ def _label_free(experiment: Experiment, runs: Sequence[Run], found: Sequence[Ent
             for entry in candidates:
                 cells: list[Cell] = []
                 for task in tasks:
-                    number = estimated(measured[entry][task], 3)
+                    number = estimated(measured[entry][task], 3, run.basis(entry, (task,), metric=metric))
                     if isinstance(number, Number) and taken[task] == entry:
                         number = replace(number, mark=" <")
-                    cells += [number, estimated(tested[entry][task])]
+                    cells += [number, estimated(tested[entry][task], basis=run.basis(entry, (task,)))]
                 lines.append(Line(entry.label, run.origin, tuple(cells)))
             notes += [_taken_note(run, task, taken[task], tested) for task in tasks if taken[task] is not None]
     if not lines:
@@ -218,7 +250,7 @@ def _curves(experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry])
             Line(
                 str(at),
                 run.origin,
-                tuple(estimated(run.mean(entry, metric=f"{name}@{at}"), digits) for entry in found),
+                tuple(_measure(run, entry, f"{name}@{at}", digits) for entry in found),
             )
             for run in runs
             for at in steps
@@ -242,7 +274,8 @@ def _matrices(runs: Sequence[Run], found: Sequence[Entry], names: Sequence[str])
                     others = sorted((value, other) for other, value in row.items() if other != label)[::-1][:LARGEST]
                     cells: list[Cell] = [f"{other} {value:.3g}" for value, other in others]
                     cells += [MISSING] * (LARGEST - len(cells))
-                    own = Number(row.get(label, 0.0), digits=3)
+                    basis = Basis(tuple(dict.fromkeys(entries_of["cell"])), metric=f"{name}@{label},{label}")
+                    own = Number(row.get(label, 0.0), digits=3, basis=basis)
                     lines.append(Line(f"{entry.label}: {label}", run.origin, (own, *cells)))
         if lines:
             columns = ("itself", *(f"other {number}" for number in range(1, LARGEST + 1)))
@@ -279,13 +312,28 @@ def _quantities(runs: Sequence[Run], found: Sequence[Entry]) -> list[Grid]:
 
 def _measured(runs: Sequence[Run], found: Sequence[Entry], metrics: Sequence[str]) -> tuple[Line, ...]:
     return tuple(
-        Line(entry.label, run.origin, tuple(estimated(run.mean(entry, "last", name), 4) for name in metrics))
+        Line(entry.label, run.origin, tuple(_measure(run, entry, name, 4) for name in metrics))
         for entry in found
         for run in having(entry, runs)
     )
 
 
-def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) -> Grid | None:
+def _measure(run: Run, entry: Entry, metric: str, digits: int) -> Cell:
+    """The mean of a metric over tasks."""
+    return estimated(run.mean(entry, metric=metric), digits, run.basis(entry, metric=metric))
+
+
+def _published_cell(number: Accuracy | None) -> Cell:
+    if number is None:
+        return MISSING
+    return Number(number.value, number.spread, mark=number.mark, basis=Basis(source=number.where))
+
+
+def _published_difference(found: PublishedDifference | None) -> Cell:
+    return MISSING if found is None else difference(found.value, mark=found.mark, basis=Basis(source=found.where))
+
+
+def published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) -> Grid | None:
     """A published table's rows that this experiment has, with what each number is worth; then those shown as such."""
     base = table.name_of(paper.published_rows.get(row_label(experiment.baseline)))
     rows = [(row_label(row), table.name_of(paper.published_rows.get(row_label(row)))) for row in experiment.rows]
@@ -298,10 +346,8 @@ def _published_grid(paper: Paper, experiment: Experiment, table: PublishedTable)
         used |= {number.provenance for number in numbers.values()}
         cells: list[Cell] = []
         for task in table.tasks:
-            number = numbers.get(task)
-            cells.append(Number(number.value, number.spread, mark=number.mark) if number else MISSING)
-        gain = table.difference(method, base, AVERAGE)
-        cells.append(difference(gain[0], mark=gain[1]) if gain else MISSING)
+            cells.append(_published_cell(numbers.get(task)))
+        cells.append(_published_difference(table.difference(method, base, AVERAGE)))
         lines.append(Line(label, f"published as {method}", tuple(cells)))
     if not lines:
         return None
@@ -418,7 +464,7 @@ def build(
         _selections(runs, found),
         *_quantities(runs, found),
         *_matrices(runs, found, experiment.matrices),
-        *(_published_grid(paper, experiment, table) for table in tables),
+        *(published_grid(paper, experiment, table) for table in tables),
         claims_grid(paper, experiment, runs, found),
     ]
     title = f"{name} {experiment.name} on {group.dataset}: {experiment.title}"

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from report.statistics import Comparison, Estimate
-from report.table import MISSING, Cell, Interval, Number
+from report.table import MISSING, Basis, Cell, Interval, Number
 
 
-def estimated(estimate: Estimate | None, digits: int = 1) -> Cell:
+def estimated(estimate: Estimate | None, digits: int = 1, basis: Basis | None = None) -> Cell:
     """A mean and its standard error."""
-    return MISSING if estimate is None else Number(estimate.mean, estimate.se, digits)
+    return MISSING if estimate is None else Number(estimate.mean, estimate.se, digits, basis=basis)
 
 
-def difference(value: float | None, spread: float | None = None, mark: str = "") -> Cell:
+def difference(value: float | None, spread: float | None = None, mark: str = "", basis: Basis | None = None) -> Cell:
     """A difference in percent points."""
-    return MISSING if value is None else Number(value, spread, digits=2, signed=True, mark=mark)
+    return MISSING if value is None else Number(value, spread, digits=2, signed=True, mark=mark, basis=basis)
 
 
-def decision(comparison: Comparison | None) -> tuple[Cell, ...]:
+def decision(comparison: Comparison | None, basis: Basis | None = None) -> tuple[Cell, ...]:
     """Mean, interval, p, n."""
     if comparison is None:
         return (MISSING,) * 4
     return (
-        difference(comparison.effect, comparison.se),
-        Interval(comparison.low, comparison.high),
-        Number(comparison.p, digits=4),
+        difference(comparison.effect, comparison.se, basis=basis),
+        Interval(comparison.low, comparison.high, basis),
+        Number(comparison.p, digits=4, basis=basis),
         Number(comparison.n, digits=0),
     )

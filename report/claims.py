@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from methods.contract import Claim, Experiment, Paper
+from methods.contract import Claim, Experiment, Paper, Row
+from report import statistics
 from report.cells import decision
-from report.runs import Entry, Run, counterpart, same_row
+from report.runs import Entry, Run, counterpart, row_label, same_row
 from report.statistics import Comparison
-from report.table import Grid, Line
+from report.table import Basis, Grid, Line
 
-LEVEL = 0.05
-"""Greatest p of a verdict."""
+NOT_RUN = "not run here"
+Side = tuple[Entry, ...]
+"""The lines over whose mean one side of a claim is; mostly one."""
+VERDICTS = ("reproduced", "not reproduced", "inconclusive", NOT_RUN)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one run says of a claim, at one setting of the experiment's sweep."""
+
+    claim: Claim
+    run: Run
+    better: Side
+    worse: Side
+    comparison: Comparison | None
+    basis: Basis | None
+    setting: str
+    """The setting, where there is a decision for each."""
+
+    @property
+    def label(self) -> str:
+        """As tables name it."""
+        return f"{self.claim.name}, {self.setting}" if self.setting else self.claim.name
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the comparison is over."""
+        return tuple(self.comparison.tasks) if self.comparison else ()
+
+    @property
+    def verdict(self) -> str:
+        return verdict(self.comparison)
 
 
 def verdict(comparison: Comparison | None) -> str:
@@ -22,19 +54,24 @@ def verdict(comparison: Comparison | None) -> str:
     The interval knows the noise of the seeds alone; sign flips also ask whether the tasks agree.
     """
     if comparison is None:
-        return "not run here"
-    if comparison.low > 0 and comparison.p < LEVEL:
+        return NOT_RUN
+    if statistics.is_gain(comparison):
         return "reproduced"
-    return "not reproduced" if comparison.high < 0 and comparison.p < LEVEL else "inconclusive"
+    return "not reproduced" if statistics.is_loss(comparison) else "inconclusive"
 
 
-def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """The pairs of lines that decide a claim: one per setting of a sweep, as nothing averages over settings.
+def named_side(row: Row, settings: str | tuple[str, ...]) -> Side:
+    """A row at the point of the sweep that a claim names, or at several."""
+    return tuple(Entry(row, setting) for setting in ((settings,) if isinstance(settings, str) else settings))
 
-    A claim that names the points of the sweep that it compares is decided by these two.
+
+def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Side, Side]]:
+    """The pairs that decide a claim: one per setting of a sweep, as nothing averages over settings by itself.
+
+    A claim that names the points of the sweep that it compares, or averages over, is decided by these alone.
     """
     if claim.better_setting or claim.worse_setting:
-        pairs = [(Entry(claim.better, claim.better_setting), Entry(claim.worse, claim.worse_setting))]
+        pairs = [(named_side(claim.better, claim.better_setting), named_side(claim.worse, claim.worse_setting))]
     else:
         settings = [
             entry.setting
@@ -42,19 +79,36 @@ def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[
             if run.has(entry) and (same_row(entry.row, claim.better) or same_row(entry.row, claim.worse))
         ]
         pairs = [
-            (counterpart(setting, claim.better, experiment, run), counterpart(setting, claim.worse, experiment, run))
+            (
+                (counterpart(setting, claim.better, experiment, run),),
+                (counterpart(setting, claim.worse, experiment, run),),
+            )
             for setting in dict.fromkeys(settings)
         ]
-    return [pair for pair in dict.fromkeys(pairs) if run.has(pair[0]) and run.has(pair[1])]
+    return [pair for pair in dict.fromkeys(pairs) if all(run.has(entry) for side in pair for entry in side)]
 
 
-def decide(claim: Claim, run: Run, better: Entry, worse: Entry) -> Comparison | None:
-    """The comparison that decides a claim: its effect is positive where the claim holds."""
-    tasks = [task for task in claim.tasks if task in run.tasks]
-    if claim.tasks and not tasks:
-        return None
+def decide(claim: Claim, run: Run, better: Side, worse: Side) -> tuple[Comparison | None, Basis | None]:
+    """The comparison that decides a claim, its effect positive where the claim holds, and the cells behind it."""
+    paired = [pair for pair in zip(claim.tasks, claim.than or claim.tasks, strict=True) if set(pair) <= set(run.tasks)]
+    if claim.tasks and not paired:
+        return None, None
+    tasks = [task for task, _ in paired]
+    than = [other for _, other in paired] if claim.than else []
     first, second = (better, worse) if claim.higher else (worse, better)
-    return run.compare(first, second, claim.metric, tasks)
+    comparison = run.compare(first, second, claim.metric, tasks, margin=claim.margin, than=than)
+    return comparison, run.bases(first, second, claim.metric, tasks, than)
+
+
+def decisions(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[Decision]:
+    """What a run says of a claim, per setting of a sweep; empty if it lacks a side of it."""
+    made = []
+    for better, worse in claim_pairs(claim, experiment, run, found):
+        named = claim.better_setting or claim.worse_setting
+        setting = "" if named else better[0].setting or worse[0].setting
+        comparison, basis = decide(claim, run, better, worse)
+        made.append(Decision(claim, run, better, worse, comparison, basis, setting))
+    return made
 
 
 def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
@@ -63,32 +117,46 @@ def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found
     lines = []
     for claim in claims:
         for run in runs:
-            pairs = claim_pairs(claim, experiment, run, found)
-            for better, worse in pairs:
-                comparison = decide(claim, run, better, worse)
-                named = claim.better_setting or claim.worse_setting
-                setting = "" if named else better.setting or worse.setting
-                label = f"{claim.name}, {setting}" if setting else claim.name
-                lines.append(Line(label, run.origin, (*decision(comparison), verdict(comparison))))
-            if not pairs:
-                lines.append(Line(claim.name, run.origin, (*decision(None), verdict(None))))
+            made = decisions(claim, experiment, run, found)
+            for one in made:
+                lines.append(Line(one.label, run.origin, (*decision(one.comparison, one.basis), one.verdict)))
+            if not made:
+                lines.append(Line(claim.name, run.origin, (*decision(None), NOT_RUN)))
     if not lines:
         return None
     notes = [
-        *(_claim_note(claim) for claim in claims),
+        *(f"{claim.name}: {claim.text} ({sides(claim)})" for claim in claims),
         "reproduced: interval above 0 and p < 0.05; not reproduced: interval below 0 and p < 0.05; else inconclusive",
     ]
     columns = ("effect", "95 % interval", "p", "n", "verdict")
     return Grid("claims", "Claims of the paper", columns, tuple(lines), tuple(notes), heading="claim")
 
 
-def _claim_note(claim: Claim) -> str:
-    """What a claim says and what decides it."""
-    sides = " against ".join(
-        Entry(row, setting).label
+def sides(claim: Claim) -> str:
+    """What decides a claim, in short."""
+    both = " against ".join(
+        side_label(named_side(row, setting))
         for row, setting in ((claim.better, claim.better_setting), (claim.worse, claim.worse_setting))
     )
     what = "" if claim.metric == "accuracy" else f", {claim.metric}"
     sense = "" if claim.higher else ", the smaller the better"
     where = f", {', '.join(claim.tasks)}" if claim.tasks else ""
-    return f"{claim.name}: {claim.text} ({sides}{what}{sense}{where})"
+    return f"{both}{what}{sense}{allowance(claim)}{where}{turned(claim)}"
+
+
+def allowance(claim: Claim) -> str:
+    """By how much the better side may be the worse one."""
+    return f", {claim.margin:+g} points" if claim.margin else ""
+
+
+def turned(claim: Claim) -> str:
+    """The tasks whose difference is taken off."""
+    return f", less the same on {', '.join(claim.than)}" if claim.than else ""
+
+
+def side_label(side: Side) -> str:
+    """``AnB, n=1``; ``mean of AnB, n=1 and n=2``."""
+    if len(side) == 1:
+        return side[0].label
+    *most, last = (entry.setting.replace(";", ", ") for entry in side)
+    return f"mean of {row_label(side[0].row)}, {', '.join(most)} and {last}"

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from methods.contract import Experiment
+from report import charts
+from report.charts import Chart
 from report.records import Group
 from report.runs import Entry, Run, entries, runs_of, setting_values, unswept
 from report.statistics import SPREADS
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Okabe and Ito's palette, told apart by the colour-blind; marker and line style differ too, for grey print."""
-MARKERS = "os^Dv<"
-STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 2)))
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 DATA_COLUMNS = ("row", "origin", "field", "x", "accuracy", "se", "n")
 
 
@@ -95,63 +97,40 @@ def data(figure: Sweep) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(DATA_COLUMNS))
 
 
-def _scale(xs: Sequence[float]) -> tuple[str, dict[str, float]]:
-    """Logarithmic if the values span a decade; then zero, if it is among them, sits on a linear piece."""
-    positive = [x for x in xs if x > 0]
-    if min(xs) < 0 or not positive or max(positive) < 10 * min(positive):
-        return "linear", {}
-    return ("log", {}) if min(xs) > 0 else ("symlog", {"linthresh": min(positive)})
+def chart(figure: Sweep) -> Chart:
+    """The figure as it is drawn."""
+    group, run = figure.group, figure.run
+    note = band_note([point.n for points in figure.curves.values() for point in points], run)
+    title = f"{group.dataset}, {group.backbone}, {group.track}, {group.protocol} protocol ({run.origin})"
+    xs = sorted({point.x for points in figure.curves.values() for point in points})
+
+    def draw_on(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        for i, (label, points) in enumerate(figure.curves.items()):
+            spread = [point.se for point in points]
+            charts.line(axes, i, [point.x for point in points], [point.accuracy for point in points], spread, label)
+        for label, base in figure.baselines.items():
+            charts.level(axes, base.accuracy, base.se, label)
+        charts.swept_axis(axes, xs)
+        y = f"accuracy, mean of {len(run.tasks)} tasks (%)"
+        charts.finish(canvas, axes, f"{figure.field} (no unit)", y, title, note)
+        charts.legend(axes, len(figure.curves) + len(figure.baselines))
+
+    best = {label: max(points, key=lambda point: point.accuracy) for label, points in figure.curves.items()}
+    highest = "; ".join(
+        f"{label} is highest at {point.x:g} with {point.accuracy:.1f} %" for label, point in best.items()
+    )
+    words = f"Accuracy over {figure.field} on {group.dataset}, mean of {len(run.tasks)} tasks"
+    name = "-".join((figure.experiment.name, *group))
+    return Chart(name, f"{words}, {run.origin}; {note}.", f"{words}: {highest}.", draw_on, data(figure))
+
+
+def band_note(counts: Sequence[int], run: Run) -> str:
+    """What the bands of a figure are."""
+    n = "-".join(map(str, dict.fromkeys((min(counts), max(counts)))))
+    return f"band: ± standard error over n = {n} {run.over}s ({SPREADS[run.over]})"
 
 
 def draw(figure: Sweep, stem: Path) -> list[Path]:
     """Writes ``stem`` .pdf, .svg, .png and .csv, the same bytes for the same numbers; returns the paths."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"font.size": 9, "svg.hashsalt": "report", "svg.fonttype": "none", "pdf.fonttype": 42}):
-        canvas = Figure(figsize=(4.8, 3.4), layout="constrained")
-        axes = canvas.add_subplot()
-        for i, (label, points) in enumerate(figure.curves.items()):
-            x = [point.x for point in points]
-            mean = [point.accuracy for point in points]
-            color, marker, line = (options[i % len(options)] for options in (COLORS, MARKERS, STYLES))
-            axes.plot(x, mean, color=color, marker=marker, linestyle=line, label=label)
-            low, high = _band(points)
-            axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-        for label, base in figure.baselines.items():
-            axes.axhline(base.accuracy, color="black", linestyle=":", label=label)
-            axes.axhspan(*(side[0] for side in _band([base])), color="black", alpha=0.12, linewidth=0)
-        xs = sorted({point.x for points in figure.curves.values() for point in points})
-        scale, options = _scale(xs)
-        axes.set_xscale(scale, **options)
-        axes.set_xticks(xs, [f"{x:g}" for x in xs])
-        axes.minorticks_off()
-        group, run = figure.group, figure.run
-        n = sorted({point.n for points in figure.curves.values() for point in points})
-        axes.set_xlabel(f"{figure.field} (no unit)")
-        axes.set_ylabel(f"accuracy, mean of {len(run.tasks)} tasks (%)")
-        axes.set_title(
-            f"{group.dataset}, {group.backbone}, {group.track}, {group.protocol} protocol ({run.origin})", fontsize=9
-        )
-        counts = "-".join(map(str, dict.fromkeys((n[0], n[-1]))))
-        note = f"band: ± standard error over n = {counts} {run.over}s ({SPREADS[run.over]})"
-        canvas.supxlabel(note, fontsize=7)
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "svg", "png", "csv")]
-        canvas.savefig(paths[0], metadata={"CreationDate": None})
-        canvas.savefig(paths[1], metadata={"Date": None})
-        canvas.savefig(paths[2], dpi=200)
-    data(figure).to_csv(paths[3], index=False)
-    return paths
-
-
-def _band(points: Sequence[Point]) -> tuple[list[float], list[float]]:
-    """Mean minus and plus standard error; the mean itself where there is none."""
-    spreads = [0.0 if point.n == 1 else point.se for point in points]
-    means = [point.accuracy for point in points]
-    return (
-        [mean - spread for mean, spread in zip(means, spreads, strict=True)],
-        [mean + spread for mean, spread in zip(means, spreads, strict=True)],
-    )
+    return charts.save(chart(figure), stem)

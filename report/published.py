@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from report.records import Group, ReportError, number, numbered_rows
@@ -71,11 +71,22 @@ class Accuracy:
     spread: float | None
     """As the paper states it (mostly a standard error or deviation over runs); None if it states none."""
     provenance: str
+    where: str = field(default="", compare=False)
+    """In words: what it is worth and where it was read."""
 
     @property
     def mark(self) -> str:
         """An asterisk if the number is unverified."""
         return "*" if self.provenance == "unverified" else ""
+
+
+@dataclass(frozen=True)
+class PublishedDifference:
+    """The difference of two published numbers, in percent points."""
+
+    value: float
+    mark: str
+    where: str = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -95,12 +106,13 @@ class PublishedTable:
         known = (names,) if isinstance(names, str) else names or ()
         return next((name for name in known if name in self.rows), None)
 
-    def difference(self, method: str | None, baseline: str | None, task: str) -> tuple[float, str] | None:
-        """Published difference over the paper's own baseline and its mark; None if either number is missing."""
+    def difference(self, method: str | None, baseline: str | None, task: str) -> PublishedDifference | None:
+        """Published difference over the paper's own baseline; None if either number is missing."""
         better, worse = (self.rows.get(name or "", {}).get(task) for name in (method, baseline))
         if better is None or worse is None or method == baseline:
             return None
-        return better.value - worse.value, better.mark or worse.mark
+        where = f"{better.value:g} of {method} less {worse.value:g} of {baseline}; {better.where}"
+        return PublishedDifference(better.value - worse.value, better.mark or worse.mark, where)
 
 
 def task_name(task: str) -> str | None:
@@ -131,11 +143,7 @@ def read(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:
     for line, row in numbered_rows(path, COLUMNS):
         if row["paper"] != paper or row["table"] not in names:
             continue
-        if row["provenance"] not in PROVENANCE:
-            known = ", ".join(PROVENANCE)
-            raise ReportError(f"{path}, line {line}: unknown provenance {row['provenance']!r}; there are: {known}.")
-        spread = number(row["spread"], "spread", path, line) if row["spread"] else None
-        accuracy = Accuracy(number(row["accuracy"], "accuracy", path, line), spread, row["provenance"])
+        accuracy = accuracy_of(row, path, line)
         methods = found.setdefault((row["table"], row["backbone"], row["dataset"]), {})
         tasks = methods.setdefault(row["method"], {})
         earlier = tasks.get(row["task"])
@@ -145,6 +153,24 @@ def read(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:
             tasks[row["task"]] = accuracy
     ordered = sorted(found.items(), key=lambda item: names.index(item[0][0]))
     return [PublishedTable(*key, _tasks(methods), methods) for key, methods in ordered]
+
+
+def accuracy_of(row: dict[str, str], path: Path, line: int) -> Accuracy:
+    """The number of a row of the file.
+
+    Raises:
+        ReportError: it has none, or an unknown provenance; names file and line.
+    """
+    if row["provenance"] not in PROVENANCE:
+        known = ", ".join(PROVENANCE)
+        raise ReportError(f"{path}, line {line}: unknown provenance {row['provenance']!r}; there are: {known}.")
+    spread = number(row["spread"], "spread", path, line) if row["spread"] else None
+    return Accuracy(number(row["accuracy"], "accuracy", path, line), spread, row["provenance"], _where(row, line))
+
+
+def _where(row: dict[str, str], line: int) -> str:
+    ran = f", run by {row['run_by']}" if row["run_by"] else ""
+    return f"{row['table']}, {row['method']}{ran}: {PROVENANCE[row['provenance']]} ({row['source']}); line {line}"
 
 
 def _tasks(methods: dict[str, dict[str, Accuracy]]) -> tuple[str, ...]:

@@ -7,10 +7,11 @@ half-understood file looks exactly like a right one.
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -20,10 +21,17 @@ COLUMNS = (
 )
 """The schema, in order."""
 
+CHOICES = (
+    *("method", "parameter", "dataset", "backbone", "track", "value", "source_error", "two_sample_error"),
+    *("criterion", "chosen", "cells", "tasks"),
+)
+"""The schema of ``choices.csv``."""
+
 SELECTIONS = {
     "last": "last iterate",
     "entropy": "lowest target entropy",
     "oracle": "oracle: uses target labels, not a result",
+    "ten-best": "mean of the ten best epochs: uses test labels, a mild oracle, not a result",
 }
 """Selection rule -> how a table names it; the headline first."""
 
@@ -152,3 +160,42 @@ def of_group(frame: pd.DataFrame, group: Group) -> pd.DataFrame:
     for name, value in group._asdict().items():
         mask &= frame[name] == value
     return frame[mask]
+
+
+def kept(frames: Iterable[pd.DataFrame], runs: Path | None, results: Path) -> dict[str, dict[str, Any]]:
+    """What is recorded of the cells of some rows, here or beside the committed results: hash -> spec and versions.
+
+    Raises:
+        ReportError: a record or a file of specs that is damaged.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for frame in frames:
+        for paper, experiment in frame[["paper", "experiment"]].drop_duplicates().itertuples(index=False, name=None):
+            found |= _specs(results / str(paper) / "specs" / f"{experiment}.json")
+        for cell in map(str, frame["cell"].unique()):
+            path = runs / "cells" / f"{cell}.json" if runs is not None else None
+            if path is None or not path.is_file():
+                continue
+            try:
+                record = json.loads(path.read_text(encoding="utf-8"))
+                found[cell] = {"spec": record["spec"], "versions": record["versions"]}
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ReportError(f"{path} is not a readable record ({error}); delete it and run again.") from error
+    return found
+
+
+def _specs(path: Path) -> dict[str, dict[str, Any]]:
+    """The committed specs of an experiment's cells; nothing if there is no file."""
+    if not path.is_file():
+        return {}
+    try:
+        data, *groups = json.loads(path.read_text(encoding="utf-8"))
+        found = {}
+        for group in groups:
+            for cell, (task, split, seed, number, *needs) in group["cells"].items():
+                own = {"task": task, "split": split, "seed": seed, "data": data[number]}
+                started = {"needs": needs[0]} if needs else {}
+                found[cell] = {"spec": {**group["spec"], **own, **started}, "versions": group["versions"]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ReportError(f"{path} cannot be read ({error}); restore it.") from error
+    return found

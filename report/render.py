@@ -19,6 +19,14 @@ CSV_COLUMNS = (
 """Of the CSV form: one row per cell; an interval has ``low`` and ``high`` only; words stand in ``value``."""
 
 
+MARKS = "bold: the best of its column and run; in italics: a mean not significantly below the best (interval or p)"
+
+
+def has_marks(grid: Grid) -> bool:
+    """Whether any mean of a grid is as good as the best, which then wants explaining."""
+    return any(isinstance(cell, Number) and cell.tied for line in grid.lines for cell in line.cells)
+
+
 def cell_text(cell: Cell) -> str:
     """The cell in plain text, rounded for reading."""
     if isinstance(cell, str):
@@ -35,7 +43,9 @@ def cell_text(cell: Cell) -> str:
 
 def _markdown_cell(cell: Cell) -> str:
     text = cell_text(cell).replace("|", "\\|").replace("*", "\\*")
-    return f"**{text}**" if isinstance(cell, Number) and cell.best else text
+    if isinstance(cell, Number) and cell.best:
+        return f"**{text}**"
+    return f"_{text}_" if isinstance(cell, Number) and cell.tied else text
 
 
 def _grid(grid: Grid, style: str, write: Callable[[Cell], str], column: Callable[[str], str]) -> str:
@@ -64,13 +74,14 @@ def text(table: Table) -> str:
 
 
 def markdown(table: Table) -> str:
-    """GitHub's Markdown; the best number of a column is bold."""
+    """GitHub's Markdown; the best number of a column is bold, a mean not significantly below it in italics."""
     parts = [f"## {table.title}", "\n".join(f"- {name}: {value}" for name, value in table.facts)]
     for grid in table.grids:
         parts.append(f"### {grid.title}")
         parts.append(_grid(grid, "pipe", _markdown_cell, str))
-        if grid.notes:
-            parts.append("\n".join(f"- {note}".replace("*", "\\*") for note in grid.notes))
+        notes = [*grid.notes, *([MARKS] if has_marks(grid) else [])]
+        if notes:
+            parts.append("\n".join(f"- {note}".replace("*", "\\*") for note in notes))
     return "\n\n".join(parts) + "\n"
 
 

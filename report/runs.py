@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from methods.contract import Experiment, Row
 from report import records, statistics
 from report.records import COMMITTED, LOCAL, Group, of_group
-from report.statistics import Comparison, Estimate
+from report.statistics import KEY, Comparison, Estimate
+from report.table import Basis
 
 KEYS = ["method", "variant", "setting", "task", "split", "seed", "selection", "metric"]
 """What identifies a value within a run."""
@@ -32,6 +36,19 @@ class Entry:
         return f"{row_label(self.row)}, {self.setting.replace(';', ', ')}" if self.setting else row_label(self.row)
 
 
+Place = tuple[str, str, int]
+"""Task, split, seed."""
+
+
+class _Line(NamedTuple):
+    """What a run has of one line."""
+
+    values: dict[tuple[str, str], dict[Place, float]]
+    """(selection, metric) -> place -> value."""
+    cells: dict[Place, str]
+    """Place -> hash."""
+
+
 @dataclass(frozen=True)
 class Run:
     """The rows of one group that have one origin, no cell twice (see ``runs_of``)."""
@@ -46,6 +63,26 @@ class Run:
     over: str
     """What the spread is over: ``seed`` or ``split``."""
 
+    @cached_property
+    def _lines(self) -> dict[tuple[str, str, str], _Line]:
+        """(method, variant, setting) -> what there is of the line: tables ask for thousands of them."""
+        found: dict[tuple[str, str, str], _Line] = {}
+        columns = ["method", "variant", "setting", *KEY, "selection", "metric", "value", "cell"]
+        for method, variant, setting, task, split, seed, *rest in self.frame[columns].itertuples(
+            index=False, name=None
+        ):
+            selection, metric, value, cell = rest
+            line = found.setdefault((method, variant, setting), _Line({}, {}))
+            values = line.values.setdefault((selection, metric), {})
+            if (task, split, seed) in values:
+                raise ValueError("two values for one task, split and seed")
+            values[task, split, seed] = value
+            line.cells[task, split, seed] = cell
+        return found
+
+    def _line(self, entry: Entry) -> _Line:
+        return self._lines.get((entry.row.method, entry.row.variant, entry.setting), _Line({}, {}))
+
     def rows(self, entry: Entry) -> pd.DataFrame:
         """All rows of a line."""
         frame = self.frame
@@ -54,23 +91,94 @@ class Run:
 
     def values(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> pd.Series[float]:
         """The values of a line, indexed by (task, split, seed)."""
-        rows = self.rows(entry)
-        return statistics.values(rows[(rows["selection"] == selection) & (rows["metric"] == metric)])
+        return statistics.indexed(self.places(entry, selection, metric))
+
+    def places(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> dict[Place, float]:
+        """The same as a mapping."""
+        return self._line(entry).values.get((selection, metric), {})
 
     def mean(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> Estimate | None:
         """Mean over the tasks of this run."""
         return statistics.over_tasks(self.values(entry, selection, metric), self.tasks, self.over)
 
+    def task_mean(self, entry: Entry, task: str) -> float:
+        """Mean accuracy of the last iterate on one task that the line has."""
+        estimate = statistics.per_task(self.values(entry), (task,), self.over)[task]
+        assert estimate is not None
+        return estimate.mean
+
     def compare(
-        self, better: Entry, worse: Entry, metric: str = "accuracy", tasks: Sequence[str] = ()
+        self,
+        better: Entry | Sequence[Entry],
+        worse: Entry | Sequence[Entry],
+        metric: str = "accuracy",
+        tasks: Sequence[str] = (),
+        *,
+        margin: float = 0.0,
+        than: Sequence[str] = (),
     ) -> Comparison | None:
-        """Paired difference of a metric of the last iterate, over some tasks of this run or all of them."""
-        first, second = (self.values(entry, metric=metric) for entry in (better, worse))
-        return statistics.compare(first, second, tasks or self.tasks, self.over)
+        """Paired difference of a metric of the last iterate, over some tasks of this run or all of them.
+
+        Of several lines the mean is compared.  ``margin`` and ``than``: see ``statistics.compare``.
+        """
+        first, second = (self._average(side, metric) for side in (better, worse))
+        return statistics.compare(first, second, tasks or self.tasks, self.over, margin=margin, than=than)
+
+    def _average(self, side: Entry | Sequence[Entry], metric: str) -> pd.Series[float]:
+        """The values of a line, or the means over several where all of them have one."""
+        if isinstance(side, Entry):
+            return self.values(side, metric=metric)
+        return pd.concat([self.values(entry, metric=metric) for entry in side], axis=1).mean(axis=1, skipna=False)
+
+    def basis(
+        self, entry: Entry, tasks: Sequence[str] = (), selection: str = "last", metric: str = "accuracy"
+    ) -> Basis:
+        """The cells behind ``mean``, or behind the mean of the one task that is named."""
+        values = self.values(entry, selection, metric)
+        used = statistics.complete(values, tasks or self.tasks, self.over)
+        return Basis(self._cells(entry, used.index), metric=metric, selection=selection)
+
+    def bases(
+        self,
+        better: Entry | Sequence[Entry],
+        worse: Entry | Sequence[Entry],
+        metric: str = "accuracy",
+        tasks: Sequence[str] = (),
+        than: Sequence[str] = (),
+    ) -> Basis:
+        """The cells behind ``compare``: those that raise the effect, and those that lower it."""
+        first, second = (self._average(side, metric) for side in (better, worse))
+        named = tasks or self.tasks
+        used = statistics.complete((first - second).dropna(), [*named, *than], self.over).index
+        turned = np.array([task in than for task, _, _ in used], dtype=bool)
+        sides = [[side] if isinstance(side, Entry) else list(side) for side in (better, worse)]
+        plus, minus = (
+            tuple(cell for side, place in pairs for entry in side for cell in self._cells(entry, used[place]))
+            for pairs in (
+                ((sides[0], ~turned), (sides[1], turned)),
+                ((sides[1], ~turned), (sides[0], turned)),
+            )
+        )
+        return Basis(plus, minus, metric)
+
+    def of_task(self, basis: Basis, task: str) -> Basis:
+        """What of a basis is of one task."""
+        sides = ([cell for cell in side if self._tasks.get(cell) == task] for side in (basis.cells, basis.minus))
+        first, second = map(tuple, sides)
+        return replace(basis, cells=first, minus=second)
+
+    @cached_property
+    def _tasks(self) -> dict[str, str]:
+        """Hash -> task."""
+        return {cell: place[0] for line in self._lines.values() for place, cell in line.cells.items()}
+
+    def _cells(self, entry: Entry, index: pd.Index[Any]) -> tuple[str, ...]:
+        cells = self._line(entry).cells
+        return tuple(cells[place] for place in index)
 
     def has(self, entry: Entry) -> bool:
         """Whether there is any row of this line."""
-        return not self.rows(entry).empty
+        return (entry.row.method, entry.row.variant, entry.setting) in self._lines
 
 
 def having(entry: Entry, runs: Sequence[Run]) -> list[Run]:
@@ -149,9 +257,10 @@ def setting_values(setting: str) -> dict[str, str]:
 
 
 def swept(experiment: Experiment) -> dict[str, tuple[str, ...]]:
-    """What an experiment varies within a row: the fields of its sweep, and the cut."""
+    """What an experiment varies within a row: the fields of its sweep, the cut, and the trunk's statistics."""
     cuts = {"cut": experiment.cuts} if experiment.cuts else {}
-    return {**{name: tuple(map(str, values)) for name, values in experiment.sweep.items()}, **cuts}
+    trunks = {"statistics": experiment.trunk_statistics} if experiment.trunk_statistics else {}
+    return {**{name: tuple(map(str, values)) for name, values in experiment.sweep.items()}, **cuts, **trunks}
 
 
 def _sweep_order(setting: str, experiment: Experiment) -> tuple[tuple[float, str], ...]:

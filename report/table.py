@@ -8,6 +8,20 @@ from report.records import Group
 
 
 @dataclass(frozen=True)
+class Basis:
+    """What a number was computed from."""
+
+    cells: tuple[str, ...] = ()
+    """Hashes of the cells whose mean it is."""
+    minus: tuple[str, ...] = ()
+    """Of a difference: hashes of the cells whose mean is taken off."""
+    metric: str = "accuracy"
+    selection: str = "last"
+    source: str = ""
+    """Of a published number: what it is worth and where it was read."""
+
+
+@dataclass(frozen=True)
 class Number:
     """A number of a table, at full precision, with what is needed to write it."""
 
@@ -18,8 +32,11 @@ class Number:
     signed: bool = False
     best: bool = False
     """The best of its column among rows of the same origin."""
+    tied: bool = False
+    """Not the best mean, but not significantly worse than it."""
     mark: str = ""
     """Written after the number, explained in a note."""
+    basis: Basis | None = None
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,7 @@ class Interval:
 
     low: float
     high: float
+    basis: Basis | None = None
 
 
 Cell = Number | Interval | str

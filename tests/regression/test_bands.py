@@ -6,9 +6,7 @@ shuffled labels, which is shown below.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
@@ -21,6 +19,8 @@ from benchmarks.records import Record, Store
 from benchmarks.training import run_cell
 from datasets import protocols
 from datasets.store import Location
+from report import bands as committed
+from report.bands import Band
 
 pytestmark = pytest.mark.regression
 
@@ -29,45 +29,16 @@ NO_TRANSFER_LOSS = {"step", "classification", "target_entropy", "test_accuracy"}
 """Entries of a record's history that are no transfer loss."""
 
 
-@dataclass(frozen=True)
-class Band:
-    """What the mean over the seeds of one method on one task must be."""
-
-    paper: str
-    dataset: str
-    task: str
-    baseline_low: float
-    """Accuracy in percent, last iterate."""
-    baseline_high: float
-    low: float
-    high: float
-    gain: float
-    """Least gain over the baseline, percentage points."""
-    distance: float
-    """Greatest ``mmd`` of the bottleneck, as a share of the baseline's."""
-
-
 def bands() -> list[Band]:
-    with (Path(__file__).parent / "bands.csv").open(newline="") as file:
-        return [
-            Band(row.pop("paper"), row.pop("dataset"), row.pop("task"), **{k: float(v) for k, v in row.items()})
-            for row in csv.DictReader(file)
-        ]
+    return committed.read(Path(__file__).parent / "bands.csv")
 
 
 def violations(band: Band, records: list[Record], baseline: list[Record]) -> list[str]:
     """What is wrong with a method's records (one per seed), given its baseline's."""
-    accuracy, base = (fmean(record.value("accuracy") for record in some) for some in (records, baseline))
-    found = []
-    if not band.low <= accuracy <= band.high:
-        found.append(f"accuracy {accuracy:.1f} is outside {band.low} .. {band.high}")
-    if not band.baseline_low <= base <= band.baseline_high:
-        found.append(f"the baseline's accuracy {base:.1f} is outside {band.baseline_low} .. {band.baseline_high}")
-    if accuracy - base < band.gain:
-        found.append(f"the gain {accuracy - base:.1f} is below {band.gain}")
-    closer = fmean(record.value("mmd") for record in records) / fmean(record.value("mmd") for record in baseline)
-    if closer > band.distance:
-        found.append(f"the domains are {closer:.2f} times as far apart as the baseline's, more than {band.distance}")
+    accuracy, base, near, far = (
+        fmean(record.value(metric) for record in some) for metric in ("accuracy", "mmd") for some in (records, baseline)
+    )
+    found = committed.violations(band, accuracy, base, near / far)
     for record in records:
         for name in sorted(record.history[0].keys() - NO_TRANSFER_LOSS):
             course = [epoch[name] for epoch in record.history]

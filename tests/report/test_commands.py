@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from methods.contract import papers
 from report import __main__ as cli
+from report.assemble import in_order
 from report.records import Group
 from tests.report.samples import MAIN, PAPER, rows, write, write_published
 
@@ -121,7 +122,9 @@ def test_markdown_files_of_committed_results_do_not_depend_on_this_machine(place
     write(place / "runs/tables/dan/digits.csv", rows()[:-1])
     assert call("tables", "dan").exit_code == 0
     assert path.read_bytes() == first
-    assert [found.name for found in path.parent.iterdir()] == ["digits.md"], "experiments without results have no file"
+    assert sorted(found.name for found in path.parent.iterdir()) == ["digits.csv", "digits.md", "digits.tex"], (
+        "experiments without results have no file"
+    )
 
 
 def test_markdown_files_need_committed_results(place: Path) -> None:
@@ -149,4 +152,4 @@ def test_the_first_data_set_of_an_experiment_comes_first() -> None:
     first, second = ("digits-mini", "digits")
     experiment = dataclasses.replace(MAIN, recipes=dict.fromkeys((first, second), next(iter(MAIN.recipes.values()))))
     found = [Group(name, "full", "lenet", "finetune") for name in ("other", second, first)]
-    assert [group.dataset for group in cli.in_order(experiment, found)] == [first, second, "other"]
+    assert [group.dataset for group in in_order(experiment, found)] == [first, second, "other"]

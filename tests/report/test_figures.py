@@ -92,13 +92,13 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = CliRunner()
     empty = runner.invoke(cli.main, ["figures", "dan"])
     assert empty.exit_code == 2
-    assert (
-        empty.stderr
-        == "Error: there is nothing to draw yet; get results with: make reproduce-dan EXPERIMENT=sensitivity\n"
-    )
+    assert empty.stderr == "Error: there is nothing to draw yet; get results with: make reproduce-dan\n"
+    write(tmp_path / "results/dan/digits.csv", rows())
     wrong = runner.invoke(cli.main, ["figures", "dan", "--experiment", "digits"])
     assert wrong.exit_code == 2
-    assert wrong.stderr == "Error: digits of dan sweeps no number, so there is nothing to draw.\n"
+    assert wrong.stderr == (
+        "Error: there is nothing to draw of digits of dan: nothing is swept, followed or measured there.\n"
+    )
     write(tmp_path / "results/dan/sensitivity.csv", lines("lam=0.1", "lam=1.0"))
     made = runner.invoke(cli.main, ["figures", "dan"])
     assert made.exit_code == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from report.published import PROVENANCE, WORTH, read, same_data, task_name
+from report.published import PROVENANCE, WORTH, PublishedDifference, read, same_data, task_name
 from report.records import Group, ReportError
 from tests.report.samples import write_published
 
@@ -42,8 +42,9 @@ def test_reads_one_table(tmp_path: Path) -> None:
     assert table.rows["CNN"]["A->W"].spread == 0.5
     assert table.rows["CNN"]["Avg"].spread is None
     assert (table.rows["CNN"]["A->W"].mark, table.rows["DAN"]["A->W"].mark) == ("", "*")
-    assert table.difference("DAN", "CNN", "Avg") == (pytest.approx(2.8), "")
-    assert table.difference("DAN", "CNN", "A->W") == (pytest.approx(6.9), "*"), "one unverified number is enough"
+    assert table.difference("DAN", "CNN", "Avg") == PublishedDifference(pytest.approx(2.8), "", "")
+    unverified = table.difference("DAN", "CNN", "A->W")
+    assert unverified == PublishedDifference(pytest.approx(6.9), "*", ""), "one unverified number is enough"
     assert table.difference("CNN", "CNN", "Avg") is None
     assert table.difference("DAN", None, "Avg") is None
     assert table.difference("DAN", "CNN", "D->W") is None
@@ -109,7 +110,7 @@ def test_committed_numbers_of_dan() -> None:
     first, second = read(path, "dan", ["Table2", "Table1"])
     assert (first.dataset, second.dataset) == ("Office-10+Caltech-10", "Office-31"), "in the order asked for"
     assert second.tasks == ("A->W", "D->W", "W->D", "A->D", "D->A", "W->A", "Avg")
-    assert second.difference("DAN", "CNN", "Avg") == (pytest.approx(2.8), "")
+    assert second.difference("DAN", "CNN", "Avg") == PublishedDifference(pytest.approx(2.8), "", "")
 
 
 def test_committed_numbers_of_jan() -> None:
@@ -118,5 +119,5 @@ def test_committed_numbers_of_jan() -> None:
     tables = read(path, "jan", names)
     baselines = [table.name_of(("ResNet-50", "AlexNet")) for table in tables]
     gains = [table.difference("JAN", base, "Avg") for table, base in zip(tables, baselines, strict=True)]
-    assert [round(gain[0], 1) for gain in gains if gain] == [8.2, 5.9, 5.1, 5.4, 12.2, 13.9]
-    assert all(gain and not gain[1] for gain in gains), "both numbers of each are sourced"
+    assert [round(gain.value, 1) for gain in gains if gain] == [8.2, 5.9, 5.1, 5.4, 12.2, 13.9]
+    assert all(gain and not gain.mark for gain in gains), "both numbers of each are sourced"

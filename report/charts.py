@@ -1,0 +1,126 @@
+"""How figures look, and how they are written: one style, readable in grey and for the colour-blind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Okabe and Ito's palette, told apart by the colour-blind; marker and line style differ too, for grey print."""
+MARKERS = "os^Dv<"
+STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 2)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
+MAP = "viridis"
+"""Of heat maps: rises in lightness, so that it is read in grey as well."""
+KINDS = ("pdf", "svg", "png", "csv")
+STYLE: dict[Any, Any] = {
+    **{"font.size": 9, "svg.hashsalt": "report", "svg.fonttype": "none", "pdf.fonttype": 42},
+    **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure and everything that is said of it."""
+
+    name: str
+    """Of its files."""
+    caption: str
+    """What it shows, what its bands are, and of which run."""
+    alt: str
+    """What a reader who cannot see it is told."""
+    draw: Callable[[Figure], None]
+    data: pd.DataFrame
+    size: tuple[float, float] = (4.8, 3.4)
+    """Inches."""
+    cells: tuple[str, ...] = field(default=())
+
+
+def save(chart: Chart, stem: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
+    """Writes ``stem`` with each suffix, the same bytes for the same numbers; returns the paths."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in kinds}
+    with mpl.rc_context(STYLE):
+        canvas = Figure(figsize=chart.size, layout="constrained")
+        chart.draw(canvas)
+        engine = canvas.get_layout_engine()
+        assert engine is not None
+        engine.execute(canvas)
+        canvas.set_layout_engine("none")  # once is enough: it is half the time of a file
+        if "pdf" in paths:
+            canvas.savefig(paths["pdf"], metadata={"CreationDate": None})
+        if "svg" in paths:
+            canvas.savefig(paths["svg"], metadata={"Date": None})
+        if "png" in paths:
+            canvas.savefig(paths["png"], dpi=200)
+    if "csv" in paths:
+        chart.data.to_csv(paths["csv"], index=False)
+    return list(paths.values())
+
+
+def line(
+    axes: Axes,
+    number: int,
+    x: Sequence[float],
+    y: Sequence[float],
+    spread: Sequence[float],
+    label: str,
+    *,
+    markers: bool = True,
+) -> None:
+    """One curve with its band, in the ``number``-th colour, marker and style; a spread of nan has no band."""
+    color, marker, style = (options[number % len(options)] for options in (COLORS, MARKERS, STYLES))
+    axes.plot(x, y, color=color, marker=marker if markers else "", linestyle=style, label=label, markersize=4.5)
+    known = [0.0 if one != one else one for one in spread]
+    low = [mean - one for mean, one in zip(y, known, strict=True)]
+    high = [mean + one for mean, one in zip(y, known, strict=True)]
+    axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def level(axes: Axes, y: float, spread: float, label: str) -> None:
+    """A horizontal line with its band, for what does not depend on x."""
+    known = 0.0 if spread != spread else spread
+    axes.axhline(y, color="black", linestyle=":", label=label)
+    axes.axhspan(y - known, y + known, color="black", alpha=0.12, linewidth=0)
+
+
+def swept_axis(axes: Axes, xs: Sequence[float]) -> None:
+    """Ticks at the values; logarithmic if they span a decade, then zero, if there, sits on a linear piece."""
+    positive = [x for x in xs if x > 0]
+    if min(xs) < 0 or not positive or max(positive) < 10 * min(positive):
+        axes.set_xscale("linear")
+    elif min(xs) > 0:
+        axes.set_xscale("log")
+    else:
+        axes.set_xscale("symlog", linthresh=min(positive))
+    axes.set_xticks(list(xs), [f"{x:g}" for x in xs])
+    axes.minorticks_off()
+
+
+def finish(canvas: Figure, axes: Axes, x: str, y: str, title: str, note: str) -> None:
+    """Labels, grid and legend, and under the figure what its bands are."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_title(title, fontsize=9)
+    axes.grid(alpha=0.3)
+    if note:
+        canvas.supxlabel(note, fontsize=7)
+
+
+def legend(axes: Axes, entries: int) -> None:
+    """Inside for a few entries, beside for many."""
+    if entries <= 5:
+        axes.legend()
+    else:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)

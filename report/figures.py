@@ -1,0 +1,578 @@
+"""The figures of an experiment: which there are follows from what it varies and measures, not from its name."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from methods.contract import Experiment, Paper
+from report import charts, figure, published, records, statistics
+from report.charts import Chart
+from report.published import PublishedTable
+from report.records import COMMITTED, Group, ReportError
+from report.runs import Entry, Run, entries, row_label, runs_of, setting_values, swept, without
+from report.statistics import Estimate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TREATED = "n"
+"""The field that a study of transferability sweeps: how many layers are copied."""
+DISTANCE = "a_distance"
+MAP_COLUMNS = (
+    *("paper", "experiment", "method", "variant", "setting", "dataset", "task", "split", "seed", "cell"),
+    *("domain", "class", "predicted", "x", "y"),
+)
+"""Of ``results/<paper>/maps/<experiment>.csv``: features in the plane, one row per image."""
+MATRIX = "@.*,"
+"""What the names of a matrix's entries match: ``name@row,column`` with the names of two classes."""
+MOST = 12
+"""Heat maps of one experiment, at most."""
+
+
+def of_experiment(
+    name: str, paper: Paper, experiment: Experiment, frame: pd.DataFrame, group: Group, results: Path
+) -> list[Chart]:
+    """All figures of one experiment on one data set, protocol, backbone and track.
+
+    Of the committed results if there are any, else of this machine's.
+
+    Raises:
+        ReportError: a malformed file.
+    """
+    runs = runs_of(frame, group)
+    if not runs:
+        return []
+    run = runs[0]
+    found = [entry for entry in entries(experiment, [run]) if run.has(entry)]
+    made: list[Chart | None] = []
+    if TREATED in experiment.sweep:
+        theirs = published.read(results / "published.csv", paper.key or name, experiment.published)
+        made.append(transfer_curves(experiment, run, group, found, paper, theirs))
+    elif figure.swept_field(experiment) is not None:
+        own = frame[frame["origin"] == (records.LOCAL if run.local else COMMITTED)]
+        sweep = figure.sweep(experiment, own, group)
+        made.append(figure.chart(sweep) if sweep else None)
+    made.append(selection_chart(experiment, run, group, found))
+    made += [curve_chart(experiment, run, group, found, metric) for metric in experiment.curve]
+    made += family_charts(experiment, run, group, found)
+    if any(claim.experiment == experiment.name and claim.metric == DISTANCE for claim in paper.claims):
+        made.append(bars(experiment, run, group, found, DISTANCE, "proxy A-distance (0 to 2, no unit)"))
+    made += matrix_charts(experiment, run, group, found)
+    return [chart for chart in made if chart is not None]
+
+
+def _title(group: Group, run: Run) -> str:
+    return f"{group.dataset}, {group.backbone}, {group.track}, {group.protocol} protocol ({run.origin})"
+
+
+def _name(experiment: Experiment, group: Group, *parts: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join((experiment.name, *group, *parts)))
+
+
+def _table(rows: Sequence[tuple[object, ...]], columns: str) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=columns.split(","))
+
+
+# ------------------------------------------------------------------------------------------ what selects a setting
+
+
+def selection_chart(experiment: Experiment, run: Run, group: Group, found: Sequence[Entry]) -> Chart | None:
+    """The metric by which the paper chooses among settings, over these, and below it the accuracy."""
+    metric = experiment.selects
+    varied = list(swept(experiment))
+    if not metric or len(varied) != 1:
+        return None
+    (field,) = varied
+    order = list(swept(experiment)[field])
+    curves: dict[str, list[tuple[str, Estimate, Estimate]]] = {}
+    for entry in found:
+        value = setting_values(entry.setting).get(field)
+        measured, tested = run.mean(entry, metric=metric), run.mean(entry)
+        if value is not None and measured is not None and tested is not None:
+            curves.setdefault(row_label(entry.row), []).append((value, measured, tested))
+    if not curves:
+        return None
+    values = sorted({value for points in curves.values() for value, _, _ in points}, key=lambda one: _place(order, one))
+    note = figure.band_note([tested.n for points in curves.values() for _, _, tested in points], run)
+
+    def draw(canvas: Figure) -> None:
+        upper, lower = canvas.subplots(2, 1, sharex=True)
+        for i, (label, points) in enumerate(curves.items()):
+            x = [float(values.index(value)) for value, _, _ in points]
+            charts.line(upper, i, x, [one.mean for _, one, _ in points], [one.se for _, one, _ in points], label)
+            charts.line(lower, i, x, [one.mean for _, _, one in points], [one.se for _, _, one in points], label)
+        lower.set_xticks(range(len(values)), values)
+        upper.set_ylabel(f"{metric} (no unit)")
+        upper.set_ylim(bottom=0)
+        upper.grid(alpha=0.3)
+        upper.set_title(_title(group, run), fontsize=9)
+        charts.legend(upper, len(curves))
+        lower.set_xlabel(field)
+        lower.set_ylabel("accuracy (%)")
+        lower.grid(alpha=0.3)
+        canvas.supxlabel(note, fontsize=7)
+
+    rows = [
+        (label, run.origin, field, value, measured.mean, measured.se, tested.mean, tested.se, tested.n)
+        for label, points in curves.items()
+        for value, measured, tested in points
+    ]
+    data = _table(rows, f"row,origin,field,x,{metric},{metric}_se,accuracy,accuracy_se,n")
+    least = "; ".join(
+        f"of {label} the least {metric} is at {min(points, key=lambda one: one[1].mean)[0]}, the highest accuracy at "
+        f"{max(points, key=lambda one: one[2].mean)[0]}"
+        for label, points in curves.items()
+    )
+    words = f"{metric} above accuracy over {field} on {group.dataset}, mean of {len(run.tasks)} tasks"
+    return Chart(
+        _name(experiment, group, metric),
+        f"{words}, {run.origin}; the least {metric} is what the paper takes; {note}.",
+        f"{words}: {least}.",
+        draw,
+        data,
+        (4.8, 4.4),
+    )
+
+
+def _place(order: Sequence[str], value: str) -> tuple[int, str]:
+    return (order.index(value) if value in order else len(order), value)
+
+
+# ------------------------------------------------------------------------------------------------ learning curves
+
+
+def curve_chart(experiment: Experiment, run: Run, group: Group, found: Sequence[Entry], metric: str) -> Chart | None:
+    """An entry of the training history over the steps, a line per row."""
+    names = {str(name) for name in run.frame["metric"] if str(name).startswith(f"{metric}@")}
+    steps = sorted(int(name.partition("@")[2]) for name in names)
+    curves: dict[str, list[tuple[int, Estimate]]] = {}
+    for entry in found:
+        means = [(step, run.mean(entry, metric=f"{metric}@{step}")) for step in steps]
+        if points := [(step, mean) for step, mean in means if mean is not None]:
+            curves[entry.label] = points
+    if not curves:
+        return None
+    note = figure.band_note([mean.n for points in curves.values() for _, mean in points], run)
+    unit = "accuracy on the target (%)" if metric.endswith("accuracy") else f"{metric}, training loss (nats)"
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        for i, (label, points) in enumerate(curves.items()):
+            y, spread = [mean.mean for _, mean in points], [mean.se for _, mean in points]
+            charts.line(axes, i, [step for step, _ in points], y, spread, label, markers=len(points) < 15)
+        charts.finish(
+            canvas, axes, "optimiser steps", f"{unit}, mean of {len(run.tasks)} tasks", _title(group, run), note
+        )
+        charts.legend(axes, len(curves))
+
+    rows = [
+        (label, run.origin, step, mean.mean, mean.se, mean.n)
+        for label, points in curves.items()
+        for step, mean in points
+    ]
+    ends = "; ".join(
+        f"{label} goes from {points[0][1].mean:.3g} to {points[-1][1].mean:.3g}" for label, points in curves.items()
+    )
+    words = f"Learning curve of {metric} on {group.dataset}, mean of {len(run.tasks)} tasks"
+    return Chart(
+        _name(experiment, group, metric),
+        f"{words}, {run.origin}; {note}. Shown, nothing is chosen by it.",
+        f"{words}, over {steps[-1]} steps: {ends}.",
+        draw,
+        _table(rows, f"row,origin,step,{metric},se,n"),
+    )
+
+
+# ------------------------------------------------------------------------------- figures in families: alpha per layer
+
+
+def family_charts(experiment: Experiment, run: Run, group: Group, found: Sequence[Entry]) -> list[Chart]:
+    """What a trained model reports under names with a dot (``alpha.fc7``): a figure per family, a place per member."""
+    names = [name for name in dict.fromkeys(map(str, run.frame["metric"])) if name.count(".") == 1 and "@" not in name]
+    families: dict[str, list[str]] = {}
+    for name in names:
+        family, member = name.split(".")
+        if member != "mean":
+            families.setdefault(family, []).append(member)
+    made = [_family(experiment, run, group, found, family, members) for family, members in families.items()]
+    return [chart for chart in made if chart is not None]
+
+
+def _family(
+    experiment: Experiment, run: Run, group: Group, found: Sequence[Entry], family: str, members: Sequence[str]
+) -> Chart | None:
+    lines: dict[str, dict[str, Estimate]] = {}
+    for entry in found:
+        means = {member: run.mean(entry, metric=f"{family}.{member}") for member in members}
+        if known := {member: mean for member, mean in means.items() if mean is not None}:
+            lines[entry.label] = known
+    if not lines:
+        return None
+    note = figure.band_note([mean.n for means in lines.values() for mean in means.values()], run).replace(
+        "band", "bars"
+    )
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        for i, (label, means) in enumerate(lines.items()):
+            x = [members.index(member) + (i - (len(lines) - 1) / 2) * 0.12 for member in means]
+            color, marker = (options[i % len(options)] for options in (charts.COLORS, charts.MARKERS))
+            y = [mean.mean for mean in means.values()]
+            spread = [0 if math.isnan(mean.se) else mean.se for mean in means.values()]
+            axes.errorbar(
+                x, y, spread, color=color, marker=marker, linestyle="", label=label, capsize=2, markersize=4.5
+            )
+        axes.set_xticks(
+            range(len(members)),
+            members,
+            rotation=45 if len(members) > 5 else 0,
+            ha="right" if len(members) > 5 else "center",
+        )
+        charts.finish(canvas, axes, "", f"{family} (no unit), mean of {len(run.tasks)} tasks", _title(group, run), note)
+        charts.legend(axes, len(lines))
+
+    rows = [
+        (label, run.origin, member, mean.mean, mean.se, mean.n)
+        for label, means in lines.items()
+        for member, mean in means.items()
+    ]
+    first = next(iter(lines))
+    told = ", ".join(f"{member} {mean.mean:.2f}" for member, mean in lines[first].items())
+    words = f"{family} of the trained models on {group.dataset}, mean of {len(run.tasks)} tasks"
+    return Chart(
+        _name(experiment, group, family),
+        f"{words}, {run.origin}; {note}.",
+        f"{words}; {first}: {told}.",
+        draw,
+        _table(rows, f"row,origin,place,{family},se,n"),
+        (max(4.8, 1.5 + 0.35 * len(members)), 3.4),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- bars
+
+
+def bars(
+    experiment: Experiment, run: Run, group: Group, found: Sequence[Entry], metric: str, unit: str
+) -> Chart | None:
+    """A metric per task, a bar per row."""
+    lines: dict[str, dict[str, Estimate]] = {}
+    for entry in found:
+        means = statistics.per_task(run.values(entry, metric=metric), run.tasks, run.over)
+        if known := {task: mean for task, mean in means.items() if mean is not None}:
+            lines[entry.label] = known
+    if not lines:
+        return None
+    tasks = list(run.tasks)
+    note = figure.band_note([one.n for means in lines.values() for one in means.values()], run).replace("band", "bars")
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        width = 0.8 / len(lines)
+        for i, (label, means) in enumerate(lines.items()):
+            x = [tasks.index(task) - 0.4 + width * (i + 0.5) for task in means]
+            spread = [0 if math.isnan(one.se) else one.se for one in means.values()]
+            color, hatch = (options[i % len(options)] for options in (charts.COLORS, charts.HATCHES))
+            y = [one.mean for one in means.values()]
+            axes.bar(x, y, width, yerr=spread, color=color, hatch=hatch, edgecolor="white", label=label, capsize=2)
+        axes.set_xticks(
+            range(len(tasks)), tasks, rotation=30 if len(tasks) > 3 else 0, ha="right" if len(tasks) > 3 else "center"
+        )
+        charts.finish(canvas, axes, "", unit, _title(group, run), note)
+        charts.legend(axes, len(lines))
+
+    rows = [
+        (label, run.origin, task, one.mean, one.se, one.n)
+        for label, means in lines.items()
+        for task, one in means.items()
+    ]
+    told = "; ".join(f"{label} {np.mean([one.mean for one in means.values()]):.2f}" for label, means in lines.items())
+    words = f"{metric} per task on {group.dataset}"
+    return Chart(
+        _name(experiment, group, metric),
+        f"{words}, {run.origin}; {note}.",
+        f"{words}; means: {told}.",
+        draw,
+        _table(rows, f"row,origin,task,{metric},se,n"),
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- heat maps
+
+
+def matrix_charts(experiment: Experiment, run: Run, group: Group, found: Sequence[Entry]) -> list[Chart]:
+    """Matrices over the classes, metrics ``confusion@mug,cup``: a heat map per kind and row, mean over cells."""
+    own = run.frame[run.frame["metric"].str.contains(MATRIX)]
+    made: list[Chart] = []
+    for kind in dict.fromkeys(str(name).partition("@")[0] for name in own["metric"]):
+        for entry in found:
+            rows = run.rows(entry)
+            rows = rows[rows["metric"].str.startswith(f"{kind}@") & rows["metric"].str.contains(MATRIX)]
+            if not rows.empty and len(made) < MOST:
+                made.append(_matrix(experiment, run, group, entry, kind, rows))
+    return made
+
+
+def _matrix(experiment: Experiment, run: Run, group: Group, entry: Entry, kind: str, rows: pd.DataFrame) -> Chart:
+    means = rows.groupby("metric", sort=False)["value"].mean()
+    keys = [str(name).partition("@")[2].split(",") for name in means.index]
+    first, second = (sorted({key[i] for key in keys}, key=_number) for i in (0, 1))
+    values = np.zeros((len(first), len(second)))  # entries that are nearly 0 are left out of the files
+    for (row, column), value in zip(keys, means, strict=True):
+        values[first.index(row), second.index(column)] = value
+    cells = rows["cell"].nunique()
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        image = axes.imshow(values, cmap=charts.MAP, aspect="equal", interpolation="nearest")
+        canvas.colorbar(image, label=f"{kind} ({'share' if values.max() <= 1 else 'images'})")
+        axes.set_xticks(range(len(second)), second, fontsize=6, rotation=90 if max(map(len, second)) > 2 else 0)
+        axes.set_yticks(range(len(first)), first, fontsize=6)
+        axes.set_xlabel("taken for" if kind == "confusion" else "class")
+        axes.set_ylabel("class of the image")
+        axes.set_title(f"{entry.label}: {_title(group, run)}", fontsize=8)
+        canvas.supxlabel(f"mean over {cells} cells", fontsize=7)
+
+    data = _table(
+        [(entry.label, run.origin, *key, value) for key, value in zip(keys, means, strict=True)],
+        f"row,origin,first,second,{kind}",
+    )
+    diagonal = [values[i, second.index(row)] for i, row in enumerate(first) if row in second]
+    told = f"; mean of the diagonal {np.mean(diagonal):.2f}" if diagonal else ""
+    words = f"{kind} of {entry.label} on {group.dataset}, mean over {cells} cells"
+    return Chart(
+        _name(experiment, group, kind, entry.label),
+        f"{words}, {run.origin}; rises with lightness.",
+        f"Heat map: {words}{told}.",
+        draw,
+        data,
+        (6.0, 5.4) if len(first) > 12 else (4.8, 4.2),
+    )
+
+
+def _number(text: str) -> tuple[float, str]:
+    return (float(text) if text.isdigit() else math.inf, text)
+
+
+# ----------------------------------------------------------------------------------------- transferability of layers
+
+
+def transfer_curves(
+    experiment: Experiment,
+    run: Run,
+    group: Group,
+    found: Sequence[Entry],
+    paper: Paper,
+    theirs: Sequence[PublishedTable],
+) -> Chart | None:
+    """Yosinski's figure: a point per run, a line through the means over n; the authors' own beside, on its own axis.
+
+    Where a claim compares some tasks with others, as distant classes with random ones, these have lines of their own.
+    """
+    parts = next(((one.tasks, one.than) for one in paper.claims if one.experiment == experiment.name and one.than), ())
+    points: dict[str, list[tuple[int, float, str, str, int]]] = {}
+    rows_of: dict[str, str] = {}
+    for entry in found:
+        text = setting_values(entry.setting).get(TREATED, "0")
+        name = Entry(entry.row, without(entry.setting, (TREATED,))).label
+        for (task, split, seed), value in run.places(entry).items():
+            part = next((f" on {', '.join(tasks)}" for tasks in parts if task in tasks), "")
+            rows_of[name + part] = row_label(entry.row)
+            points.setdefault(name + part, []).append((int(text), float(value), str(task), str(split), int(seed)))
+    if not points:
+        return None
+    curves = published_curves(paper, rows_of, theirs)
+    order = list(points)
+
+    def draw(canvas: Figure) -> None:
+        panels = canvas.subplots(1, 1 + bool(curves), squeeze=False)[0]
+        highest = max(n for one in points.values() for n, *_ in one)
+        for i, label in enumerate(order):
+            color, marker, style = (
+                options[i % len(options)] for options in (charts.COLORS, charts.MARKERS, charts.STYLES)
+            )
+            one = points[label]
+            shift = (i - (len(order) - 1) / 2) * 0.05
+            panels[0].plot(
+                [n + shift for n, *_ in one],
+                [v for _, v, *_ in one],
+                color=color,
+                marker=marker,
+                linestyle="",
+                markersize=3,
+                alpha=0.6,
+            )
+            means = _means(one)
+            if list(means) == [0]:
+                panels[0].axhline(means[0], color=color, linestyle=style, linewidth=1)
+            panels[0].plot(
+                list(means),
+                list(means.values()),
+                color=color,
+                marker=marker,
+                linestyle=style,
+                label=label,
+                markersize=5,
+            )
+            if curves and label in curves:
+                theirs_of = curves[label]
+                if list(theirs_of) == [0]:
+                    panels[1].axhline(theirs_of[0], color=color, linestyle=style, linewidth=1)
+                panels[1].plot(
+                    list(theirs_of),
+                    list(theirs_of.values()),
+                    color=color,
+                    marker=marker,
+                    linestyle=style,
+                    markersize=4.5,
+                )
+        panels[0].set_title(_title(group, run), fontsize=8)
+        panels[0].set_ylabel("accuracy on the classes of B (%)")
+        if curves:
+            panels[1].set_title("published (own axis)", fontsize=8)
+            panels[1].set_ylabel("top-1 accuracy (%)")
+        for panel in panels:
+            panel.set_xlabel("n, layers that are copied")
+            panel.set_xticks(range(highest + 1))
+            panel.grid(alpha=0.3)
+        panels[0].legend(fontsize=7)
+        canvas.supxlabel("a point per run; lines: means of the runs", fontsize=7)
+
+    rows: list[tuple[object, ...]] = [
+        (label, run.origin, n, value, task, split, seed)
+        for label, one in points.items()
+        for n, value, task, split, seed in one
+    ]
+    rows += [(label, "published", n, value, "", "", "") for label, one in curves.items() for n, value in one.items()]
+    told = "; ".join(
+        f"{label} " + ", ".join(f"{mean:.1f} at {n}" for n, mean in _means(one).items())
+        for label, one in points.items()
+    )
+    words = f"Accuracy over the number n of copied layers on {group.dataset}"
+    return Chart(
+        _name(experiment, group, "curves"),
+        f"{words}, {run.origin}: a point per run, a line through the means"
+        + ("; beside it the published curves on an axis of their own." if curves else "."),
+        f"{words}; means in percent: {told}.",
+        draw,
+        _table(rows, "row,origin,n,accuracy,task,split,seed"),
+        (8.6, 3.8) if curves else (4.8, 3.8),
+    )
+
+
+def _means(points: Sequence[tuple[int, float, str, str, int]]) -> dict[int, float]:
+    """n -> mean, by rising n."""
+    found: dict[int, list[float]] = {}
+    for n, value, *_ in points:
+        found.setdefault(n, []).append(value)
+    return {n: float(np.mean(found[n])) for n in sorted(found)}
+
+
+def published_curves(
+    paper: Paper, rows: Mapping[str, str], theirs: Sequence[PublishedTable]
+) -> dict[str, dict[int, float]]:
+    """Label of a line -> n -> what is published, from the tasks ``n=3 ...`` of the first table that has it.
+
+    Args:
+        paper: whose names of rows.
+        rows: label of a line -> label of its row.
+        theirs: the published tables.
+    """
+    curves: dict[str, dict[int, float]] = {}
+    for table in theirs:
+        for label, row in rows.items():
+            method = table.name_of(paper.published_rows.get(row)) or (row if row in table.rows else None)
+            numbers = table.rows.get(method or "", {})
+            found = {
+                int(match[1]): number.value
+                for task, number in numbers.items()
+                if (match := re.match(r"n=(\d+)", task)) is not None
+            }
+            if found and label not in curves:
+                curves[label] = dict(sorted(found.items()))
+    return curves
+
+
+# ------------------------------------------------------------------------------------------------- maps of features
+
+
+def map_charts(name: str, experiment: Experiment, results: Path) -> list[Chart]:
+    """Features of source and target in the plane (t-SNE), a panel per row of the experiment: a figure per task.
+
+    Args:
+        name: the paper's module.
+        experiment: whose committed maps.
+        results: the folder of committed results.
+
+    Raises:
+        ReportError: a malformed file.
+    """
+    path = results / name / "maps" / f"{experiment.name}.csv"
+    if not path.is_file():
+        return []
+    rows = []
+    for line, row in records.numbered_rows(path, MAP_COLUMNS):
+        at = {axis: records.number(row[axis], axis, path, line) for axis in ("x", "y")}
+        if row["domain"] not in ("source", "target"):
+            raise ReportError(f"{path}, line {line}: domain is {row['domain']!r}, expected source or target.")
+        rows.append({**row, **at})
+    frame = pd.DataFrame(rows, columns=list(MAP_COLUMNS))
+    made = []
+    for (dataset, task), part in frame.groupby(["dataset", "task"], sort=False):
+        first = part[(part["split"] == part["split"].iloc[0]) & (part["seed"] == part["seed"].iloc[0])]
+        made.append(_map(experiment, str(dataset), str(task), first))
+    return made
+
+
+def _map(experiment: Experiment, dataset: str, task: str, frame: pd.DataFrame) -> Chart:
+    order = [(row.method, row.variant) for row in experiment.rows]
+    parts = [
+        ((str(method), str(variant)), part)
+        for (method, variant, _), part in frame.groupby(["method", "variant", "setting"], sort=False)
+    ]
+    parts.sort(key=lambda one: order.index(one[0]) if one[0] in order else len(order))
+    labels = {(row.method, row.variant): row_label(row) for row in experiment.rows}
+    names = [labels.get(key, key[0]) for key, _ in parts]
+    seed = frame["seed"].iloc[0]
+
+    def draw(canvas: Figure) -> None:
+        panels = canvas.subplots(1, len(parts), squeeze=False)[0]
+        for panel, label, (_, part) in zip(panels, names, parts, strict=True):
+            for domain, marker in (("source", "o"), ("target", "^")):
+                own = part[part["domain"] == domain]
+                filled = {"facecolors": "none"} if domain == "target" else {}
+                color = charts.COLORS[0] if domain == "source" else charts.COLORS[1]
+                if domain == "target":
+                    panel.scatter(
+                        own["x"], own["y"], s=9, marker=marker, edgecolors=color, linewidths=0.6, label=domain, **filled
+                    )
+                else:
+                    panel.scatter(
+                        own["x"], own["y"], s=7, marker=marker, color=color, alpha=0.6, linewidths=0, label=domain
+                    )
+            panel.set_title(label, fontsize=9)
+            panel.set_xticks([])
+            panel.set_yticks([])
+            panel.set_xlabel("t-SNE 1 (no unit)")
+        panels[0].set_ylabel("t-SNE 2 (no unit)")
+        panels[0].legend(fontsize=7, loc="lower left")
+        canvas.suptitle(f"{dataset}, {task}, seed {seed}", fontsize=9)
+
+    counts = {str(domain): int(number) for domain, number in frame["domain"].value_counts().items()}
+    images = " and ".join(f"{counts.get(domain, 0) // len(parts)} {domain}" for domain in ("source", "target"))
+    words = f"Bottleneck features of {', '.join(names)} on {task} of {dataset}, laid out in the plane by t-SNE"
+    return Chart(
+        re.sub(r"[^A-Za-z0-9._-]+", "-", f"{experiment.name}-{dataset}-{task}-map"),
+        f"{words}: {images} images, committed, seed {seed}; a picture, it decides nothing.",
+        f"{words}: {images} images; how far the two domains overlap is what to look at.",
+        draw,
+        frame,
+        (3.0 * len(parts) + 0.4, 3.2),
+    )

@@ -1,0 +1,332 @@
+"""Figures over all papers: gains, ranks, rules of selection, cost."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from methods.contract import Experiment
+from report import charts, statistics
+from report.charts import Chart
+from report.records import SELECTIONS, Group
+from report.runs import Entry, Run, counterpart, entries, runs_of, same_row
+from report.statistics import Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RULES = {rule: words.partition(",")[0] for rule, words in SELECTIONS.items() if rule != "last"}
+"""Rules of selection that are compared with the last iterate."""
+FEW = 4
+"""Methods on one data set and network from which on a figure compares them."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A row of a paper's default experiment, with what it is compared with."""
+
+    paper: str
+    group: Group
+    run: Run
+    entry: Entry
+    base: Entry
+
+    @property
+    def label(self) -> str:
+        return self.entry.label
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the paper's own full method."""
+        return (self.entry.row.method, self.entry.row.variant) == (self.paper, "default")
+
+    @property
+    def is_base(self) -> bool:
+        return same_row(self.entry.row, self.base.row)
+
+
+def contestants(loaded: Iterable[tuple[str, Experiment, pd.DataFrame]]) -> list[Contestant]:
+    """The rows of the default experiments, each method, variant, setting and baseline once per group.
+
+    Of the committed results of a group, or of this machine's where nothing is committed.
+    """
+    found: dict[tuple[object, ...], Contestant] = {}
+    for name, experiment, frame in loaded:
+        if not experiment.default or experiment.sweep or experiment.cuts or frame.empty:
+            continue
+        for group in _groups(frame):
+            run = runs_of(frame, group)[0]
+            for entry in entries(experiment, [run]):
+                base = counterpart(entry.setting, experiment.baseline, experiment, run)
+                if run.mean(entry) is None or not run.has(base):
+                    continue
+                key = (
+                    entry.row.method,
+                    entry.row.variant,
+                    entry.setting,
+                    base.row.method,
+                    base.row.variant,
+                    group,
+                    run.tasks,
+                )
+                one = Contestant(name, group, run, entry, base)
+                if key not in found or (one.own and not found[key].own):
+                    found[key] = one
+    return list(found.values())
+
+
+def _groups(frame: pd.DataFrame) -> list[Group]:
+    keys = frame[list(Group._fields)].drop_duplicates()
+    return [Group(*map(str, key)) for key in keys.itertuples(index=False)]
+
+
+def of_all(found: Sequence[Contestant]) -> list[Chart]:
+    """Every figure over all papers that there are results for."""
+    made: list[Chart | None] = []
+    data: dict[tuple[str, str], list[Contestant]] = {}
+    for one in found:
+        data.setdefault((one.group.dataset, one.group.protocol), []).append(one)
+    made += [gains(dataset, protocol, some) for (dataset, protocol), some in data.items()]
+    groups: dict[Group, list[Contestant]] = {}
+    for one in found:
+        groups.setdefault(one.group, []).append(one)
+    made += [ranks(group, some) for group, some in groups.items()]
+    made.append(selections([one for one in found if one.own]))
+    made += [costs(group, some) for group, some in groups.items()]
+    return [chart for chart in made if chart is not None]
+
+
+def named(group: Group) -> str:
+    """In words."""
+    return f"{group.dataset}, {group.protocol} protocol, {group.backbone}, {group.track}"
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | None:
+    """Difference of every row over its own baseline, mean over tasks, with its 95 % interval."""
+    pairs = [(one, one.run.compare(one.entry, one.base)) for one in found if not one.is_base]
+    known: list[tuple[Contestant, Comparison]] = [(one, gap) for one, gap in pairs if gap is not None]
+    if not known:
+        return None
+    known.sort(key=lambda pair: (pair[0].group.backbone, pair[0].group.track, -pair[1].effect))
+    labels = [f"{one.label} ({one.paper}; {one.group.backbone}, {one.group.track})" for one, _ in known]
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        places = sorted({(one.group.backbone, one.group.track) for one, _ in known})
+        for y, (one, gap) in enumerate(known):
+            place = places.index((one.group.backbone, one.group.track))
+            color, marker = (options[place % len(options)] for options in (charts.COLORS, charts.MARKERS))
+            if gap.n > 1:
+                axes.plot([gap.low, gap.high], [y, y], color=color, linewidth=1.2)
+            axes.plot(
+                [gap.effect],
+                [y],
+                color=color,
+                marker=marker,
+                markersize=5,
+                markerfacecolor=color if one.own else "white",
+            )
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(known)), labels, fontsize=7)
+        axes.invert_yaxis()
+        note = "line: 95 % interval over seeds or splits; filled: the paper's own full method"
+        charts.finish(
+            canvas,
+            axes,
+            "difference over the own baseline (percent points)",
+            "",
+            f"{dataset}, {protocol} protocol",
+            note,
+        )
+
+    rows = [
+        (one.paper, one.label, *one.group, one.base.label, gap.effect, gap.low, gap.high, gap.p, gap.n)
+        for one, gap in known
+    ]
+    columns = "paper,row,dataset,protocol,backbone,track,baseline,difference,low,high,p,n"
+    told = "; ".join(f"{label} {gap.effect:+.1f}" for label, (_, gap) in zip(labels, known, strict=True))
+    words = f"Difference over the own baseline on {dataset}, {protocol} protocol, mean over tasks"
+    return Chart(
+        _safe(f"gains-{dataset}-{protocol}"),
+        f"{words}, with the 95 % interval over seeds or splits. Filled: the paper's own full method.",
+        f"{words}, percent points: {told}.",
+        draw,
+        pd.DataFrame(rows, columns=columns.split(",")),
+        (6.4, 1.3 + 0.2 * len(known)),
+    )
+
+
+def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
+    """Average rank of the rows over the tasks of one data set and network, 1 the most accurate."""
+    unique = list({(one.entry.row.method, one.entry.row.variant, one.entry.setting): one for one in found}.values())
+    tasks = [task for task in unique[0].run.tasks if all(task in one.run.tasks for one in unique)]
+    if len(unique) < FEW or len(tasks) < 2:
+        return None
+    means = np.array([[one.run.task_mean(one.entry, task) for task in tasks] for one in unique])
+    placed = stats.rankdata(-means, axis=0)
+    average = placed.mean(axis=1)
+    order = np.argsort(average, kind="stable")
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        for y, i in enumerate(order):
+            axes.plot([placed[i].min(), placed[i].max()], [y, y], color=charts.COLORS[0], linewidth=1)
+            axes.plot([average[i]], [y], color=charts.COLORS[0], marker="o", markersize=5)
+        axes.set_yticks(range(len(order)), [unique[i].label for i in order], fontsize=7)
+        axes.invert_yaxis()
+        charts.finish(
+            canvas,
+            axes,
+            f"average rank over {len(tasks)} tasks (1: most accurate)",
+            "",
+            named(group),
+            "line: from the best to the worst rank on a task",
+        )
+
+    rows = [
+        (unique[i].paper, unique[i].label, *group, average[i], placed[i].min(), placed[i].max(), len(tasks))
+        for i in order
+    ]
+    told = ", ".join(f"{unique[i].label} {average[i]:.1f}" for i in order)
+    words = f"Average rank over {len(tasks)} tasks of {named(group)}"
+    return Chart(
+        _safe("ranks-" + "-".join(group)),
+        f"{words}; line: from the best to the worst rank on a task. Tasks are fixed, not a sample.",
+        f"{words}: {told}.",
+        draw,
+        pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,rank,best,worst,tasks".split(",")),
+        (5.2, 1.2 + 0.2 * len(order)),
+    )
+
+
+def selections(found: Sequence[Contestant]) -> Chart | None:
+    """What choosing an epoch by the target's entropy, or by its labels, adds to the last iterate."""
+    rows: list[tuple[object, ...]] = []
+    known: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for one in found:
+        last = one.run.values(one.entry)
+        label = f"{one.label} ({', '.join(one.group)})"
+        for rule in RULES:
+            gap = statistics.compare(one.run.values(one.entry, rule), last, one.run.tasks, one.run.over)
+            if gap is not None:
+                known.setdefault(label, {})[rule] = (gap.effect, gap.low, gap.high)
+                rows.append((one.paper, one.label, *one.group, rule, gap.effect, gap.low, gap.high, gap.n))
+    if not known:
+        return None
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        firsts = {rule: next((y for y, one in enumerate(known.values()) if rule in one), -1) for rule in RULES}
+        for i, (rule, words) in enumerate(RULES.items()):
+            shift = (i - (len(RULES) - 1) / 2) * 0.24
+            for y, rules in enumerate(known.values()):
+                if rule in rules:
+                    effect, low, high = rules[rule]
+                    if not math.isnan(low):
+                        axes.plot([low, high], [y + shift] * 2, color=charts.COLORS[i], linewidth=1)
+                    first = words if y == firsts[rule] else None
+                    axes.plot(
+                        [effect],
+                        [y + shift],
+                        color=charts.COLORS[i],
+                        marker=charts.MARKERS[i],
+                        linestyle="",
+                        markersize=4.5,
+                        label=first,
+                    )
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(known)), list(known), fontsize=7)
+        axes.invert_yaxis()
+        charts.finish(
+            canvas,
+            axes,
+            "accuracy above the last iterate (percent points)",
+            "",
+            "Which epoch is taken",
+            "line: 95 % interval over seeds or splits",
+        )
+        axes.legend(fontsize=7)
+
+    told = "; ".join(
+        f"{label}: " + ", ".join(f"{rule} {numbers[0]:+.2f}" for rule, numbers in rules.items())
+        for label, rules in known.items()
+    )
+    words = "What another choice of the epoch adds to the last iterate, mean over tasks"
+    return Chart(
+        "selection-rules",
+        f"{words}, with the 95 % interval. The oracle looks at target labels: it would have claimed so much too much.",
+        f"{words}, percent points: {told}.",
+        draw,
+        pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,rule,difference,low,high,n".split(",")),
+        (6.6, 1.4 + 0.26 * len(known)),
+    )
+
+
+def costs(group: Group, found: Sequence[Contestant]) -> Chart | None:
+    """Accuracy against the time that a cell takes, for the rows of one data set and network."""
+    unique = list({(one.entry.row.method, one.entry.row.variant, one.entry.setting): one for one in found}.values())
+    rows: list[tuple[object, ...]] = []
+    points: list[tuple[str, float, float, float]] = []
+    for one in unique:
+        cells = one.run.rows(one.entry).drop_duplicates("cell")
+        seconds = pd.to_numeric(cells["seconds"], errors="coerce").mean()
+        mean = one.run.mean(one.entry)
+        if mean is not None and seconds > 0:
+            points.append((one.label, float(seconds), mean.mean, mean.se))
+            rows.append((one.paper, one.label, *group, seconds, mean.mean, mean.se, mean.n))
+    if len(points) < FEW:
+        return None
+    points.sort(key=lambda point: point[1])
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        for i, (label, seconds, accuracy, spread) in enumerate(points):
+            color, marker = (
+                charts.COLORS[i % len(charts.COLORS)],
+                charts.MARKERS[(i // len(charts.COLORS) + i) % len(charts.MARKERS)],
+            )
+            axes.errorbar(
+                [seconds],
+                [accuracy],
+                [0 if math.isnan(spread) else spread],
+                color=color,
+                marker=marker,
+                markersize=5,
+                capsize=2,
+                linestyle="",
+                label=label,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}" if points[-1][1] < 10 * points[0][1] else "")
+        charts.finish(
+            canvas,
+            axes,
+            "time of a cell (seconds, one thread, wall clock)",
+            "accuracy, mean of tasks (%)",
+            named(group),
+            "bars: ± standard error",
+        )
+        charts.legend(axes, FEW + 2)
+
+    told = "; ".join(f"{label}: {seconds:.3g} s, {accuracy:.1f} %" for label, seconds, accuracy, _ in points)
+    words = f"Accuracy against the time of a cell on {named(group)}"
+    return Chart(
+        _safe("cost-" + "-".join(group)),
+        f"{words}; bars: ± standard error. The machine was busy with other work at times.",
+        f"{words}: {told}.",
+        draw,
+        pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,seconds,accuracy,se,n".split(",")),
+        (6.4, 3.6),
+    )

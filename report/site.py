@@ -1,0 +1,395 @@
+"""The report as static HTML pages that need no network: an overview, and a page for each paper."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from joblib import Parallel, delayed
+
+from methods.contract import Experiment, Paper
+from report import assemble, charts, figures, latex, ledger, overview, prose, published, records, render
+from report.assemble import Loaded, make_command
+from report.build import published_grid
+from report.cells import decision
+from report.charts import Chart
+from report.claims import VERDICTS
+from report.ledger import Verdict
+from report.pages import TEMPLATES, Sources, cell_view, environment, grid_view, table_view
+from report.records import COMMITTED, ReportError
+from report.runs import row_label
+from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table
+
+Drawn = dict[str, list[dict[str, Any]]]
+"""``paper/experiment``, or nothing for those over all papers -> what pages say of the figures."""
+MANY = 40
+"""Figures from which on they are drawn by as many processes as there are cores, whose start takes seconds."""
+FILES = ("style.css", "site.js")
+NOTES = (
+    "effect: positive where the claim holds; in percent points, or in the unit of the metric that decides",
+    "reproduced: the 95 % interval lies above 0 and p < 0.05 by sign flips within tasks; not reproduced: it lies below "
+    "0 and p < 0.05; else inconclusive",
+)
+"""Under the ledger."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """An experiment of a paper with its tables."""
+
+    loaded: Loaded
+    tables: list[Table]
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.loaded.experiment
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A paper with everything that its page shows."""
+
+    name: str
+    paper: Paper
+    parts: list[Part]
+    verdicts: list[Verdict]
+
+    @property
+    def filled(self) -> list[Part]:
+        """The experiments that there are results of."""
+        return [part for part in self.parts if part.tables]
+
+
+def collect(papers: Mapping[str, Paper], runs: Path | None, results: Path) -> list[Shown]:
+    """All papers with what there is of them.
+
+    Raises:
+        ReportError: a malformed file.
+    """
+    found = []
+    for name, paper in papers.items():
+        parts = []
+        for experiment in paper.experiments:
+            loaded = assemble.load(name, experiment, runs, results)
+            parts.append(Part(loaded, assemble.tables(name, paper, loaded, loaded.groups, results)))
+        frames = {(name, part.experiment.name): part.loaded.frame for part in parts}
+        found.append(Shown(name, paper, parts, ledger.ledger({name: paper}, results, frames)))
+    return found
+
+
+def absent(papers: Mapping[str, Paper], results: Path) -> list[str]:
+    """Papers of the published numbers that no module reproduces yet.
+
+    Raises:
+        ReportError: a malformed row.
+    """
+    path = results / "published.csv"
+    if not path.is_file():
+        return []
+    known = {paper.key or name for name, paper in papers.items()}
+    theirs = [row["paper"] for _, row in records.numbered_rows(path, published.COLUMNS) if not row["run_by"]]
+    return [name for name in dict.fromkeys(theirs) if name not in known]
+
+
+def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Path) -> list[Path]:
+    """Write the pages; returns their paths, the overview first.
+
+    Raises:
+        ReportError: a malformed file, or the folder cannot be written.
+    """
+    shown = sorted(collect(papers, runs, results), key=lambda one: (one.paper.year, one.name))
+    missing = absent(papers, results)
+    nav = [(one.name, one.paper.title) for one in shown]
+    drawn = draw_all(shown, results, out / "figures")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            shutil.copyfile(TEMPLATES / name, out / name)
+        paths = [_write(out / "index.html", _overview(shown, missing, results, nav, drawn[""]))]
+        for one in shown:
+            _downloads(one, out)
+            paths.append(_write(out / f"{one.name}.html", _page(one, results, runs, nav, drawn)))
+        _write(out / "claims.csv", ledger.comma_separated([row for one in shown for row in one.verdicts]))
+    except OSError as error:
+        raise ReportError(f"{out} cannot be written: {error.strerror}.") from error
+    return paths
+
+
+def draw_all(shown: Sequence[Shown], results: Path, out: Path) -> Drawn:
+    """Draws every figure.
+
+    Returns:
+        What pages say of them.
+
+    Raises:
+        ReportError: a malformed file.
+    """
+    made: dict[str, list[Chart]] = {
+        "": overview.of_all(
+            overview.contestants((one.name, part.experiment, part.loaded.frame) for one in shown for part in one.filled)
+        )
+    }
+    for one in shown:
+        for part in one.parts:
+            loaded = part.loaded
+            some = [
+                chart
+                for group in loaded.groups
+                for chart in figures.of_experiment(one.name, one.paper, part.experiment, loaded.frame, group, results)
+            ]
+            some += figures.map_charts(one.name, part.experiment, results)
+            made[f"{one.name}/{part.experiment.name}"] = some
+    jobs = [
+        (chart, out / (key.partition("/")[0] or "all") / chart.name) for key, some in made.items() for chart in some
+    ]
+    saved = (delayed(charts.save)(chart, stem, ("svg", "png", "csv")) for chart, stem in jobs)
+    Parallel(n_jobs=os.cpu_count() if len(jobs) > MANY else 1)(saved)
+    return {
+        key: [
+            {
+                "path": f"figures/{key.partition('/')[0] or 'all'}/{chart.name}",
+                "alt": chart.alt,
+                "caption": chart.caption,
+                "width": round(chart.size[0] * 96),
+                "height": round(chart.size[1] * 96),
+            }
+            for chart in some
+        ]
+        for key, some in made.items()
+    }
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _downloads(shown: Shown, out: Path) -> None:
+    """The tables of a paper as files beside its page."""
+    for part in shown.filled:
+        stem = out / "tables" / shown.name / part.experiment.name
+        _write(stem.with_suffix(".md"), "\n".join(map(render.markdown, part.tables)))
+        _write(stem.with_suffix(".tex"), latex.PREAMBLE + "\n".join(map(latex.latex, part.tables)))
+        _write(stem.with_suffix(".csv"), render.comma_separated(part.tables))
+
+
+# ------------------------------------------------------------------------------------------------- a paper
+
+
+def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[str, str]], drawn: Drawn) -> str:
+    frames = [part.loaded.frame for part in shown.filled]
+    sources = Sources(frames, records.kept(frames, runs, results))
+    parts = []
+    for part in shown.parts:
+        experiment = part.experiment
+        parts.append(
+            {
+                "name": experiment.name,
+                "title": experiment.title,
+                "default": experiment.default,
+                "command": make_command(shown.name, experiment),
+                "tables": [
+                    table_view(table, sources, f"{experiment.name}-{number}")
+                    for number, table in enumerate(part.tables)
+                ],
+                "figures": drawn[f"{shown.name}/{experiment.name}"],
+                "files": [str(path) for path in part.loaded.paths.values()],
+                "published": _published_alone(shown, part, results, sources),
+            }
+        )
+    module = importlib.import_module(f"methods.{shown.name}")
+    return (
+        environment()
+        .get_template("paper.html")
+        .render(
+            nav=nav,
+            here=shown.name,
+            name=shown.name,
+            paper=shown.paper,
+            counts=_counts(shown.verdicts),
+            verdicts=_verdict_grid(shown.verdicts, sources, "claims", whole=False),
+            prose=prose.blocks(module.__doc__ or ""),
+            inline=prose.inline,
+            parts=parts,
+            filled=len(shown.filled),
+            committed=sum(COMMITTED in part.loaded.paths for part in shown.parts),
+            choices=_choices(shown.name, results),
+            others=[
+                grid_view(grid, sources, grid.name) | {"second": "backbone"}
+                for grid in others(results, own=(shown.name, *_own_labels(shown)))
+            ],
+            data=sources.json(),
+        )
+    )
+
+
+def _published_alone(shown: Shown, part: Part, results: Path, sources: Sources) -> list[dict[str, Any]]:
+    """What is published for an experiment without results here."""
+    if part.tables:
+        return []
+    paper, experiment = shown.paper, part.experiment
+    tables = published.read(results / "published.csv", paper.key or shown.name, experiment.published)
+    grids = [published_grid(paper, experiment, table) for table in tables]
+    return [
+        grid_view(grid, sources, f"{experiment.name}-published-{number}")
+        for number, grid in enumerate(grids)
+        if grid is not None
+    ]
+
+
+def _counts(verdicts: Sequence[Verdict]) -> list[tuple[str, int]]:
+    """How many claims have each verdict, in their order."""
+    counts = Counter(row.verdict for row in verdicts)
+    return [(verdict, counts[verdict]) for verdict in VERDICTS]
+
+
+def _verdict_grid(rows: Sequence[Verdict], sources: Sources | None, name: str, *, whole: bool) -> dict[str, Any]:
+    """The ledger as a table; ``whole`` names the paper too."""
+    lines = []
+    for row in rows:
+        found = row.decision
+        numbers = decision(found.comparison if found else None, found.basis if found else None)
+        label = f"{row.paper}: {row.claim}" if whole else row.claim
+        why = f"{row.rule}; {row.why}" if row.why and row.why not in row.rule else row.rule
+        lines.append(Line(label, row.verdict, (row.text, *numbers, why)))
+    columns = ("in words", "effect", "95 % interval", "p", "n", "what decides it, or why it was not run")
+    grid = Grid("verdicts", "Claims and the verdict of the committed results", columns, tuple(lines), NOTES, "claim")
+    return grid_view(grid, sources, name) | {"second": "verdict", "long": True}
+
+
+def _choices(name: str, results: Path) -> list[dict[str, str]]:
+    """The settings that the label-free rule took for a method."""
+    path = results / "choices.csv"
+    if not path.is_file():
+        return []
+    return [row for _, row in records.numbered_rows(path, records.CHOICES) if row["method"] == name]
+
+
+# ---------------------------------------------------------------------------------------------- the overview
+
+
+def _overview(
+    shown: Sequence[Shown],
+    missing: Sequence[str],
+    results: Path,
+    nav: Sequence[tuple[str, str]],
+    drawn: list[dict[str, Any]],
+) -> str:
+    frames = [part.loaded.frame for one in shown for part in one.filled]
+    sources = Sources(frames)
+    verdicts = [row for one in shown for row in one.verdicts]
+    return (
+        environment()
+        .get_template("index.html")
+        .render(
+            nav=nav,
+            here="",
+            papers=[
+                {
+                    "name": one.name,
+                    "paper": one.paper,
+                    "filled": len(one.filled),
+                    "committed": sum(COMMITTED in part.loaded.paths for part in one.parts),
+                    "experiments": len(one.parts),
+                    "counts": _counts(one.verdicts),
+                    "gains": [_gain(one, part, sources) for part in one.filled if part.experiment.default],
+                }
+                for one in shown
+            ],
+            missing=missing,
+            figures=drawn,
+            counts=_counts(verdicts),
+            verdicts=_verdict_grid(verdicts, sources, "claims", whole=True),
+            others=[grid_view(grid, sources, grid.name) | {"second": "backbone"} for grid in others(results)],
+            data=sources.json(),
+        )
+    )
+
+
+def _gain(shown: Shown, part: Part, sources: Sources) -> list[dict[str, Any]]:
+    """Of every table of an experiment: the gain of the paper's own method, here and published."""
+    label = next(iter(_own_labels(shown, part.experiment)), "")
+    found = []
+    for table in part.tables:
+        grids = {grid.name: grid for grid in table.grids}
+        if "difference" not in grids:
+            continue
+        grid = grids["difference"]
+        ours = _cell(grid, label, "mean", theirs=False)
+        if ours is not None:
+            theirs = _cell(grid, label, "mean", theirs=True)
+            if theirs is None and "published" in grids:
+                theirs = _cell(grids["published"], label, grids["published"].columns[-1], theirs=True)
+            group = table.group
+            found.append(
+                {
+                    "where": f"{group.dataset}, {group.protocol}, {group.backbone}, {group.track}",
+                    "over": grid.title.removeprefix("Difference over ").removesuffix(", percent points"),
+                    "ours": cell_view(ours, sources),
+                    "theirs": cell_view(theirs, sources) if theirs is not None else None,
+                }
+            )
+    return found
+
+
+def _own_labels(shown: Shown, *experiments: Experiment) -> list[str]:
+    """How the tables of some experiments, or of all, name the paper's full method."""
+    rows = [row for one in experiments or shown.paper.experiments for row in one.rows]
+    own = [row for row in rows if (row.method, row.variant) == (shown.name, "default")]
+    return list(dict.fromkeys(map(row_label, own)))
+
+
+def _cell(grid: Grid, label: str, column: str, *, theirs: bool) -> Cell | None:
+    """The cell of a line, of the first origin that has a number there; published lines only, or others only."""
+    place = grid.columns.index(column)
+    for line in grid.lines:
+        if (
+            line.label == label
+            and line.origin.startswith("published") == theirs
+            and isinstance(line.cells[place], Number)
+        ):
+            return line.cells[place]
+    return None
+
+
+def others(results: Path, own: Sequence[str] = ()) -> list[Grid]:
+    """What other suites report, a grid per data set.
+
+    Args:
+        results: the folder of committed results.
+        own: names of a method; with them, only rows of this method.
+    """
+    path = results / "published.csv"
+    if not path.is_file():
+        return []
+    found: dict[str, dict[tuple[str, str], dict[str, Number]]] = {}
+    for line, row in records.numbered_rows(path, published.COLUMNS):
+        if row["provenance"] != "reimplementation":
+            continue
+        if own and not set(re.findall(r"[A-Za-z0-9]+", row["method"])) & set(own):
+            continue
+        number = published.accuracy_of(row, path, line)
+        place = (f"{row['paper']}: {row['method']}", row["backbone"])
+        cells = found.setdefault(row["dataset"], {}).setdefault(place, {})
+        cells[row["task"]] = Number(number.value, number.spread, basis=Basis(source=number.where))
+    grids = []
+    for place_of, (dataset, lines) in enumerate(found.items()):
+        tasks = list(dict.fromkeys(task for cells in lines.values() for task in cells))
+        tasks = [
+            *(task for task in tasks if task != published.AVERAGE),
+            *([published.AVERAGE] * (published.AVERAGE in tasks)),
+        ]
+        shown = tuple(
+            Line(label, backbone, tuple(cells.get(task, MISSING) for task in tasks))
+            for (label, backbone), cells in lines.items()
+        )
+        grids.append(Grid(f"others-{place_of}", f"Other suites on {dataset}", tuple(tasks), shown))
+    return grids

@@ -1,0 +1,69 @@
+"""Specs of committed cells: the very specs of the records, also where some records are gone."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from benchmarks import specs
+from benchmarks.errors import UserError
+from benchmarks.records import Record, Store
+from benchmarks.spec import Spec
+from report import records
+from tests.benchmarks.cells import spec
+
+VALUES = [{"selection": "last", "metric": "accuracy", "value": 50.0}]
+
+
+def kept(store: Store, *made: Spec) -> list[str]:
+    for one in made:
+        plain = dataclasses.asdict(one)
+        store.write(Record(one.hash, plain, VALUES, 10, [], versions={"torch": "2"}))
+    return [one.hash for one in made]
+
+
+def variants() -> list[Spec]:
+    """Two methods' cells on two seeds and data, one that starts from another."""
+    base = spec()
+    return [
+        base,
+        dataclasses.replace(base, seed=1),
+        dataclasses.replace(base, seed=1, data={"source": "other"}),
+        dataclasses.replace(base, config={**base.config, "further": 1}),
+        dataclasses.replace(base, needs={"source": base.hash}),
+    ]
+
+
+def test_read_back_they_are_the_cells(tmp_path: Path) -> None:
+    store, path = Store(tmp_path / "runs"), tmp_path / "results" / "dan" / "specs" / "digits.json"
+    cells = kept(store, *variants())
+    specs.export(path, cells, store)
+    found = specs.read(path)
+    assert {cell: Spec(**one["spec"]).hash for cell, one in found.items()} == {cell: cell for cell in cells}
+    assert {one["versions"]["torch"] for one in found.values()} == {"2"}
+    assert len(path.read_text().splitlines()) == 2 + 1 + 2, "the data, then a line for each configuration"
+    assert records._specs(path) == found, "the report reads the same"
+
+
+def test_a_record_that_is_gone_is_kept_and_a_cell_that_is_gone_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "digits.json"
+    first, second, third, *_ = cells = kept(Store(tmp_path / "one"), *variants())
+    specs.export(path, cells, Store(tmp_path / "one"))
+    before = path.read_bytes()
+    specs.export(path, cells, Store(tmp_path / "empty"))
+    assert path.read_bytes() == before, "exporting twice changes nothing"
+    specs.export(path, [first, third, "unknown"], Store(tmp_path / "empty"))
+    assert set(specs.read(path)) == {first, third}
+    assert second not in specs.read(path)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "digits.json"
+    assert specs.read(path) == {}
+    path.write_text('[[], {"cells": {"a": [1]}}]')
+    with pytest.raises(UserError, match=r"digits\.json cannot be read"):
+        specs.read(path)
+    with pytest.raises(records.ReportError, match=r"digits\.json cannot be read"):
+        records._specs(path)

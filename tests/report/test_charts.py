@@ -1,0 +1,346 @@
+"""Figures other than sweeps: their data by hand, and that their files say what is on the axes."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from methods.contract import Claim, Experiment, Paper, Row
+from report import charts, figures, overview, published
+from report.charts import Chart
+from report.records import COMMITTED, ReportError, load
+from tests.report.samples import BASE, DEFAULTS, FULL, MAIN, PAPER, RECIPE, VALUES, rows, write
+from tests.report.test_figures import GROUP
+
+TASK = "mnist:optdigits"
+
+
+def frame_of(tmp_path: Path, lines: Sequence[dict[str, str]]) -> pd.DataFrame:
+    return load({COMMITTED: write(tmp_path / "results.csv", lines)})
+
+
+def of(tmp_path: Path, experiment: Experiment, lines: Sequence[dict[str, str]], paper: Paper = PAPER) -> list[Chart]:
+    return figures.of_experiment("dan", paper, experiment, frame_of(tmp_path, lines), GROUP, tmp_path)
+
+
+def only(made: Sequence[Chart]) -> Chart:
+    (chart,) = made
+    return chart
+
+
+def column(chart: Chart, name: str) -> list[object]:
+    return chart.data[name].tolist()
+
+
+def svg(chart: Chart, tmp_path: Path) -> str:
+    """Drawn twice, to the same bytes; the text of the vector file, with its words."""
+    first, second = (charts.save(chart, tmp_path / name / "figure") for name in ("one", "two"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert {path.suffix for path in first} == {".pdf", ".svg", ".png", ".csv"}
+    with first[3].open(newline="") as stream:
+        assert len(list(csv.DictReader(stream))) == len(chart.data)
+    text = first[1].read_text()
+    assert "nan" not in text
+    return text
+
+
+def measured(values: dict[tuple[str, str], tuple[float, ...]], metric: str, **fields: str) -> list[dict[str, str]]:
+    return rows({(method, TASK): numbers for (method, _), numbers in values.items()}, metric=metric, **fields)
+
+
+def test_an_experiment_that_only_compares_rows_has_no_figure(tmp_path: Path) -> None:
+    assert of(tmp_path, MAIN, rows()) == []
+
+
+def test_learning_curves(tmp_path: Path) -> None:
+    experiment = dataclasses.replace(MAIN, curve=("test_accuracy",))
+    lines = rows({("dan", TASK): (50.0, 52.0), ("source_only", TASK): (40.0, 42.0)})
+    for step, gain in ((10, 0.0), (20, 5.0), (100, 10.0)):
+        lines += measured(
+            {("dan", TASK): (40 + gain, 42 + gain), ("source_only", TASK): (41.0, 41.0)}, f"test_accuracy@{step}"
+        )
+    chart = only(of(tmp_path, experiment, lines))
+    dan = chart.data[chart.data["row"] == "DAN"]
+    assert dan["step"].tolist() == [10, 20, 100]
+    assert dan["test_accuracy"].tolist() == [41.0, 46.0, 51.0]
+    assert dan["se"].tolist() == pytest.approx([1.0] * 3)
+    assert "DAN goes from 41 to 51" in chart.alt
+    text = svg(chart, tmp_path)
+    for words in ("optimiser steps", "accuracy on the target (%)", "source only", "standard error over n = 2 seeds"):
+        assert words in text
+
+
+def test_what_selects_stands_above_the_accuracy(tmp_path: Path) -> None:
+    experiment = dataclasses.replace(MAIN, sweep={"width": (8, 16)}, selects="gap")
+    lines = []
+    for width, accuracy, gap in ((16, 60.0, 0.1), (8, 61.0, 0.3)):
+        lines += rows({("dan", TASK): (accuracy, accuracy)}, setting=f"width={width}")
+        lines += measured({("dan", TASK): (gap, gap)}, "gap", setting=f"width={width}")
+    chart = of(tmp_path, experiment, lines)[-1]
+    assert column(chart, "gap") == [0.3, 0.1]
+    assert column(chart, "accuracy") == [61.0, 60.0]
+    assert "the least gap is at 16, the highest accuracy at 8" in chart.alt
+    assert "gap (no unit)" in svg(chart, tmp_path)
+
+
+def test_places_that_are_no_numbers_are_in_the_experiments_order(tmp_path: Path) -> None:
+    experiment = dataclasses.replace(MAIN, cuts=("pool", "early"), selects="gap")
+    lines = []
+    for cut in ("early", "pool"):
+        lines += rows({("dan", TASK): (50.0, 51.0)}, setting=f"cut={cut}")
+        lines += measured({("dan", TASK): (0.1, 0.2)}, "gap", setting=f"cut={cut}")
+    assert column(only(of(tmp_path, experiment, lines)), "x") == ["pool", "early"]
+
+
+def test_alpha_per_layer(tmp_path: Path) -> None:
+    lines = rows({("dan", TASK): (50.0, 52.0)})
+    for name, values in {"alpha.bn1": (0.9, 0.8), "alpha.bn2": (0.7, 0.7), "alpha.mean": (0.8, 0.75)}.items():
+        lines += measured({("dan", TASK): values}, name)
+    chart = only(of(tmp_path, MAIN, lines))
+    assert column(chart, "place") == ["bn1", "bn2"], "the mean is none of the layers"
+    assert column(chart, "alpha") == pytest.approx([0.85, 0.7])
+    assert "alpha (no unit)" in svg(chart, tmp_path)
+
+
+def test_distances_are_bars_where_a_claim_is_about_them(tmp_path: Path) -> None:
+    claim = Claim("closer", "DAN is closer.", "digits", FULL, BASE, metric="a_distance", higher=False)
+    paper = dataclasses.replace(PAPER, claims=(claim,))
+    lines = rows()
+    for metric in ("a_distance", "mmd"):
+        lines += rows({key: [value / 100 for value in numbers] for key, numbers in VALUES.items()}, metric=metric)
+    assert of(tmp_path, MAIN, lines) == []
+    chart = only(of(tmp_path, MAIN, lines, paper))
+    assert [*zip(column(chart, "row"), column(chart, "task"), strict=True)] == [
+        (row, task) for row in ("source only", "DAN") for task in (TASK, "optdigits:mnist")
+    ]
+    assert column(chart, "a_distance") == pytest.approx([0.81, 0.6, 0.84, 0.63])
+    assert "proxy A-distance (0 to 2, no unit)" in svg(chart, tmp_path)
+
+
+def test_matrices_are_heat_maps(tmp_path: Path) -> None:
+    lines = rows({("dan", TASK): (50.0, 52.0)})
+    for place, values in {"cup,cup": (4, 6), "cup,mug": (1, 1), "mug,mug": (7, 7)}.items():
+        lines += measured({("dan", TASK): values}, f"confusion@{place}")
+    chart = only(of(tmp_path, MAIN, lines))
+    found = {(a, b): value for a, b, value in chart.data[["first", "second", "confusion"]].itertuples(index=False)}
+    assert found == {("cup", "cup"): 5, ("cup", "mug"): 1, ("mug", "mug"): 7}
+    assert "mean of the diagonal 6.00" in chart.alt
+    text = svg(chart, tmp_path)
+    for words in ("taken for", "class of the image", "confusion (images)"):
+        assert words in text
+
+
+# ------------------------------------------------------------------------------------------- transferability of layers
+
+BASE_ROW, ANB = Row("source_only", label="base"), Row("dan", label="AnB")
+TRANSFER = Experiment(
+    "curves",
+    "layers",
+    (BASE_ROW, ANB),
+    {"digits-mini": RECIPE},
+    BASE_ROW,
+    sweep={"n": tuple(range(1, 8))},
+    published=("Fig2",),
+)
+STUDY = dataclasses.replace(
+    PAPER,
+    experiments=(TRANSFER,),
+    claims=(),
+    published_rows={"base": "base", "AnB": "AnB (frozen transfer)"},
+    key="study",
+)
+
+
+def transfer_rows() -> list[dict[str, str]]:
+    """Two splits, AnB falling by two points a layer."""
+    lines = []
+    for seed, level in ((0, 60.0), (1, 62.0)):
+        common = {"seed": str(seed), "split": str(seed), "experiment": "curves"}
+        lines.append({**DEFAULTS, **common, "method": "source_only", "task": "a:b", "value": str(level)})
+        for n in range(1, 8):
+            place = {"method": "dan", "task": "a:b", "setting": f"n={n}", "value": str(level - 2 * n)}
+            lines.append({**DEFAULTS, **common, **place})
+    return lines
+
+
+def theirs(tmp_path: Path) -> None:
+    names = dict(
+        zip(
+            published.COLUMNS,
+            ("study", "", "Fig2", "", "CaffeNet", "ImageNet", "", "", "", "authors-logs", "s"),
+            strict=True,
+        )
+    )
+    lines = [
+        {**names, "method": method, "task": f"n={n} runs=8", "accuracy": str(accuracy)}
+        for method, points in (("base", {0: 62.5}), ("AnB (frozen transfer)", {1: 62.8, 7: 54.3}))
+        for n, accuracy in points.items()
+    ]
+    with (tmp_path / "published.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, published.COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+
+
+def test_curves_of_transferability(tmp_path: Path) -> None:
+    theirs(tmp_path)
+    chart = only(of(tmp_path, TRANSFER, transfer_rows(), STUDY))
+    data = chart.data
+    ours = data[data["origin"] == COMMITTED]
+    assert len(ours) == 2 + 14, "a point per run"
+    assert ours[(ours["row"] == "AnB") & (ours["n"] == 7)]["accuracy"].tolist() == [46.0, 48.0]
+    assert ours[ours["row"] == "base"]["n"].tolist() == [0, 0]
+    published_rows = data[data["origin"] == "published"][["row", "n", "accuracy"]].values.tolist()
+    assert published_rows == [["base", 0, 62.5], ["AnB", 1, 62.8], ["AnB", 7, 54.3]]
+    assert "AnB 59.0 at 1, 57.0 at 2" in chart.alt
+    text = svg(chart, tmp_path)
+    for words in (
+        "n, layers that are copied",
+        "published (own axis)",
+        "accuracy on the classes of B (%)",
+        "a point per run",
+    ):
+        assert words in text
+
+
+def test_without_published_curves_there_is_one_panel(tmp_path: Path) -> None:
+    chart = only(of(tmp_path, TRANSFER, transfer_rows(), STUDY))
+    assert set(chart.data["origin"]) == {COMMITTED}
+    assert "published" not in svg(chart, tmp_path)
+
+
+def test_tasks_that_a_claim_compares_have_curves_of_their_own(tmp_path: Path) -> None:
+    claim = Claim(
+        "further",
+        "It falls further.",
+        "curves",
+        BASE_ROW,
+        ANB,
+        worse_setting=("n=6", "n=7"),
+        tasks=("a:b",),
+        than=("c:d",),
+    )
+    study = dataclasses.replace(STUDY, claims=(claim,))
+    lines = [*transfer_rows(), *({**line, "task": "c:d"} for line in transfer_rows())]
+    chart = only(of(tmp_path, TRANSFER, lines, study))
+    assert set(chart.data["row"]) == {"base on a:b", "base on c:d", "AnB on a:b", "AnB on c:d"}
+
+
+def test_what_else_is_swept_has_curves_of_its_own(tmp_path: Path) -> None:
+    experiment = dataclasses.replace(TRANSFER, sweep={**TRANSFER.sweep, "start": ("gaussian", "he")})
+    lines = [
+        {**line, "setting": f"{line['setting']};start={start}"} if line["setting"] else line
+        for start in ("gaussian", "he")
+        for line in transfer_rows()
+        if line["setting"] or start == "he"
+    ]
+    chart = only(of(tmp_path, experiment, lines, STUDY))
+    assert set(chart.data["row"]) == {"base", "AnB, start=gaussian", "AnB, start=he"}
+
+
+# ------------------------------------------------------------------------------------------------------------ maps
+
+
+def test_maps_of_features(tmp_path: Path) -> None:
+    path = tmp_path / "dan" / "maps" / "digits.csv"
+    path.parent.mkdir(parents=True)
+    head = dict.fromkeys(figures.MAP_COLUMNS, "0") | {"paper": "dan", "experiment": "digits", "variant": "default"}
+    lines = [
+        {
+            **head,
+            "method": method,
+            "setting": "",
+            "dataset": "digits-mini",
+            "task": TASK,
+            "domain": domain,
+            "x": str(i),
+            "y": "1.5",
+        }
+        for method in ("dan", "source_only")
+        for domain in ("source", "target")
+        for i in range(3)
+    ]
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, figures.MAP_COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+    chart = only(figures.map_charts("dan", MAIN, tmp_path))
+    assert "source only, DAN on mnist:optdigits" in chart.caption, "in the order of the experiment's rows"
+    assert "3 source and 3 target images" in chart.alt
+    assert len(chart.data) == 12
+    assert "t-SNE 1 (no unit)" in svg(chart, tmp_path)
+    path.write_text(path.read_text().replace("1.5", "far", 1))
+    with pytest.raises(ReportError, match=r"digits\.csv, line 2: y is 'far'"):
+        figures.map_charts("dan", MAIN, tmp_path)
+    assert figures.map_charts("jan", MAIN, tmp_path) == []
+
+
+# ------------------------------------------------------------------------------------------------------ over all papers
+
+
+def contestants(tmp_path: Path) -> list[overview.Contestant]:
+    other = {
+        ("jan", task): [value + 1 for value in numbers] for (method, task), numbers in VALUES.items() if method == "dan"
+    }
+    third = {
+        ("ddc", task): [value - 9 for value in numbers] for (method, task), numbers in VALUES.items() if method == "dan"
+    }
+    lines = []
+    for selection, shift in (("last", 0), ("entropy", -1), ("oracle", 2)):
+        moved = {key: [value + shift for value in numbers] for key, numbers in (VALUES | other | third).items()}
+        lines += rows(moved, selection=selection)
+    for line in lines:
+        line["seconds"] = {"source_only": "1", "dan": "10", "jan": "20", "ddc": "2"}[line["method"]]
+        line["cell"] = f"{line['method']}-{line['task']}-{line['seed']}"
+    frame = frame_of(tmp_path, lines)
+    wider = dataclasses.replace(MAIN, rows=(BASE, FULL, Row("jan", label="JAN"), Row("ddc", label="DDC")))
+    return overview.contestants([("dan", wider, frame), ("jan", wider, frame)])
+
+
+def test_a_row_that_two_papers_show_counts_once_and_as_its_owners(tmp_path: Path) -> None:
+    found = contestants(tmp_path)
+    assert [(one.label, one.paper, one.own) for one in found] == [
+        ("source only", "dan", False),
+        ("DAN", "dan", True),
+        ("JAN", "jan", True),
+        ("DDC", "dan", False),
+    ]
+
+
+def test_gains_ranks_rules_and_costs(tmp_path: Path) -> None:
+    made = {chart.name.partition("-")[0]: chart for chart in overview.of_all(contestants(tmp_path))}
+    assert list(made) == ["gains", "ranks", "selection", "cost"]
+    gains = made["gains"].data.set_index("row")
+    assert gains["difference"].to_dict() == pytest.approx({"JAN": 4.0, "DAN": 3.0, "DDC": -6.0})
+    assert gains.loc["DAN", "low"] == pytest.approx(0.51586, abs=1e-5)
+    ranks = made["ranks"].data.set_index("row")
+    assert ranks["rank"].to_dict() == {"JAN": 1, "DAN": 2, "source only": 3, "DDC": 4}
+    rules = made["selection"].data.set_index(["row", "rule"])["difference"]
+    assert rules.to_dict() == pytest.approx(
+        {("DAN", "entropy"): -1, ("DAN", "oracle"): 2, ("JAN", "entropy"): -1, ("JAN", "oracle"): 2}
+    )
+    costs = made["cost"].data.set_index("row")
+    assert costs["seconds"].to_dict() == {"source only": 1, "DAN": 10, "JAN": 20, "DDC": 2}
+    for chart, words in (
+        (made["gains"], "difference over the own baseline (percent points)"),
+        (made["ranks"], "average rank over 2 tasks (1: most accurate)"),
+        (made["selection"], "accuracy above the last iterate (percent points)"),
+        (made["cost"], "time of a cell (seconds, one thread, wall clock)"),
+    ):
+        assert words in svg(chart, tmp_path / chart.name)
+
+
+def test_what_is_swept_or_not_default_is_no_contestant(tmp_path: Path) -> None:
+    frame = frame_of(tmp_path, rows())
+    for experiment in (dataclasses.replace(MAIN, default=False), dataclasses.replace(MAIN, sweep={"width": (1, 2)})):
+        assert overview.contestants([("dan", experiment, frame)]) == []
+
+
+def test_colours_differ_in_lightness_or_marker() -> None:
+    for options in (charts.COLORS, charts.MARKERS, charts.STYLES, charts.HATCHES):
+        assert len(set(map(str, options))) == 6

@@ -1,0 +1,179 @@
+"""The pages in a headless Chromium: no errors, no network, sorting, filtering, where numbers come from, both themes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from methods.contract import papers
+from report import site
+
+pytestmark = pytest.mark.page
+
+ROOT = Path(__file__).resolve().parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SLOW = 120_000
+"""Milliseconds that a busy machine may take."""
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("site")
+    site.make(papers(), None, ROOT / "results", out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed; `make test-page` does it"
+    )
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no Chromium here; `make test-page` says how to get one")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if os.getuid() == 0 else [])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def faults() -> list[str]:
+    """What goes wrong on a page: filled by ``opened``, empty at the end of a test."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Any, faults: list[str]) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(SLOW)
+    made = context.new_page()
+    made.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+    made.on("pageerror", lambda error: faults.append(str(error)))
+    made.on(
+        "request", lambda request: None if request.url.startswith(("file:", "data:")) else faults.append(request.url)
+    )
+    made.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+    yield made
+    context.close()
+    assert faults == []
+
+
+def address(folder: Path, name: str) -> str:
+    return (folder / name).as_uri()
+
+
+def names() -> list[str]:
+    return ["index.html", *(f"{name}.html" for name in papers())]
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("size", SIZES)
+def test_every_page_opens_and_nothing_overflows(page: Any, folder: Path, name: str, size: str) -> None:
+    width, height = SIZES[size]
+    page.set_viewport_size({"width": width, "height": height})
+    page.goto(address(folder, name))
+    assert page.locator("h1").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "wide tables scroll inside their frames"
+    pictures = os.environ.get("SCREENSHOTS")
+    if pictures:
+        page.screenshot(path=Path(pictures) / f"{Path(name).stem}-{size}.png")
+
+
+def column(page: Any, table: str, number: int) -> list[str]:
+    found: list[str] = page.locator(f"{table} tbody tr:visible > *:nth-child({number})").all_inner_texts()
+    return found
+
+
+def test_sorting(page: Any, folder: Path) -> None:
+    page.goto(address(folder, "dan.html"))
+    table = "table[data-grid=verdicts]"
+    head = page.locator(f"{table} thead th").nth(3)
+    before = column(page, table, 4)
+    head.locator("button").click()
+    assert head.get_attribute("aria-sort") == "descending"
+    down = column(page, table, 4)
+    numbers = [float(text.split()[0]) for text in down if text != "-"]
+    assert numbers == sorted(numbers, reverse=True)
+    assert sorted(down) == sorted(before)
+    missing = [text == "-" for text in down]
+    assert missing == sorted(missing), "what is missing stays below"
+    head.locator("button").press("Enter")
+    assert head.get_attribute("aria-sort") == "ascending"
+    numbers = [float(text.split()[0]) for text in column(page, table, 4) if text != "-"]
+    assert numbers == sorted(numbers)
+
+
+def test_filtering(page: Any, folder: Path) -> None:
+    page.goto(address(folder, "index.html"))
+    table = "table[data-grid=verdicts]"
+    every = page.locator(f"{table} tbody tr").count()
+    page.get_by_label("Show only rows with").first.fill("dan: reproduced above fc8")
+    shown = page.locator(f"{table} tbody tr:visible")
+    assert 0 < shown.count() < every
+    for text in shown.all_inner_texts():
+        assert all(word in text.lower() for word in ("dan:", "reproduced", "fc8"))
+    assert page.locator("[role=status]").first.inner_text() == f"{shown.count()} of {every} rows"
+    page.get_by_label("Show only rows with").first.fill("")
+    assert page.locator(f"{table} tbody tr:visible").count() == every
+
+
+def test_where_a_number_comes_from(page: Any, folder: Path) -> None:
+    page.goto(address(folder, "dan.html"))
+    number = page.locator("table[data-grid=difference] button.why[data-less]").first
+    number.focus()
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog#why")
+    assert dialog.is_visible()
+    text = dialog.inner_text()
+    assert "Mean of these" in text
+    assert "less the mean of these" in text
+    dialog.locator("summary").first.click()
+    for word in ("seed", "commit", "torch", "results/dan/"):
+        assert word in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert not dialog.is_visible()
+    assert page.evaluate("document.activeElement.classList.contains('why')"), "the focus goes back"
+
+
+def test_the_keyboard_reaches_the_content_first(page: Any, folder: Path) -> None:
+    page.goto(address(folder, "dan.html"))
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_light_and_dark(browser: Any, folder: Path) -> None:
+    for scheme, ground in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 24, 29)")):
+        context = browser.new_context(color_scheme=scheme)
+        page = context.new_page()
+        page.goto(address(folder, "index.html"))
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+        page.get_by_role("button", name="Dark or light").click()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != ground
+        context.close()
+
+
+def test_everything_is_unfolded_on_paper(page: Any, folder: Path) -> None:
+    page.goto(address(folder, "dan.html"))
+    folded = page.locator("main details:not([open])").count()
+    assert folded
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("main details:not([open])").count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("main details:not([open])").count() == folded
+
+
+def test_without_script_everything_is_there(browser: Any, folder: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(address(folder, "dan.html"))
+    assert page.locator("table[data-grid=accuracy] td.num").first.inner_text()
+    context.close()
