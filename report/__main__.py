@@ -77,7 +77,7 @@ def tables_of(
     _check_datasets(name, frames, datasets)
     tables, used, lacking = [], [], []
     for experiment, paths, frame in frames:
-        groups = [group for group in records.groups(frame) if not datasets or group.dataset in datasets]
+        groups = [group for group in records.groups(frame) if not datasets or records.is_of(group.dataset, datasets)]
         groups = [group for group in groups if track in (None, group.track)]
         groups = in_order(experiment, groups)
         beside = published.read(results / "published.csv", paper.key or name, experiment.published) if groups else []
@@ -273,7 +273,7 @@ def figures(
     drawn = 0
     for experiment, _, frame in frames:
         for group in records.groups(frame):
-            if (datasets and group.dataset not in datasets) or track not in (None, group.track):
+            if (datasets and not records.is_of(group.dataset, datasets)) or track not in (None, group.track):
                 continue
             sweep = figure.sweep(experiment, frame, group)
             if sweep is not None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from methods.contract import Claim, Experiment, Paper
+from methods.contract import Claim, Experiment, Paper, Row
 from report.cells import decision
-from report.runs import Entry, Run, counterpart, same_row
+from report.runs import Entry, Run, counterpart, row_label, same_row
 from report.statistics import Comparison
 from report.table import Grid, Line
 
@@ -28,13 +28,23 @@ def verdict(comparison: Comparison | None) -> str:
     return "not reproduced" if comparison.high < 0 and comparison.p < LEVEL else "inconclusive"
 
 
-def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """The pairs of lines that decide a claim: one per setting of a sweep, as nothing averages over settings.
+Side = tuple[Entry, ...]
+"""The lines over whose mean one side of a claim is; mostly one."""
 
-    A claim that names the points of the sweep that it compares is decided by these two.
+
+def named_side(row: Row, settings: str | tuple[str, ...]) -> Side:
+    """A row at the point of the sweep that a claim names, or at several."""
+    return tuple(Entry(row, setting) for setting in ((settings,) if isinstance(settings, str) else settings))
+
+
+def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Side, Side]]:
+    """The pairs that decide a claim: one per setting of a sweep, as nothing averages over settings by itself.
+
+    A claim that names the points of the sweep that it compares, or averages over, is decided by these alone.
     """
     if claim.better_setting or claim.worse_setting:
-        pairs = [(Entry(claim.better, claim.better_setting), Entry(claim.worse, claim.worse_setting))]
+        sides = named_side(claim.better, claim.better_setting), named_side(claim.worse, claim.worse_setting)
+        pairs = [sides]
     else:
         settings = [
             entry.setting
@@ -42,19 +52,24 @@ def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[
             if run.has(entry) and (same_row(entry.row, claim.better) or same_row(entry.row, claim.worse))
         ]
         pairs = [
-            (counterpart(setting, claim.better, experiment, run), counterpart(setting, claim.worse, experiment, run))
+            (
+                (counterpart(setting, claim.better, experiment, run),),
+                (counterpart(setting, claim.worse, experiment, run),),
+            )
             for setting in dict.fromkeys(settings)
         ]
-    return [pair for pair in dict.fromkeys(pairs) if run.has(pair[0]) and run.has(pair[1])]
+    return [pair for pair in dict.fromkeys(pairs) if all(run.has(entry) for side in pair for entry in side)]
 
 
-def decide(claim: Claim, run: Run, better: Entry, worse: Entry) -> Comparison | None:
+def decide(claim: Claim, run: Run, better: Side, worse: Side) -> Comparison | None:
     """The comparison that decides a claim: its effect is positive where the claim holds."""
-    tasks = [task for task in claim.tasks if task in run.tasks]
-    if claim.tasks and not tasks:
+    paired = [pair for pair in zip(claim.tasks, claim.than or claim.tasks, strict=True) if set(pair) <= set(run.tasks)]
+    if claim.tasks and not paired:
         return None
+    tasks = [task for task, _ in paired]
+    than = [other for _, other in paired] if claim.than else []
     first, second = (better, worse) if claim.higher else (worse, better)
-    return run.compare(first, second, claim.metric, tasks)
+    return run.compare(first, second, claim.metric, tasks, margin=claim.margin, than=than)
 
 
 def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
@@ -67,7 +82,7 @@ def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found
             for better, worse in pairs:
                 comparison = decide(claim, run, better, worse)
                 named = claim.better_setting or claim.worse_setting
-                setting = "" if named else better.setting or worse.setting
+                setting = "" if named else better[0].setting or worse[0].setting
                 label = f"{claim.name}, {setting}" if setting else claim.name
                 lines.append(Line(label, run.origin, (*decision(comparison), verdict(comparison))))
             if not pairs:
@@ -85,10 +100,20 @@ def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found
 def _claim_note(claim: Claim) -> str:
     """What a claim says and what decides it."""
     sides = " against ".join(
-        Entry(row, setting).label
+        _label(named_side(row, setting))
         for row, setting in ((claim.better, claim.better_setting), (claim.worse, claim.worse_setting))
     )
     what = "" if claim.metric == "accuracy" else f", {claim.metric}"
     sense = "" if claim.higher else ", the smaller the better"
     where = f", {', '.join(claim.tasks)}" if claim.tasks else ""
-    return f"{claim.name}: {claim.text} ({sides}{what}{sense}{where})"
+    than = f", less the same on {', '.join(claim.than)}" if claim.than else ""
+    margin = f", {claim.margin:+g} points" if claim.margin else ""
+    return f"{claim.name}: {claim.text} ({sides}{what}{sense}{margin}{where}{than})"
+
+
+def _label(side: Side) -> str:
+    """``AnB, n=1``; ``mean of AnB, n=1 and n=2``."""
+    if len(side) == 1:
+        return side[0].label
+    *most, last = (entry.setting.replace(";", ", ") for entry in side)
+    return f"mean of {row_label(side[0].row)}, {', '.join(most)} and {last}"

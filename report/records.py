@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ SELECTIONS = {
     "last": "last iterate",
     "entropy": "lowest target entropy",
     "oracle": "oracle: uses target labels, not a result",
+    "ten-best": "mean of the ten best epochs: uses test labels, a mild oracle, not a result",
 }
 """Selection rule -> how a table names it; the headline first."""
 
@@ -144,6 +146,12 @@ def groups(frame: pd.DataFrame) -> list[Group]:
     """The tables that the rows make up, in order of appearance."""
     keys = frame[list(Group._fields)].drop_duplicates()
     return [Group(*map(str, key)) for key in keys.itertuples(index=False)]
+
+
+def is_of(dataset: str, wanted: Sequence[str]) -> bool:
+    """Whether a data set is one of those named, or the subset of one: a subset's name ends with its size."""
+    whole = re.sub(r"-\d+$", "", dataset)
+    return dataset in wanted or whole in wanted
 
 
 def of_group(frame: pd.DataFrame, group: Group) -> pd.DataFrame:

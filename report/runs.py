@@ -62,11 +62,27 @@ class Run:
         return statistics.over_tasks(self.values(entry, selection, metric), self.tasks, self.over)
 
     def compare(
-        self, better: Entry, worse: Entry, metric: str = "accuracy", tasks: Sequence[str] = ()
+        self,
+        better: Entry | Sequence[Entry],
+        worse: Entry | Sequence[Entry],
+        metric: str = "accuracy",
+        tasks: Sequence[str] = (),
+        *,
+        margin: float = 0.0,
+        than: Sequence[str] = (),
     ) -> Comparison | None:
-        """Paired difference of a metric of the last iterate, over some tasks of this run or all of them."""
-        first, second = (self.values(entry, metric=metric) for entry in (better, worse))
-        return statistics.compare(first, second, tasks or self.tasks, self.over)
+        """Paired difference of a metric of the last iterate, over some tasks of this run or all of them.
+
+        Of several lines the mean is compared.  ``margin`` and ``than``: see ``statistics.compare``.
+        """
+        first, second = (self._average(side, metric) for side in (better, worse))
+        return statistics.compare(first, second, tasks or self.tasks, self.over, margin=margin, than=than)
+
+    def _average(self, side: Entry | Sequence[Entry], metric: str) -> pd.Series[float]:
+        """The values of a line, or the means over several where all of them have one."""
+        if isinstance(side, Entry):
+            return self.values(side, metric=metric)
+        return pd.concat([self.values(entry, metric=metric) for entry in side], axis=1).mean(axis=1, skipna=False)
 
     def has(self, entry: Entry) -> bool:
         """Whether there is any row of this line."""

@@ -129,17 +129,32 @@ def interval(numbers: NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def compare(better: pd.Series[float], worse: pd.Series[float], tasks: Sequence[str], over: str) -> Comparison | None:
+def compare(
+    better: pd.Series[float],
+    worse: pd.Series[float],
+    tasks: Sequence[str],
+    over: str,
+    *,
+    margin: float = 0.0,
+    than: Sequence[str] = (),
+) -> Comparison | None:
     """``better - worse`` over the replicates that both have on every task; None if there is none.
 
     Both are indexed by (task, split, seed), see ``values``.
+
+    Args:
+        margin: what is added to every difference.
+        than: tasks whose differences are subtracted, each from that of its place in ``tasks``.
     """
     paired = (better - worse).dropna()
     if paired.empty:
         return None
-    table = matrix(paired, tasks, over).dropna()
-    if table.empty:
+    both = matrix(paired, [*tasks, *than], over).dropna()
+    if both.empty:
         return None
+    table = both[list(tasks)] + margin
+    if than:
+        table = table - both[list(than)].to_numpy(dtype=float)
     differences = table.to_numpy(dtype=float)
     means = differences.mean(axis=1)
     by_task = {task: float(table[task].mean()) for task in tasks}
