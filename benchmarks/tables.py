@@ -11,7 +11,7 @@ from benchmarks import csvfile, machine, maps, specs
 from benchmarks.plan import Cell, Plan, Use, data_digests, with_method
 from benchmarks.records import Record, Store
 from benchmarks.spec import Spec
-from datasets import protocols, registry
+from datasets import folders, protocols, registry
 from datasets.errors import DataError
 from datasets.store import Location
 from methods import contract
@@ -189,6 +189,11 @@ def write_local(plan: Plan, store: Store, location: Location) -> dict[Path, int]
     return {path: merge(path, by_experiment[name], store, location) for name, path in paths.items()}
 
 
+def _is_wanted(dataset: str, datasets: Sequence[str]) -> bool:
+    """Whether rows of a data set are exported: those that were named, else all but a user's own folders."""
+    return dataset in datasets if datasets else not dataset.startswith(folders.PREFIX)
+
+
 def export(
     paper: str, experiments: Sequence[str], datasets: Sequence[str], store: Store, location: Location
 ) -> dict[Path, int]:
@@ -197,7 +202,7 @@ def export(
     Args:
         paper: whose tables.
         experiments: names of its experiments.
-        datasets: which data sets; all if empty.
+        datasets: which data sets; if empty all but folders of the user's own.
         store: the runs folder.
         location: the data.
 
@@ -207,7 +212,7 @@ def export(
     written = {}
     for experiment in experiments:
         local = read(store.table_path(paper, experiment))
-        rows = [row for row in local if (not datasets or row["dataset"] in datasets) and store.has(row["cell"])]
+        rows = [row for row in local if _is_wanted(row["dataset"], datasets) and store.has(row["cell"])]
         if rows:
             path = committed_path(paper, experiment)
             written[path] = merge(path, rows, store, location)

@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,7 @@ from methods.contract import Claim
 from report import published, render
 from report.build import build
 from report.records import COMMITTED, LOCAL, Group, groups, load
-from report.table import Grid, Interval, Number, Table
+from report.table import Grid, Interval, Line, Number, Table
 from tests.report.samples import ABLATIONS, BASE, FULL, MAIN, PAPER, SINGLE, SWEEP, VALUES, rows, write, write_published
 
 GROUP = Group("digits-mini", "full", "lenet", "finetune")
@@ -421,6 +421,78 @@ def test_a_claim_may_compare_two_points_of_a_sweep(tmp_path: Path) -> None:
     (line,) = found.lines
     assert line.label == "peak"
     assert line.cells[-1] == "reproduced"
+
+
+def averaged(setting: str, values: Mapping[str, Sequence[float]]) -> list[dict[str, str]]:
+    """Rows of DAN at a point of the sweep, by task."""
+    found = rows({("dan", task): numbers for task, numbers in values.items()}, experiment="sensitivity")
+    return [{**row, "setting": setting} for row in found]
+
+
+def decided(tmp_path: Path, claim: Claim, data: list[dict[str, str]]) -> tuple[float, Line, tuple[str, ...]]:
+    """Effect, line and notes of the one claim."""
+    paper = dataclasses.replace(PAPER, claims=(claim,))
+    found = grid(build("dan", paper, SWEEP, frame(tmp_path, data), GROUP), "claims")
+    (line,) = found.lines
+    effect = line.cells[0]
+    return (effect.value if isinstance(effect, Number) else float("nan")), line, found.notes
+
+
+def test_a_claim_may_average_over_points_of_a_sweep(tmp_path: Path) -> None:
+    """Replicate by replicate; a row outside the sweep stands as it is."""
+    claim = Claim("gain", "It helps.", "sensitivity", FULL, BASE, better_setting=("lam=0.1", "lam=10.0"))
+    base = rows({("source_only", "a:b"): (50.0,) * 6}, experiment="sensitivity")
+    data = [
+        *base,
+        *averaged("lam=0.1", {"a:b": (50.0, 52, 50, 52, 50, 52)}),
+        *averaged("lam=1.0", {"a:b": (0.0,) * 6}),
+        *averaged("lam=10.0", {"a:b": (56.0, 54, 56, 54, 56, 54)}),
+    ]
+    effect, line, notes = decided(tmp_path, claim, data)
+    assert effect == pytest.approx(3.0)
+    assert (line.label, line.cells[-1]) == ("gain", "reproduced")
+    assert "(mean of DAN, lam=0.1 and lam=10.0 against source only)" in notes[0]
+    # A replicate that lacks one of the points is left out; without any of one point there is nothing to compare.
+    effect, line, _ = decided(
+        tmp_path, claim, [row for row in data if (row["setting"], row["seed"]) != ("lam=0.1", "0")]
+    )
+    assert effect == pytest.approx(3.0)
+    assert isinstance(line.cells[3], Number)
+    assert line.cells[3].value == 5
+    _, line, _ = decided(tmp_path, claim, [row for row in data if row["setting"] != "lam=0.1"])
+    assert line.cells[-1] == "not run here"
+
+
+@pytest.mark.parametrize(("margin", "verdict"), [(0.0, "not reproduced"), (1.0, "reproduced"), (0.3, "not reproduced")])
+def test_a_claim_may_be_that_nothing_is_lost(margin: float, verdict: str, tmp_path: Path) -> None:
+    claim = Claim("general", "It is as good.", "sensitivity", FULL, BASE, better_setting="lam=1.0", margin=margin)
+    data = rows({("source_only", "a:b"): (50.0,) * 6}, experiment="sensitivity")
+    data += averaged("lam=1.0", {"a:b": (49.5, 49.4, 49.6) * 2})
+    effect, line, notes = decided(tmp_path, claim, data)
+    assert effect == pytest.approx(margin - 0.5)
+    assert line.cells[-1] == verdict
+    assert (f"{margin:+g} points" in notes[0]) == bool(margin)
+
+
+def test_a_claim_may_be_that_a_difference_is_larger_on_some_tasks_than_on_others(tmp_path: Path) -> None:
+    claim = Claim(
+        "further",
+        "It falls further.",
+        "sensitivity",
+        BASE,
+        FULL,
+        worse_setting="lam=1.0",
+        tasks=("a:b",),
+        than=("c:d",),
+    )
+    data = rows({("source_only", task): (50.0,) * 6 for task in ("a:b", "c:d", "e:f")}, experiment="sensitivity")
+    data += averaged("lam=1.0", {"a:b": (40.0, 41, 39) * 2, "c:d": (45.0,) * 6, "e:f": (0.0,) * 6})
+    effect, line, notes = decided(tmp_path, claim, data)
+    assert effect == pytest.approx(5.0)
+    assert line.cells[-1] == "reproduced"
+    assert notes[0].endswith("a:b, less the same on c:d)")
+    _, line, _ = decided(tmp_path, claim, [row for row in data if row["task"] != "c:d"])
+    assert line.cells[-1] == "not run here"
 
 
 def test_cells_of_a_table_are_numbers_not_text(tmp_path: Path) -> None:
