@@ -13,6 +13,7 @@ LeNet's ReLU follows the pooling, which gives the same function as the usual ord
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,11 @@ from torch import nn
 
 from benchmarks import pretrained
 from benchmarks.errors import UserError
+from benchmarks.feeding import Window
 from benchmarks.pretrained import Pretrained
+from methods import yosinski
 from methods.network import BatchNormMode, Network
+from methods.yosinski import Shape
 
 TRUNK_RATE = 0.1
 """Learning rate of pretrained layers as a multiple of the new ones' (DAN, section 4.1)."""
@@ -52,6 +56,8 @@ class Backbone:
     """Where the trunk is pretrained: its description."""
     batchnorm_head: bool = field(default=False, kw_only=True)
     """Whether the bottleneck has BatchNorm wherever the network has any."""
+    window: Window | None = field(default=None, kw_only=True)
+    """Where images are learned from scratch in their colours and at a size of its own: how they are cut from."""
     grey_side: int | None = field(default=None, kw_only=True)
     """Where photographs are learned from scratch: height and width that they are scaled to, then made grey."""
     scaling: Scaling = field(default="joint", kw_only=True)
@@ -60,6 +66,8 @@ class Backbone:
     @property
     def side(self) -> int | None:
         """Height and width of the prepared photographs that it needs; None for other kinds of data."""
+        if self.window is not None:
+            return self.window.side if self.kind == "photos" else None
         return self.grey_side if self.known is None else self.known.side
 
 
@@ -86,6 +94,18 @@ def _vectors_trunk(width: int) -> tuple[nn.Module, int]:
 def _pixels_trunk(channels: int) -> tuple[nn.Module, int]:
     """Images of 28 x 28 as vectors."""
     return nn.Flatten(), PIXELS * PIXELS * channels
+
+
+_DIGIT = 127.5
+"""Mean of the pixel range, and what scales it to -1 .. 1."""
+_EIGHT = "eight layers (5 convolutional, 3 fully connected) without BatchNorm, from scratch"
+
+
+def _eight_layers(kind: str, shape: Shape, window: Window, title: str) -> Backbone:
+    """A network of Yosinski et al.'s study."""
+    return Backbone(
+        title, kind, shape.units, 0.5, {"finetune": "none"}, functools.partial(yosinski.trunk, shape), window=window
+    )
 
 
 def _photo_backbone(known: Pretrained) -> Backbone:
@@ -133,6 +153,24 @@ BACKBONES: dict[str, Backbone] = {
         {"finetune": "none"},
         _pixels_trunk,
         grey_side=PIXELS,
+    ),
+    "caffenet": _eight_layers(
+        "photos",
+        yosinski.REFERENCE,
+        Window(side=256, crop=227, mirrored=True, mean=(123.0, 117.0, 104.0), scale=1.0),
+        "Caffe's reference network (AlexNet), from scratch",
+    ),
+    "caffenet-32": _eight_layers(
+        "photos",
+        yosinski.SMALL,
+        Window(side=32, crop=32, padding=4, mirrored=True, mean=(_DIGIT,), scale=_DIGIT / 2),
+        f"{_EIGHT}, 32 x 32 pixels",
+    ),
+    "caffenet-16": _eight_layers(
+        "digits",
+        yosinski.TINY,
+        Window(side=16, crop=16, mean=(_DIGIT,), scale=_DIGIT),
+        f"{_EIGHT}, digits scaled to 16 x 16 pixels",
     ),
     **{name: _photo_backbone(known) for name, known in pretrained.KNOWN.items()},
 }

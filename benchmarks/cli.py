@@ -13,7 +13,7 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from benchmarks import choices, choosing, executor, machine, plan, tables
+from benchmarks import choices, choosing, executor, machine, parallel, plan, tables
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell, Options, Plan
 from benchmarks.records import Store
@@ -65,14 +65,15 @@ def plan_options(command: Command) -> Command:
     def gathered(**values: Any) -> Any:
         names = [field.name for field in dataclasses.fields(Options)]
         options = Options(**{name: values.pop(name) for name in names})
-        machine.check_device(options.device, options.precision)
+        machine.check_device(options.device, options.precision or "fp32")
+        parallel.join(options.device)
         return command(options=options, **values)
 
     wrapped: Command = gathered
     positive = click.IntRange(min=1)
     for option in (
         click.option("--threads", type=positive, default=1, show_default=True, help="Threads of a cell."),
-        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Instead of the experiment's (fp32)."),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
         click.option("--batchnorm", help="How BatchNorm sees the two domains, instead of the backbone's default."),
         click.option(
@@ -230,9 +231,8 @@ def export(
     """Merge all that was run here into the committed tables under results/."""
     options = _all_experiments(paper, Options(experiments=experiments, datasets=datasets))
     names = [experiment.name for experiment in plan.chosen_experiments(paper, options)]
-    for name in datasets:
-        registry.suite(name)
-    written = tables.export(paper, names, datasets, Store(runs), Location(data, mirror))
+    subsets = [registry.suite(name).subset for name in datasets]
+    written = tables.export(paper, names, [*datasets, *filter(None, subsets)], Store(runs), Location(data, mirror))
     if not written:
         raise UserError(f"nothing of {paper} that was run here is to be exported; `make reproduce-{paper}` runs it.")
     for path, cells in written.items():
@@ -370,7 +370,7 @@ def _run(
     jobs: int | None,
     continue_committed: bool,
 ) -> executor.Summary:
-    jobs = executor.jobs_for(jobs, options.threads, options.device)
+    jobs = executor.jobs_for(jobs, options.threads, options.device) if parallel.size() == 1 else 1
     committed = tables.committed_cells(planned.paper) if continue_committed else {}
     todo = [c for c in planned.cells if not executor.is_done(c, records) and not tables.is_committed(c, committed)]
     if not todo:
@@ -379,6 +379,7 @@ def _run(
     records.check_writable()
     executor.prepare(todo, location, jobs=jobs)
     expected = executor.estimates(todo, records)
+    parallel.wait()  # until all know what is to be done, before the first record of it is written
     about = f", about {executor.duration(sum(expected.values()) / jobs)}" if len(expected) == len(todo) else ""
     click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {min(jobs, len(todo))} at once{about}.")
     return executor.run(todo, location, records, jobs=jobs, expected=expected)
@@ -388,7 +389,7 @@ def _finish(planned: Plan, summary: executor.Summary, records: Store, location: 
     """Say how it went, write the local tables, and exit with the status that tells."""
     unwritten = ""
     try:
-        for path, cells in tables.write_local(planned, records, location).items():
+        for path, cells in (tables.write_local(planned, records, location) if parallel.leads() else {}).items():
             click.echo(f"{cells} cells in {_shown(path)}, records in {_shown(records.root / 'cells')}")
     except UserError as error:
         unwritten = str(error)

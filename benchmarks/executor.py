@@ -19,7 +19,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks import activations, machine, maps, training, weights
+from benchmarks import activations, machine, maps, parallel, training, weights
 from benchmarks.errors import UserError
 from benchmarks.loading import load_data
 from benchmarks.plan import Cell
@@ -175,6 +175,8 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
         error = str(failure)
     except Exception as failure:  # a bug in one method must not stop the others
         error, detail = f"{type(failure).__name__}: {failure}", traceback.format_exc()
+        if parallel.size() > 1:  # the other processes cannot know of it and would wait for this one
+            raise
     try:
         store.write_failure(spec, error, detail)
     except UserError as failure:
@@ -186,8 +188,8 @@ def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: boo
     """Leave the record of a cell, and its trained network where that is kept; do nothing that is done."""
     spec = cell.spec
     network = store.model_path(spec.hash)
-    with store.lock(spec.hash):
-        if store.has(spec.hash) and (network.is_file() or not kept):
+    with parallel.leaders(store.lock(spec.hash)):
+        if parallel.agreed(store.has(spec.hash) and (network.is_file() or not kept)):
             return
         needed = {name: _network_of(need, location, store, commit) for name, need in cell.needs.items()}
         record = training.run_cell(
@@ -199,8 +201,9 @@ def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: boo
             needed=needed,
             keep=network if kept else None,
         )
-        if not store.has(spec.hash):  # a record that stands was made before its network was needed
+        if parallel.leads() and not store.has(spec.hash):  # one that stands was made before its network was needed
             store.write(record)
+        parallel.wait()
 
 
 def _map(cell: Cell, location: Location, store: Store) -> None:

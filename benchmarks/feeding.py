@@ -6,16 +6,18 @@ sees them (augmented, where it augments), and a part of itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks import pretrained
 from benchmarks.pretrained import Pretrained
+from benchmarks.streams import seed_of
 
 Indices = NDArray[np.int64]
 
@@ -119,19 +121,142 @@ class Photos:
         return torch.from_numpy(np.asarray(self._images[indices])).to(self._device, non_blocking=True)
 
 
-class Cached:
-    """Activations at a cut of a pretrained trunk.
+@dataclass(frozen=True)
+class Window:
+    """How a network that learns from scratch sees images: a square cut from each, in training where chance puts it."""
+
+    side: int
+    """Height and width that images are scaled to."""
+    crop: int
+    """Height and width of the square; in evaluation it is the one in the middle."""
+    padding: int = 0
+    """Pixels of the mean colour around the image, from which training may cut as well."""
+    mirrored: bool = False
+    """Whether training mirrors half of the images."""
+    mean: tuple[float, ...] = (0.0,)
+    """Of each channel, or of all; pixels are in 0 .. 255."""
+    scale: float = 1.0
+    """What the difference from the mean is divided by."""
+
+    @property
+    def augments(self) -> bool:
+        """Whether training sees an image in more than one way."""
+        return self.mirrored or self.side + 2 * self.padding > self.crop
+
+
+class Windows:
+    """Images as ``Window`` says.
 
     Args:
-        values: float32, (N, 1 + views, ...): the centre crop's, then those of the augmented views; (width,) or
-            (height, width, channels) each.
+        images: uint8, (N, height, width, channels), channels 1 or 3; a memory map unless they have to be scaled.
+        window: what is cut.
+        channels: what the network takes; grey images are repeated if it is 3.
+        device: where batches go.
+        views: number of augmented views of each image that there are, drawn once; 0: new ones at each step.
+    """
+
+    batch = 128
+
+    def __init__(
+        self, images: NDArray[np.uint8], window: Window, channels: int, device: torch.device, views: int = 0
+    ) -> None:
+        self._images = images if images.shape[1] == window.side else _shrunk(images, window.side)
+        self._window, self._channels, self._device = window, channels, device
+        self.views = views if window.augments else 0
+        self._drawn = [self._draw(len(images), _generator(view)) for view in range(self.views)]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def fixed(self) -> bool:
+        """Whether training sees nothing but what ``view`` gives."""
+        return self.views > 0 or not self._window.augments
+
+    def __call__(self, indices: Indices) -> Tensor:
+        """The squares in the middle, float32, (B, channels, crop, crop), channels last in memory."""
+        window = self._window
+        middle = torch.full((len(indices), 1), (window.side - window.crop) // 2 + window.padding)
+        return self._cut(indices, middle, middle, torch.zeros((len(indices), 1), dtype=torch.bool))
+
+    def training(self, indices: Indices, generator: torch.Generator) -> Tensor:
+        """Squares at random, shaped like those in the middle; where views are fixed, of these one at random."""
+        if not self._window.augments:
+            return self(indices)
+        if not self.views:
+            return self._cut(indices, *self._draw(len(indices), generator))
+        chosen = torch.randint(1, self.views + 1, (len(indices),), generator=generator) - 1
+        rows, columns, mirrored = (
+            torch.stack([drawn[part][indices] for drawn in self._drawn])[chosen, torch.arange(len(indices))]
+            for part in range(3)
+        )
+        return self._cut(indices, rows, columns, mirrored)
+
+    def view(self, number: int, indices: Indices) -> Tensor:
+        """View 0, the squares in the middle, or one of the fixed augmented views 1 .. ``views``."""
+        if number == 0:
+            return self(indices)
+        rows, columns, mirrored = (drawn[indices] for drawn in self._drawn[number - 1])
+        return self._cut(indices, rows, columns, mirrored)
+
+    def part(self, indices: Indices) -> Windows:
+        """A fixed view of an image stays what it was."""
+        part = Windows(np.asarray(self._images[indices]), self._window, self._channels, self._device)
+        part.views = self.views
+        part._drawn = [(a[indices], b[indices], c[indices]) for a, b, c in self._drawn]
+        return part
+
+    def _draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """First row and column of n squares, int64, (n, 1), and whether each is mirrored, bool, (n, 1)."""
+        window = self._window
+        last = window.side + 2 * window.padding - window.crop
+        rows, columns = torch.randint(0, last + 1, (2, n, 1), generator=generator)
+        mirrored = torch.rand((n, 1), generator=generator) < (0.5 if window.mirrored else 0.0)
+        return rows, columns, mirrored
+
+    def _cut(self, indices: Indices, rows: Tensor, columns: Tensor, mirrored: Tensor) -> Tensor:
+        window = self._window
+        images = torch.from_numpy(np.asarray(self._images[indices])).to(self._device)
+        mean = torch.tensor(window.mean, device=self._device)
+        x = images.to(torch.float32).sub_(mean).mul_(1 / window.scale)
+        if window.padding or window.side > window.crop:
+            x = nn.functional.pad(x, (0, 0, *(window.padding,) * 4))
+            along = torch.arange(window.crop)
+            rows, columns = rows + along, columns + torch.where(mirrored, along.flip(0), along)
+            at = torch.arange(len(indices))[:, None, None]
+            x = x[tuple(index.to(self._device) for index in (at, rows[:, :, None], columns[:, None, :]))]
+        x = x.permute(0, 3, 1, 2)
+        if x.shape[1] != self._channels:
+            x = x.expand(-1, self._channels, -1, -1).contiguous(memory_format=torch.channels_last)
+        return x
+
+
+def _generator(view: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed_of(0, "view", view))
+
+
+def _shrunk(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Images scaled to ``side`` x ``side``, each new pixel the mean of those that it covers."""
+    x = torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2).to(torch.float32)
+    scaled: NDArray[np.uint8] = (
+        nn.functional.adaptive_avg_pool2d(x, side).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    )
+    return scaled
+
+
+class Cached:
+    """Activations at a cut of a trunk.
+
+    Args:
+        values: float32 or bfloat16, (N, 1 + views, ...): the centre crop's, then those of the augmented views; (width,)
+            or (height, width, channels) each.
         device: where batches go.  On a GPU all activations are moved there once.
     """
 
     batch = BATCH
 
-    def __init__(self, values: NDArray[np.float32], device: torch.device) -> None:
-        self._values = torch.from_numpy(values).to(device)
+    def __init__(self, values: NDArray[np.float32] | Tensor, device: torch.device) -> None:
+        self._values = (values if isinstance(values, Tensor) else torch.from_numpy(values)).to(device)
         self._device = device
 
     def __len__(self) -> int:
@@ -149,7 +274,7 @@ class Cached:
         return self._picked(indices, torch.randint(1, views + 1, (len(indices),), generator=generator))
 
     def part(self, indices: Indices) -> Cached:
-        return Cached(self._values[torch.from_numpy(indices)].cpu().numpy(), self._device)
+        return Cached(self._values[torch.from_numpy(indices).to(self._device)], self._device)
 
     def _picked(self, indices: Indices, views: Tensor) -> Tensor:
         x = self._values[torch.from_numpy(indices).to(self._device), views.to(self._device)]
@@ -183,6 +308,34 @@ class Features:
 
     def part(self, indices: Indices) -> Features:
         return Features(self(indices).cpu().numpy(), self._device)
+
+
+MOST_CACHED = 2**30
+"""Bytes of activations of fixed layers, at most, that are kept in memory; beyond it they are computed at each step."""
+
+
+@torch.no_grad()
+def passed(inputs: Windows, layers: Callable[[Tensor], Tensor], *, trained: bool) -> Cached | None:
+    """What fixed layers make of all images, each computed once; None if it is too much to be kept.
+
+    Args:
+        trained: whether the augmented views are wanted too.
+    """
+    views = range(1 + (inputs.views if trained else 0))
+    first = layers(inputs(np.arange(1)))
+    if first.nbytes * len(inputs) * len(views) > MOST_CACHED:
+        return None
+    values = torch.empty((len(inputs), len(views), *_channels_last(first).shape[1:]), dtype=first.dtype)
+    for start in range(0, len(inputs), inputs.batch):
+        indices = np.arange(start, min(start + inputs.batch, len(inputs)))
+        for view in views:
+            values[start : start + len(indices), view] = _channels_last(layers(inputs.view(view, indices)))
+    return Cached(values, first.device)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """(B, C, H, W) as (B, H, W, C); (B, width) as it is."""
+    return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
 
 
 def grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

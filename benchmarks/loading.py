@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks import parallel
 from benchmarks.backbones import Choice
 from benchmarks.evaluation import Evaluator
-from benchmarks.feeding import Cached, Digits, Features, Inputs, Photos, grey, in_order, scaled
+from benchmarks.feeding import Cached, Digits, Features, Inputs, Photos, Windows, grey, in_order, passed, scaled
 from benchmarks.streams import Batches, seed_of
 from datasets.protocols import Problem
 from methods.contract import Batch, Domains, Recipe
+from methods.network import Prefix
 
 ENTROPY_IMAGES = 5000
 """Unlabelled target training images, at most, whose entropy the label-free selection of an epoch looks at."""
@@ -59,26 +61,32 @@ class Data:
     classes: int
     sizes: tuple[int, ...]
     """Number of examples of each source domain, which follow one another in ``source``; one without several sources."""
+    alone: bool = False
+    """Whether training is on one side alone: the target's inputs are the source's, and the probe is what is tested."""
 
 
-def load_data(problem: Problem, choice: Choice, device: torch.device) -> Data:
-    """A problem's examples on a device."""
+def load_data(problem: Problem, choice: Choice, device: torch.device, views: int = 0) -> Data:
+    """A problem's examples on a device.
+
+    Args:
+        views: where augmented views of images from scratch are drawn once, their number.
+    """
     of_source, of_target = (
-        _feeder(problem, choice, device, domain) for domain in (problem.source.images, problem.target.images)
+        _feeder(problem, choice, device, domain, views) for domain in (problem.source.images, problem.target.images)
     )
 
     def labels(array: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(np.array(array)).to(device)
 
     target = of_target(problem.target.images)
-    transductive = problem.tested is not None
+    transductive = problem.tested is not None or problem.alone
     if problem.tested is not None:
         tested = problem.tested
         everything = np.array_equal(tested, np.arange(len(target)))
         test = Evaluator(target, labels(problem.test.labels), None if everything else labels(tested))
     else:
         test = Evaluator(of_target(problem.test.images), labels(problem.test.labels))
-    probe = target
+    probe = test.inputs if problem.alone else target
     if not transductive and len(target) > ENTROPY_IMAGES:
         generator = np.random.default_rng(seed_of(0, "entropy probe"))
         probe = target.part(np.sort(generator.permutation(len(target))[:ENTROPY_IMAGES]))
@@ -94,6 +102,33 @@ def load_data(problem: Problem, choice: Choice, device: torch.device) -> Data:
         width=_width(problem, choice),
         classes=problem.classes,
         sizes=problem.sizes or (len(problem.source.labels),),
+        alone=problem.alone,
+    )
+
+
+def through(data: Data, fixed: Prefix) -> Data:
+    """The data as fixed layers leave them; the data as they are where images are augmented anew at each step.
+
+    Every image passes the layers once.  Then ``fixed.passed`` is set.
+    """
+    kept: dict[int, Inputs] = {}
+    held_out = [data.held_out.inputs] if data.held_out else []
+    for inputs in (data.source.inputs, data.test.inputs, *held_out):
+        if not isinstance(inputs, Windows) or not inputs.fixed or not data.alone or data.granted is not None:
+            return data
+        cached = passed(inputs, fixed, trained=inputs is data.source.inputs)
+        if cached is None:
+            return data
+        kept[id(inputs)] = cached
+    fixed.passed = True
+    source, test = kept[id(data.source.inputs)], kept[id(data.test.inputs)]
+    return replace(
+        data,
+        source=replace(data.source, inputs=source),
+        target=source,
+        target_probe=test,
+        test=replace(data.test, inputs=test),
+        held_out=replace(data.held_out, inputs=kept[id(data.held_out.inputs)]) if data.held_out else None,
     )
 
 
@@ -105,14 +140,17 @@ def _width(problem: Problem, choice: Choice) -> int:
     return int(max(widths))  # RGB for both domains if one of them is RGB
 
 
-def _feeder(problem: Problem, choice: Choice, device: torch.device, domain: Any) -> Callable[[Any], Inputs]:
+def _feeder(problem: Problem, choice: Choice, device: torch.device, domain: Any, views: int) -> Callable[[Any], Inputs]:
     """How an array of one domain becomes inputs.
 
     Args:
         domain: the domain's examples in training, source or target.
+        views: of images from scratch.
     """
     if choice.cut:
         return lambda array: Cached(array, device)
+    if (window := choice.backbone.window) is not None:
+        return lambda array: Windows(array, window, _width(problem, choice), device, views)
     known = choice.backbone.known
     if known is not None:
         return lambda array: Photos(array, known, device)
@@ -196,9 +234,10 @@ class Sampler:
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step; granted images are as many as the source's."""
-        generator = torch.Generator().manual_seed(seed_of(self.seed, self._stream, step))
-        source_x, source_y = self.data.source(self._source(step), generator)
-        target_x = self.data.target.training(self._target(step), generator)
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self._stream, step, *parallel.stream()))
+        source_x, source_y = self.data.source(parallel.share(self._source(step)), generator)
+        alone = self.data.alone  # then a further draw of the same images would be for nothing
+        target_x = source_x if alone else self.data.target.training(self._target(step), generator)
         granted_x, granted_y = None, None
         if self._granted is not None and self.data.granted is not None:
             granted_x, granted_y = self.data.granted(self._granted(step), generator)

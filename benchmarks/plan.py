@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import backbones, choices, weights
+from benchmarks import backbones, choices, parallel, weights
 from benchmarks.backbones import Choice
 from benchmarks.errors import UserError
 from benchmarks.spec import Spec, revision
@@ -36,7 +36,7 @@ class Options:
     views: int = 0
     statistics: str = "imagenet"
     device: str = "cpu"
-    precision: str = "fp32"
+    precision: str | None = None
     threads: int = 1
 
 
@@ -161,9 +161,10 @@ def chosen_datasets(experiment: Experiment, options: Options, location: Location
                     f"experiment {experiment.name!r} is not defined on data set {wanted!r}; "
                     f"it is on: {', '.join(experiment.recipes)}."
                 )
-        named = [dataset for dataset in options.datasets if is_defined(experiment, dataset)]
+        named = [protocols.at_hand(d, location) for d in options.datasets if is_defined(experiment, d)]
         return {dataset: chosen_tasks(experiment, dataset, options, location) for dataset in named}
-    first, *further = (key for key in experiment.recipes if key != "folder")
+    keys = (protocols.at_hand(key, location) for key in experiment.recipes if key != "folder")
+    first, *further = dict.fromkeys(keys)
     found = {first: chosen_tasks(experiment, first, options, location)}
     side = backbones.backbone(options.backbone or experiment.backbone).side
     for dataset in further:
@@ -183,7 +184,7 @@ def chosen_tasks(experiment: Experiment, dataset: str, options: Options, locatio
     Raises:
         DataError: a task that was named does not exist.
     """
-    own = experiment.tasks.get(dataset)
+    own = experiment.tasks.get(contract.recipe_key(dataset))
     if not options.tasks:
         return protocols.tasks(dataset, own, location)
     wanted = protocols.tasks(dataset, options.tasks, location)
@@ -255,7 +256,8 @@ def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
     choice = backbones.choose(name, track, batchnorm, cut)
     if options.statistics != "imagenet" and not (choice.track == "frozen" and choice.backbone.known is not None):
         raise UserError(f"{name!r} on the track {track!r} has no frozen trunk that could have other statistics.")
-    if options.views and not choice.cut:
+    window = choice.backbone.window
+    if options.views and not choice.cut and not (window and window.augments):
         raise UserError(f"views are cached, and {name!r} on the track {track!r} caches nothing; leave them out.")
     return choice
 
@@ -295,7 +297,7 @@ def _cells_of(
         base, note = choices.resolve(row, method, base, templates[0])
         if note:
             plan.note(note)
-        for values in _sweep(experiment, method):
+        for values in [{}] if row in experiment.unswept else _sweep(experiment, method):
             config = dataclasses.replace(base, **values)
             reason = why_not(method, config, templates[0].choice)
             if reason:
@@ -326,8 +328,9 @@ def _needed(spec: Spec, need: Need, task: Task, location: Location) -> Cell:
     template = dataclasses.replace(spec, needs={}, protocol=protocol, batchnorm=need.batchnorm or spec.batchnorm)
     if need.recipe is not None:
         template = dataclasses.replace(template, recipe=fields(need.recipe))
-    if need.task and need.task != task.label:
-        (task,) = protocols.tasks(spec.dataset, [need.task], location)
+    wanted = f"{task.target}:{task.source}" if need.opposite else need.task or task.label
+    if wanted != task.label:
+        (task,) = protocols.tasks(spec.dataset, [wanted], location)
         data = data_digests(spec.dataset, task, protocol, spec.split, spec.choice, location)
         template = dataclasses.replace(template, task=task.label, data=data)
     config = need.config
@@ -376,13 +379,14 @@ def template_spec(
         track=choice.track,
         batchnorm=choice.batchnorm,
         device=options.device,
-        precision=options.precision,
+        precision=options.precision or experiment.precision,
         threads=options.threads,
         data=data_digests(dataset, task, experiment.protocol, split, choice, location),
         revision="",
         cut=choice.cut,
         views=options.views,
         statistics="" if options.statistics == "imagenet" else options.statistics,
+        processes=parallel.size(),
     )
 
 
@@ -424,10 +428,12 @@ def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice, experiment: E
         shown["statistics"] = spec.statistics or "imagenet"
     if spec.views:
         shown["views"] = spec.views
-    if spec.precision != "fp32":
+    if spec.precision != experiment.precision:
         shown["precision"] = spec.precision
     if spec.threads != 1:
         shown["threads"] = spec.threads
+    if spec.processes != 1:
+        shown["processes"] = spec.processes
     return ";".join(f"{key}={value}" for key, value in shown.items())
 
 

@@ -60,6 +60,8 @@ class Spec:
     """Whose BatchNorm statistics a frozen trunk has: ``source``, or ``own`` (of each domain); empty: ImageNet's."""
     needs: dict[str, str] = field(default_factory=dict)
     """Name -> hash of the cell whose trained network this one starts from."""
+    processes: int = 1
+    """That share the batches out among themselves (``benchmarks.parallel``)."""
 
     @cached_property
     def hash(self) -> str:

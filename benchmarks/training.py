@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks import backbones, evaluation, machine
+from benchmarks import backbones, evaluation, machine, parallel
 from benchmarks.errors import UserError
 from benchmarks.feeding import Inputs
-from benchmarks.loading import Data, Sampler, domains_of, load_data
+from benchmarks.loading import Data, Sampler, domains_of, load_data, through
 from benchmarks.records import Record
 from benchmarks.spec import Spec
 from benchmarks.streams import seed_of
@@ -147,7 +147,7 @@ def run_cell(
         training.run(start, checkpoint)
         values = _final_values(spec, state.history, state.model, data)
         counts = {**(method.counts(state.model) if method.counts else {}), **_measures(method, state.model, data)}
-        if keep is not None:
+        if keep is not None and parallel.leads():
             _save_atomically(state.model.state_dict(), keep)
         return Record(
             cell=spec.hash,
@@ -201,16 +201,26 @@ def _new_model(spec: Spec, data: Data, weights: Path | None) -> nn.Module:
 def _prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[str, Parameters]) -> Training:
     device = torch.device(spec.device)
     method = contract.load(spec.method)
-    data = load_data(problem, spec.choice, device)
+    data = load_data(problem, spec.choice, device, spec.views)
     model = _new_model(spec, data, weights)
     if method.start:
         method.start(model, needed)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fixed = method.prefix(model) if method.prefix else None
+    if fixed is not None:
+        with _autocast(spec):
+            data = through(data, fixed)
     config, recipe = contract.config_of(method, spec.config), Recipe(**spec.recipe)
     earlier = method.phases(config, recipe) if method.phases else ()
     main = Phase("", method.step, recipe, begin=method.begin, second_step=method.second_step)
     phases = (*earlier, main)
-    return Training(spec, method, State(model, optimiser_of(model, phases[0], method)), data, phases)
+    step = parallel.step_of(method, model, recipe.batch)
+    return Training(spec, method, State(model, optimiser_of(model, phases[0], method)), data, phases, step)
+
+
+def _autocast(spec: Spec) -> torch.autocast:
+    """The spec's precision."""
+    return torch.autocast(spec.device, torch.bfloat16, enabled=spec.precision == "bf16")
 
 
 def optimiser_of(model: nn.Module, phase: Phase, method: Method) -> torch.optim.SGD:
@@ -241,6 +251,8 @@ class Training:
     data: Data
     phases: tuple[Phase, ...]
     """The last one is the main one, whose epochs are evaluated."""
+    shared: nn.Module | None = None
+    """The method's step where several processes take it together."""
 
     def run(self, start: float, checkpoint: Path | None) -> None:
         """Train from where the state stands.
@@ -260,7 +272,7 @@ class Training:
                 torch.manual_seed(seed_of(self.spec.seed, f"{phase.name} begin".strip()))
                 phase.begin(state.model, domains)
             if phase.step is None:
-                state.history.append({"step": 0.0, **_look(state.model, self.data)})
+                state.history.append({"step": 0.0, **self._look()})
                 continue
             sampler = Sampler(self.data, phase.recipe, self.spec.seed, phase.name)
             while state.step < phase.recipe.steps:
@@ -269,7 +281,7 @@ class Training:
                 taken += state.step - before
                 elapsed = time.perf_counter() - start
                 long = state.seconds + elapsed * left / taken > CHECKPOINT_AFTER
-                if checkpoint is not None and long and taken < left:
+                if checkpoint is not None and long and taken < left and parallel.leads():
                     state.save(checkpoint, state.seconds + elapsed)
 
     def _epoch(self, phase: Phase, sampler: Sampler, domains: Domains) -> None:
@@ -286,9 +298,11 @@ class Training:
             for stream, objective in objectives.items():
                 if objective is not None:
                     losses_of = functools.partial(objective, state.model, batch)
+                    if self.shared is not None:
+                        losses_of = functools.partial(self.shared, batch)
                     for name, term in self._update(phase, losses_of, batch.progress, stream, step).items():
                         sums[name] = sums.get(name, 0.0) + term.value.detach().double()
-        means = {name: float(value) / (last - first) for name, value in sums.items()}
+        means = parallel.mean({name: float(value) / (last - first) for name, value in sums.items()})
         if main and method.epoch_step:
             progress = last / phase.recipe.steps
             losses_of = functools.partial(method.epoch_step, state.model, domains, progress)
@@ -297,17 +311,27 @@ class Training:
         state.step = last
         _require_finite(means, self.spec, last)
         if main:
-            state.history.append({"step": float(last), **means, **_look(state.model, self.data)})
+            state.history.append({"step": float(last), **means, **self._look()})
+
+    def _look(self) -> dict[str, float]:
+        """What is known after an epoch: target entropy (label-free) and test accuracy (shown, and for the oracle)."""
+        model, data = self.state.model, self.data
+        # Where one side is learned alone, tests take a good part of the time: they have the precision of the training.
+        with torch.autocast(self.spec.device, torch.bfloat16, enabled=data.alone and self.spec.precision == "bf16"):
+            logits = evaluation.logits_of(model, data.test.inputs)
+            probe = logits if data.transductive else evaluation.logits_of(model, data.target_probe)
+        return {"target_entropy": evaluation.mean_entropy(probe), "test_accuracy": data.test.accuracy(logits)}
 
     def _update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
         """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""
         recipe, state, spec = phase.recipe, self.state, self.spec
         anneal = (1 + recipe.annealing * progress) ** -recipe.power
+        anneal *= 0.1 ** sum(progress >= milestone for milestone in recipe.milestones)
         for group in state.optimiser.param_groups:
             group["lr"] = recipe.rate * group["multiple"] * anneal
         name = f"{phase.name} {stream}" if phase.name else stream
-        torch.manual_seed(seed_of(spec.seed, name, step))
-        with torch.autocast(spec.device, torch.bfloat16, enabled=spec.precision == "bf16"):
+        torch.manual_seed(seed_of(spec.seed, name, step, *parallel.stream()))
+        with _autocast(spec):
             losses = losses_of()
             if not losses:
                 return losses
@@ -328,13 +352,6 @@ def _require_finite(means: dict[str, float], spec: Spec, step: int) -> None:
             )
 
 
-def _look(model: nn.Module, data: Data) -> dict[str, float]:
-    """What is known after an epoch: target entropy (label-free) and test accuracy (for the oracle, and reported)."""
-    logits = evaluation.logits_of(model, data.test.inputs)
-    probe = logits if data.transductive else evaluation.logits_of(model, data.target_probe)
-    return {"target_entropy": evaluation.mean_entropy(probe), "test_accuracy": data.test.accuracy(logits)}
-
-
 def select(history: Sequence[dict[str, float]]) -> dict[str, float]:
     """Selection rule -> test accuracy in percent.
 
@@ -349,15 +366,26 @@ def select(history: Sequence[dict[str, float]]) -> dict[str, float]:
     }
 
 
+BEST = 10
+"""How many of the best epochs the rule ``ten-best`` takes."""
+
+
+def ten_best(history: Sequence[dict[str, float]]) -> float:
+    """Mean of the ten best test accuracies, in percent: the rule of Yosinski et al., a mild oracle."""
+    accuracies = sorted((epoch["test_accuracy"] for epoch in history), reverse=True)[:BEST]
+    return math.fsum(accuracies) / len(accuracies)
+
+
 def _final_values(
     spec: Spec, history: Sequence[dict[str, float]], model: nn.Module, data: Data
 ) -> list[dict[str, Any]]:
-    chosen = select(history)
+    chosen = {**select(history), **({"ten-best": ten_best(history)} if data.alone else {})}
     values: list[dict[str, Any]] = [
         {"selection": rule, "metric": "accuracy", "value": accuracy} for rule, accuracy in chosen.items()
     ]
     measured: dict[str, float] = {}
-    if any(isinstance(module, Network) for module in model.modules()):  # else there is no bottleneck to look at
+    # Without a Network there is no bottleneck to look at, and one side alone has no other to be told from.
+    if not data.alone and any(isinstance(module, Network) for module in model.modules()):
         source, target = data.held_out.inputs if data.held_out else data.source.inputs, data.target
         features = [
             evaluation.bottleneck_of(model, subset(inputs, DISTANCE_IMAGES, spec.seed)) for inputs in (source, target)
@@ -404,4 +432,6 @@ def fields(recipe: Recipe) -> dict[str, Any]:
     values = dataclasses.asdict(recipe)
     if not recipe.by_size:
         del values["by_size"]
+    if not recipe.milestones:
+        del values["milestones"]
     return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -110,3 +110,9 @@ class Suite:
     transductive: bool
     """True: the images that are tested are the unlabelled ones of the training.  False: the target has a test part."""
     classes: tuple[str, ...] = DIGITS
+    natural: tuple[str, ...] = ()
+    """Classes of natural things where the others are made by man; empty where that says nothing."""
+    tested: Mapping[str, str] = field(default_factory=dict)
+    """Short name -> short name of the domain that tests its class halves, where two domains are parts of one."""
+    subset: str = ""
+    """Suite that stands in, under its own name, where only its data can be had."""

@@ -14,6 +14,9 @@ from datasets.photos import Photos
 
 PREFIX = "folder:"
 
+NATURAL = "natural.txt"
+"""File beside the domains that lists the classes of natural things, where they are to be parted from man-made ones."""
+
 SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
 """Files that are images; files with other endings are not looked at."""
 
@@ -46,7 +49,27 @@ def suite(name: str) -> Suite:
         tasks=tuple((a, b) for a in domains for b in domains if a != b),
         transductive=True,
         classes=domains[first],
+        natural=_natural(root, domains[first]),
+        tested={"train": "val"} if set(domains) == {"train", "val"} else {},
     )
+
+
+def _natural(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes listed in ``natural.txt``, one a line; none without such a file.
+
+    Raises:
+        DataError: it cannot be read, or lists what is no class.
+    """
+    path = root / NATURAL
+    if not path.is_file():
+        return ()
+    try:
+        listed = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error}): mend or remove it.") from error
+    if odd := [name for name in listed if name not in classes]:
+        raise DataError(f"{path} lists {odd[0]}, which is no class of {root}: mend or remove it.")
+    return tuple(name for name in classes if name in set(listed))
 
 
 def _require_same(root: Path, one: str, ours: tuple[str, ...], other: str, theirs: tuple[str, ...]) -> None:

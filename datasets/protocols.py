@@ -16,19 +16,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets import registry, splits, store
+from datasets import halves, registry, splits, store
 from datasets.errors import DataError
 from datasets.registry import Suite
 from datasets.store import Location
 
-PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
-"""Under each, all target images of the training are seen without labels.
+PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised", "transfer")
+"""Under each but the last one, all target images of the training are seen without labels.
 
 full             all source images with labels
 down-sampled     a few labelled source images per class (Office-31: 20 of Amazon, 8 of the other domains)
 supervised       down-sampled, and a few target images per class (3) with labels; tested on the remaining ones
 semi-supervised  down-sampled, and target images with labels of some of the classes (Office-31: 10 of each of 15 classes
                  that the split draws); tested on all target images of the other classes, among all classes
+transfer         of layers, not of labels: the training images of the target's side with labels, and nothing else; the
+                 source's side is what a network to start from was trained on; the sides are halves of the classes
+                 (``datasets.halves``), drawn by the split's number, or whole domains; tested on the target side's test
+                 images
 
 Where a class has fewer images than are drawn, all of them are taken.
 """
@@ -38,6 +42,8 @@ Inputs = NDArray[Any]
 
 _HOLDOUT_STREAM = 0x401D
 """Keeps the stream of the hold-out apart from every other stream of the same seed."""
+_TEST_STREAM = 0x7E57
+"""Keeps the stream of the images that test class halves apart."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Task:
     target_domain: str
     further: tuple[tuple[str, str], ...] = ()
     """Name and domain of every other source, where there are several."""
+    test_domain: str = ""
+    """Where the tested images of class halves are a domain of their own: that domain."""
 
     @property
     def sources(self) -> tuple[tuple[str, str], ...]:
@@ -59,7 +67,8 @@ class Task:
     @property
     def domains(self) -> tuple[str, ...]:
         """All that the task needs."""
-        return (*(domain for _, domain in self.sources), self.target_domain)
+        tested = (self.test_domain,) if self.test_domain else ()
+        return (*(domain for _, domain in self.sources), self.target_domain, *tested)
 
     @property
     def label(self) -> str:
@@ -105,6 +114,21 @@ class Problem:
     of the protocol's split, where it draws images."""
     sizes: tuple[int, ...] = ()
     """Where there are several sources, the number of examples of each; they follow one another in ``source``."""
+    alone: bool = False
+    """Whether training is on one side alone: ``source`` and ``target`` then hold the same images."""
+
+
+def at_hand(suite_name: str, location: Location) -> str:
+    """The suite itself, or that of its subset where only this can be had; a notice on standard error then says so.
+
+    Raises:
+        DataError: unknown suite, or the mirror cannot be read.
+    """
+    suite = registry.suite(suite_name)
+    if not suite.subset or all(store.resolve(domain, location) == domain for domain in suite.domains.values()):
+        return suite.name
+    _notify(suite.name, suite.subset)
+    return suite.subset
 
 
 def tasks(suite: str | Suite, wanted: Sequence[str] | None, location: Location) -> list[Task]:
@@ -157,10 +181,12 @@ def problem(
         DataError: unknown suite, protocol or split, hold-out out of range, or the data cannot be had.
     """
     suite = registry.suite(suite_name)
-    _check_options(suite_name, protocol, split, holdout, seed)
+    _check_options(suite_name, task, protocol, split, holdout, seed)
     for name in task.domains:
         if not store.is_prepared(name, location, side) and (prepared := store.prepare(name, location, side)) != name:
             raise DataError(f"{name} is at hand only as {prepared}: ask for the tasks again.")
+    if protocol == "transfer":
+        return _one_side(suite, task, location, split, holdout, seed, side)
     target = store.load(task.target_domain, "train", location, side)
     tested_part = _tested_part(suite)
     # Opened twice, so that images without labels and the evaluator's images share nothing but the file on disk.
@@ -198,6 +224,52 @@ def problem(
         digests=digests(suite_name, task, location, protocol=protocol, split=split, side=side),
         sizes=tuple(len(part.labels) for part, _ in parts) if task.further else (),
     )
+
+
+def _one_side(
+    suite: Suite, task: Task, location: Location, split: int, holdout: float, seed: int, side: int | None
+) -> Problem:
+    """The problem of protocol ``transfer``: the target's side alone, its classes numbered from 0 in their order."""
+    of = halves.side(suite, task.target)
+    classes = halves.classes(suite, of, split)
+    images = store.load(task.target_domain, "train", location, side)
+    # Opened again, so that the evaluator's images share nothing with those of the training but the file on disk.
+    test = store.load(*_tested_by(task), location, side)
+    trained = tested = np.isin(images.labels, classes)
+    if _tested_by(task) != (task.target_domain, "train"):
+        tested = np.isin(test.labels, classes)
+    else:
+        stream = np.random.default_rng([_TEST_STREAM])
+        fifth = _taken(images.labels, images.duplicates, halves.TESTED, stream)
+        trained, tested = trained & ~fifth, trained & fifth
+    chosen = np.flatnonzero(trained)
+    if of is not None and of.images is not None:
+        chosen = chosen[halves.few(images.labels[chosen], of.images, split)]
+
+    def part(whole: store.Images, indices: NDArray[np.int64]) -> Labelled:
+        examples = _chosen(Labelled(whole.images, whole.labels), indices)
+        return Labelled(examples.images, np.searchsorted(classes, examples.labels).astype(np.int64))
+
+    labelled, held_out = _hold_out(part(images, chosen), _groups(images, chosen), holdout, split, seed)
+    return Problem(
+        source=labelled,
+        target=Unlabelled(labelled.images),
+        granted=None,
+        test=part(test, np.flatnonzero(tested)),
+        tested=None,
+        held_out=held_out,
+        classes=len(classes),
+        digests=digests(suite.name, task, location, protocol="transfer", split=split, side=side),
+        alone=True,
+    )
+
+
+def _tested_by(task: Task) -> tuple[str, str]:
+    """Domain and part whose images test a side; those of a domain without a test part are taken from the training."""
+    if task.test_domain:
+        return task.test_domain, "train"
+    parts = registry.domain(task.target_domain).parts
+    return task.target_domain, "test" if "test" in parts else "train"
 
 
 @dataclass(frozen=True)
@@ -248,23 +320,32 @@ def digests(
     Raises:
         DataError: unknown suite or split, or a domain is not prepared.
     """
-    tested = _tested_part(registry.suite(suite_name))
+    suite = registry.suite(suite_name)
+    _check_sides(suite, task, protocol)
+    tested = _tested_by(task) if protocol == "transfer" else (task.target_domain, _tested_part(suite))
     found = {
         "source": "+".join(store.digest(domain, "train", location, side) for _, domain in task.sources),
         "target": store.digest(task.target_domain, "train", location, side),
-        "test": store.digest(task.target_domain, tested, location, side),
+        "test": store.digest(*tested, location, side),
     }
-    return found if protocol == "full" else {**found, "splits": splits.read(suite_name, split).digest}
+    if protocol == "full":
+        return found
+    if protocol == "transfer":
+        return {**found, "splits": halves.digest(suite, (task.source, task.target), split)}
+    return {**found, "splits": splits.read(suite_name, split).digest}
 
 
 def _tested_part(suite: Suite) -> str:
     return "train" if suite.transductive else "test"
 
 
-def _check_options(suite: str, protocol: str, split: int, holdout: float, seed: int) -> None:
+def _check_options(suite: str, task: Task, protocol: str, split: int, holdout: float, seed: int) -> None:
     if protocol not in PROTOCOLS:
         raise DataError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}.")
-    if protocol != "full":
+    _check_sides(registry.suite(suite), task, protocol)
+    if protocol == "transfer":
+        halves.classes(registry.suite(suite), halves.side(registry.suite(suite), task.target), split)
+    elif protocol != "full":
         splits.read(suite, split)
     elif split != 0:
         raise DataError(f"protocol {protocol} has the one split 0, not {split}.")
@@ -274,14 +355,27 @@ def _check_options(suite: str, protocol: str, split: int, holdout: float, seed: 
         raise DataError(f"seed {seed} is negative: choose 0 or more.")
 
 
+def _check_sides(suite: Suite, task: Task, protocol: str) -> None:
+    """That a task's sides are what its protocol knows."""
+    if protocol == "transfer":
+        if task.further:
+            raise DataError(f"protocol transfer goes from one side to another: {task.label} has several sources.")
+    elif halves.side(suite, task.target) is not None:
+        raise DataError(f"{task.label} names halves of the classes, which the protocol {protocol} does not part.")
+
+
 def _names(suite: Suite, label: str) -> tuple[str, ...]:
     """Short names of a task label, the target's last; subsets may be named as what they are."""
     shorts = _short_names(suite)
     source, _, target = label.partition(":")
     # A folder's name may hold a plus, so what is a domain's name as a whole is taken as one.
     names = (*((source,) if source in shorts else source.split("+")), target)
+    sides = [halves.side(suite, name) for name in names]
+    if len(names) == 2 and all(sides) and halves.are_opposite(*sides):
+        return names
     if not set(names) <= shorts.keys() or len({shorts[name] for name in names}) < len(names):
         valid = [f"{a}:{b}" for a in suite.domains for b in suite.domains if a != b]
+        valid = valid or [f"{a}:{b}" for a, b in suite.tasks]
         raise DataError(f"unknown task {label!r} of {suite.name}: choose from {', '.join(valid)}.")
     return names
 
@@ -297,11 +391,15 @@ def _short_names(suite: Suite) -> dict[str, str]:
 
 def _task(suite: Suite, names: Sequence[str], location: Location) -> Task:
     (source, source_domain), *further, (target, target_domain) = (_place(suite, name, location) for name in names)
-    return Task(source, target, source_domain, target_domain, tuple(further))
+    side = halves.side(suite, names[-1])
+    tested = suite.domains[suite.tested[side.domain]] if side is not None and side.domain in suite.tested else ""
+    return Task(source, target, source_domain, target_domain, tuple(further), tested)
 
 
 def _place(suite: Suite, name: str, location: Location) -> tuple[str, str]:
     """Name in the task's label, and domain, of one side of a task."""
+    if (side := halves.side(suite, name)) is not None:
+        return name, suite.domains[side.domain]
     if name not in suite.domains:
         return name, name
     domain = suite.domains[name]
@@ -336,18 +434,25 @@ def _hold_out(
     """
     if share == 0.0:
         return source, None
-    stream = np.random.default_rng([_HOLDOUT_STREAM, seed, split])
-    taken = np.zeros(len(source.labels), dtype=bool)
-    for label in np.unique(source.labels):
-        members = np.flatnonzero(source.labels == label)
+    taken = _taken(source.labels, groups, share, np.random.default_rng([_HOLDOUT_STREAM, seed, split]))
+    return _chosen(source, np.flatnonzero(~taken)), _chosen(source, np.flatnonzero(taken))
+
+
+def _taken(
+    labels: NDArray[np.int64], groups: Sequence[Sequence[int]], share: float, stream: np.random.Generator
+) -> NDArray[np.bool_]:
+    """A share of each class, as ``_hold_out`` takes it."""
+    taken = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
         count = min(max(1, round(share * len(members))), len(members) - 1)
         taken[stream.permutation(members)[:count]] = True
     for group in map(list, groups):
         if taken[group].any():
             taken[group] = True
-            if any(taken[source.labels == label].all() for label in np.unique(source.labels[group])):
+            if any(taken[labels == label].all() for label in np.unique(labels[group])):
                 taken[group] = False
-    return _chosen(source, np.flatnonzero(~taken)), _chosen(source, np.flatnonzero(taken))
+    return taken
 
 
 def _joined(parts: Sequence[Labelled]) -> Labelled:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from datasets import decoders, folders, office
+from datasets import cifar, decoders, folders, office
 from datasets.domains import DIGITS, Domain, File, Installed, Route, Suite, Wheel
 from datasets.errors import DataError
 
@@ -245,7 +245,7 @@ _ALL = (
     ),
 )
 
-DOMAINS: Mapping[str, Domain] = {domain.name: domain for domain in (*_ALL, *office.DOMAINS)}
+DOMAINS: Mapping[str, Domain] = {domain.name: domain for domain in (*_ALL, *office.DOMAINS, *cifar.DOMAINS)}
 """Name -> domain."""
 
 SUITES: Mapping[str, Suite] = {
@@ -275,7 +275,7 @@ SUITES: Mapping[str, Suite] = {
         tasks=(("mnist", "usps"), ("usps", "mnist"), ("svhn", "mnist"), ("mnist", "mnistm"), ("syn", "svhn")),
         transductive=False,
     ),
-    **{suite.name: suite for suite in office.SUITES},
+    **{suite.name: suite for suite in (*office.SUITES, *cifar.SUITES)},
 }
 """Name -> suite."""
 

@@ -136,15 +136,22 @@ def resolve(domain_name: str, location: Location) -> str:
     """
     domain = registry.domain(domain_name)
     sources.check_mirror(location)
-    if not domain.subset or is_prepared(domain.name, location):
+    if not domain.subset or _is_prepared_somehow(domain, location):
         return domain.name
-    if is_prepared(domain.subset, location):
+    if _is_prepared_somehow(registry.domain(domain.subset), location):
         return domain.subset
     if sources.in_folder(domain, location) or sources.in_mirror(domain, location):
         return domain.name
     subset = registry.domain(domain.subset)
     at_hand = sources.in_folder(subset, location) or sources.in_mirror(subset, location)
     return subset.name if at_hand else domain.name
+
+
+def _is_prepared_somehow(domain: Domain, location: Location) -> bool:
+    """Whether the domain is prepared, photographs at any size."""
+    if domain.kind != "photos":
+        return is_prepared(domain.name, location)
+    return any(is_prepared(domain.name, location, side) for side in _sides(domain, location))
 
 
 def is_prepared(domain_name: str, location: Location, side: int | None = None) -> bool:

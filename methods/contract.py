@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from methods.network import Network, Passes
+from methods.network import Network, Passes, Prefix
 
 
 class Batch(NamedTuple):
@@ -88,7 +88,7 @@ class Recipe:
     """The optimisation: SGD with momentum, rate annealed as eta_p = rate / (1 + a p)^b, p in [0, 1) the progress.
 
     JAN states a = 10, b = 0.75 (section 4.1); DAN's Caffe "inv" policy with gamma 1e-3, power 0.75 and 20,000
-    iterations is a = 20, b = 0.75.  a = 0 keeps the rate constant.
+    iterations is a = 20, b = 0.75.  a = 0 keeps the rate constant but for its ``milestones``.
     """
 
     steps: int
@@ -107,6 +107,8 @@ class Recipe:
     """b in eta_p."""
     by_size: bool = False
     """Whether the ``2 * batch`` images of a step are shared out by the sizes of the two domains, not equally."""
+    milestones: tuple[float, ...] = ()
+    """Values of p from each of which on the rate is a tenth of what it was."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class Need:
     """None for the method's default variant, with what the label-free rule chose for it."""
     task: str = ""
     """``source:target``; the cell's own task if empty."""
+    opposite: bool = False
+    """Whether it is of the cell's own task with source and target exchanged."""
     recipe: Recipe | None = None
     """The cell's own recipe if None."""
     batchnorm: str = ""
@@ -174,6 +178,8 @@ class Experiment:
     """Data set -> its tasks in this experiment, in the order of the table; the suite's own for the others."""
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Config field -> values; every row whose method has the field is run once per value."""
+    unswept: tuple[Row, ...] = ()
+    """Rows that stand outside the sweep although their method has its field."""
     cuts: tuple[str, ...] = ()
     """Places where the pretrained trunk is cut; every row is run once at each.  Empty for the track's usual one."""
     trunk_statistics: tuple[str, ...] = ()
@@ -192,6 +198,8 @@ class Experiment:
     """How BatchNorm sees the two domains; empty for the default of backbone and track."""
     cut: str = ""
     """Where a pretrained trunk is cut; empty for the default of backbone and track."""
+    precision: str = "fp32"
+    """``fp32`` or ``bf16`` (autocast)."""
     default: bool = False
     """Run where its data set is named and no experiment, on the track of the first such one unless a track is named.
     Where no data set is named either, a paper's first such experiment is run."""
@@ -291,6 +299,8 @@ class Method:
     """Configuration and the cell's recipe -> name -> the trained networks that it starts from."""
     start: Callable[[Any, Mapping[str, Mapping[str, Tensor]]], None] | None = None
     """Copies of the needed networks (name -> state dict of its model) what the model takes from them."""
+    prefix: Callable[[Any], Prefix | None] | None = None
+    """The fixed first layers of a model that has some: inputs that are never augmented anew pass them but once."""
     phases: Callable[[Any, Recipe], tuple[Phase, ...]] | None = None
     """Configuration and the cell's recipe -> what is trained before."""
     begin: Callable[[Any, Domains], None] | None = None

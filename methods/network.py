@@ -42,6 +42,30 @@ class Passes(NamedTuple):
     """None only where the caller said that it needs no target."""
 
 
+class Prefix(nn.Sequential):
+    """The first layers of a network where these are fixed: no gradient, always in evaluation mode.
+
+    What they make of an image never changes, so it can be computed once; with ``passed`` set, what comes in has been
+    through them already and goes on as it is.
+    """
+
+    passed = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the layers make of x, or x."""
+        if self.passed:
+            return x
+        with torch.no_grad():
+            for layer in self:
+                x = layer(x)
+        return x
+
+    def train(self, mode: bool = True) -> Prefix:
+        """Nothing changes: dropout is off."""
+        super().train(False)
+        return self
+
+
 class Network(nn.Module):
     """Trunk -> ``fc6`` -> bottleneck ``fc7`` -> dropout -> classifier ``fc8``.
 

@@ -68,7 +68,7 @@ def tables_of(
     _check_datasets(name, found, datasets)
     tables, used, lacking = [], [], []
     for loaded in found:
-        groups = [group for group in loaded.groups if not datasets or group.dataset in datasets]
+        groups = [group for group in loaded.groups if not datasets or records.is_of(group.dataset, datasets)]
         groups = [group for group in groups if track in (None, group.track)]
         tables += assemble.tables(name, paper, loaded, groups, results)
         if groups:
@@ -336,7 +336,7 @@ def figures(
     drawn = 0
     for one in loaded:
         for group in one.groups:
-            if (datasets and group.dataset not in datasets) or track not in (None, group.track):
+            if (datasets and not records.is_of(group.dataset, datasets)) or track not in (None, group.track):
                 continue
             for chart in drawing.of_experiment(paper, found, one.experiment, one.frame, group, results):
                 click.echo("\n".join(map(str, charts.save(chart, out / paper / chart.name))))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -152,6 +153,11 @@ def groups(frame: pd.DataFrame) -> list[Group]:
     """The tables that the rows make up, in order of appearance."""
     keys = frame[list(Group._fields)].drop_duplicates()
     return [Group(*map(str, key)) for key in keys.itertuples(index=False)]
+
+
+def is_of(dataset: str, wanted: Sequence[str]) -> bool:
+    """Whether a data set is one of those named, or the subset of one: a subset's name ends with its size."""
+    return dataset in wanted or re.sub(r"-\d+$", "", dataset) in wanted
 
 
 def of_group(frame: pd.DataFrame, group: Group) -> pd.DataFrame:

@@ -1,0 +1,62 @@
+"""A treatment and its base network on a folder of images, for several processes: arguments DATA FOLDER RUNS."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from benchmarks import backbones, executor, parallel, plan
+from benchmarks.plan import Cell, Options
+from benchmarks.records import Store
+from datasets import store
+from datasets.store import Location
+from methods import contract, yosinski
+from methods.contract import Recipe
+
+RECIPE = Recipe(steps=6, epoch=3, rate=0.01, batch=8, annealing=0.0, milestones=(0.5,))
+
+
+def undropped(channels: int) -> tuple[nn.Module, int]:
+    """The first six layers without dropout."""
+    trunk, units = yosinski.trunk(yosinski.SMALL, channels)
+    trunk.drop6 = nn.Identity()
+    return trunk, units
+
+
+def cells(location: Location, folder: str) -> list[Cell]:
+    """BnB with three frozen layers on the network for 32 pixels, without dropout and augmentation."""
+    small = backbones.BACKBONES["caffenet-32"]
+    assert small.window is not None
+    window = dataclasses.replace(small.window, padding=0, mirrored=False)
+    backbones.BACKBONES["caffenet-32"] = dataclasses.replace(small, window=window, dropout=0.0, scratch=undropped)
+    method = contract.load("yosinski")
+    assert method.paper is not None
+    experiment = next(one for one in method.paper.experiments if one.name == "imagenet")
+    short = dataclasses.replace(experiment, recipes={"folder": RECIPE}, sweep={"n": (3,)}, backbone="caffenet-32")
+    paper = dataclasses.replace(method.paper, experiments=(short,))
+    known = {name: contract.load(name) for name in contract.names()}
+    known["yosinski"] = dataclasses.replace(method, paper=paper)
+    contract._methods = lambda: known  # type: ignore[assignment]
+    options = Options(experiments=("imagenet",), datasets=(folder,), tasks=("a:b",), seeds=1)
+    return [
+        cell for cell in plan.make("yosinski", options, location).cells if cell.uses[0].row.label in ("base", "BnB")
+    ]
+
+
+def main() -> None:
+    data, folder, runs = sys.argv[1:]
+    location, records = Location(Path(data), None), Store(Path(runs))
+    parallel.join("cpu")
+    for part in ("train", "val"):
+        store.prepare(f"{folder}/{part}", location, side=32)
+    todo = cells(location, folder)
+    parallel.wait()
+    summary = executor.run(todo, location, records, jobs=1, expected={})
+    sys.exit(1 if summary.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
