@@ -177,8 +177,8 @@ def reproduce(paper: str, options: Options, mirror: str | None, data: Path, runs
     absent = _prepare_all(paper, options, location)
     planned = plan.make(paper, options, location)
     _say(planned)
-    if absent and not planned.cells:
-        raise UserError(absent[0])
+    if (reasons := absent or planned.missing) and not planned.cells:
+        raise UserError(reasons[0])
     summary = _run(planned, location, records, options, **how)
     others = plan.further(paper, options, location)
     if others and not options.experiments and not options.datasets:

@@ -163,8 +163,10 @@ def chosen_datasets(experiment: Experiment, options: Options, location: Location
                 )
         named = [protocols.at_hand(d, location) for d in options.datasets if is_defined(experiment, d)]
         return {dataset: chosen_tasks(experiment, dataset, options, location) for dataset in named}
-    keys = (protocols.at_hand(key, location) for key in experiment.recipes if key != "folder")
-    first, *further = dict.fromkeys(keys)
+    keys = dict.fromkeys(protocols.at_hand(key, location) for key in experiment.recipes if key != "folder")
+    if not keys:
+        return {}
+    first, *further = keys
     found = {first: chosen_tasks(experiment, first, options, location)}
     side = backbones.backbone(options.backbone or experiment.backbone).side
     for dataset in further:
@@ -211,7 +213,10 @@ def make(name: str, options: Options, location: Location) -> Plan:
     cells: dict[str, Cell] = {}
     for experiment in chosen_experiments(name, options):
         choice = chosen_backbone(experiment, options)
-        for dataset, tasks in chosen_datasets(experiment, options, location).items():
+        chosen = chosen_datasets(experiment, options, location)
+        if not chosen:
+            plan.missing.append(f"{experiment.name} runs on images of your own: name them by DATASET=folder:PATH.")
+        for dataset, tasks in chosen.items():
             require_fitting(choice, dataset)
             for task in tasks:
                 if not is_ready(task, location, choice.backbone.side):

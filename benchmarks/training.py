@@ -316,10 +316,8 @@ class Training:
     def _look(self) -> dict[str, float]:
         """What is known after an epoch: target entropy (label-free) and test accuracy (shown, and for the oracle)."""
         model, data = self.state.model, self.data
-        # Where one side is learned alone, tests take a good part of the time: they have the precision of the training.
-        with torch.autocast(self.spec.device, torch.bfloat16, enabled=data.alone and self.spec.precision == "bf16"):
-            logits = evaluation.logits_of(model, data.test.inputs)
-            probe = logits if data.transductive else evaluation.logits_of(model, data.target_probe)
+        logits = _logits(self.spec, model, data, data.test.inputs)
+        probe = logits if data.transductive else _logits(self.spec, model, data, data.target_probe)
         return {"target_entropy": evaluation.mean_entropy(probe), "test_accuracy": data.test.accuracy(logits)}
 
     def _update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
@@ -350,6 +348,12 @@ def _require_finite(means: dict[str, float], spec: Spec, step: int) -> None:
                 f"the loss {name!r} of {spec.method} on {spec.task} (seed {spec.seed}) became {value} by step {step}; "
                 "a smaller rate or weight may help."
             )
+
+
+def _logits(spec: Spec, model: nn.Module, data: Data, inputs: Inputs) -> Tensor:
+    """Logits in full precision; where one side is learned alone, and tests take much of the time, in the training's."""
+    with torch.autocast(spec.device, torch.bfloat16, enabled=data.alone and spec.precision == "bf16"):
+        return evaluation.logits_of(model, inputs)
 
 
 def select(history: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -392,7 +396,7 @@ def _final_values(
         ]
         measured = evaluation.domain_distances(*features)
     if data.held_out is not None:
-        accuracy = data.held_out.accuracy(evaluation.logits_of(model, data.held_out.inputs))
+        accuracy = data.held_out.accuracy(_logits(spec, model, data, data.held_out.inputs))
         measured["source_error"] = 1 - accuracy / 100
     values += [{"selection": "last", "metric": name, "value": value} for name, value in measured.items()]
     return values

@@ -210,7 +210,7 @@ def test_ten_best() -> None:
 def test_later_splits_and_tasks_join_the_committed_ones(
     digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a study is carried on from a fresh clone: what is there stays, although it starts from other networks."""
+    """As where a study goes on from a fresh clone: what is there stays, although it starts from other networks."""
     monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
     tasks = ("mnist-a:mnist-b", "mnist-b:mnist-a")
     planned = plan.make("yosinski", Options(experiments=("smoke",), tasks=tasks, seeds=2), digits_mini)
