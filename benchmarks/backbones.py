@@ -104,7 +104,13 @@ _EIGHT = "eight layers (5 convolutional, 3 fully connected) without BatchNorm, f
 def _eight_layers(kind: str, shape: Shape, window: Window, title: str) -> Backbone:
     """A network of Yosinski et al.'s study."""
     return Backbone(
-        title, kind, shape.units, 0.5, {"finetune": "none"}, functools.partial(yosinski.trunk, shape), window=window
+        title,
+        kind,
+        shape.units,
+        shape.dropout,
+        {"finetune": "none"},
+        functools.partial(yosinski.trunk, shape),
+        window=window,
     )
 
 

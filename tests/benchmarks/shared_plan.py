@@ -6,32 +6,23 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from torch import nn
-
 from benchmarks import backbones, executor, parallel, plan
 from benchmarks.plan import Cell, Options
 from benchmarks.records import Store
 from datasets import store
 from datasets.store import Location
-from methods import contract, yosinski
+from methods import contract
 from methods.contract import Recipe
 
 RECIPE = Recipe(steps=6, epoch=3, rate=0.01, batch=8, annealing=0.0, milestones=(0.5,))
 
 
-def undropped(channels: int) -> tuple[nn.Module, int]:
-    """The first six layers without dropout."""
-    trunk, units = yosinski.trunk(yosinski.SMALL, channels)
-    trunk.drop6 = nn.Identity()
-    return trunk, units
-
-
 def cells(location: Location, folder: str) -> list[Cell]:
-    """BnB with three frozen layers on the network for 32 pixels, without dropout and augmentation."""
+    """BnB with three frozen layers on the network for 32 pixels, without augmentation."""
     small = backbones.BACKBONES["caffenet-32"]
     assert small.window is not None
     window = dataclasses.replace(small.window, padding=0, mirrored=False)
-    backbones.BACKBONES["caffenet-32"] = dataclasses.replace(small, window=window, dropout=0.0, scratch=undropped)
+    backbones.BACKBONES["caffenet-32"] = dataclasses.replace(small, window=window)
     method = contract.load("yosinski")
     assert method.paper is not None
     experiment = next(one for one in method.paper.experiments if one.name == "imagenet")

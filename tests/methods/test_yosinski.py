@@ -19,11 +19,13 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 TREATMENTS = [name for name in yosinski.VARIANTS if name != "base"]
 NS = range(1, 8)
 CLASSES = 5
+DROPPING = dataclasses.replace(TINY, dropout=0.5)
+"""The smallest network with the paper's dropout."""
 
 
-def eight(shape: Shape = TINY, classes: int = CLASSES, channels: int = 1) -> Network:
+def eight(shape: Shape = DROPPING, classes: int = CLASSES, channels: int = 1) -> Network:
     trunk, units = yosinski.trunk(shape, channels)
-    return Network(trunk, units, bottleneck_size=shape.units, classes=classes)
+    return Network(trunk, units, bottleneck_size=shape.units, classes=classes, dropout=shape.dropout)
 
 
 def base(seed: int = 0) -> Treated:
