@@ -230,7 +230,7 @@ def retrain(network: Network, source: Tensor, labels: Tensor, target: Tensor) ->
     mean, deviation = standardisation(source)
     target_mean, target_deviation = standardisation(target)
     x = aligned((source - mean) / deviation, (target - target_mean) / target_deviation)
-    found = LinearSVC(C=1.0, dual=False).fit(x.cpu().numpy(), labels.cpu().numpy())
+    found = LinearSVC(C=1.0, dual=False, max_iter=10_000).fit(x.cpu().numpy(), labels.cpu().numpy())
     weight, bias = torch.from_numpy(found.coef_).to(x), torch.from_numpy(found.intercept_).to(x)
     if len(weight) == 1:  # of two classes it gives the margin of the second
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2

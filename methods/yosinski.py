@@ -319,23 +319,28 @@ DROPS = (6 / 9, 8 / 9)
 """The paper's last two drops of the rate, as parts of the training."""
 
 
-def schedule(images: int, epochs: float, looks: int = 24) -> Recipe:
+LOOKS = 30
+"""Evaluations of a short training: ten of them come after the first drop of the rate, for the mean of the ten best."""
+
+
+def schedule(images: int, epochs: float) -> Recipe:
     """The paper's optimiser on small data, in batches of 32.
 
     Args:
         images: of the training.
         epochs: how often each is seen.
-        looks: number of evaluations.
     """
     steps = round(images * epochs / 32)
-    return Recipe(steps=steps, epoch=-(-steps // looks), rate=0.01, batch=32, annealing=0.0, milestones=DROPS)
+    return Recipe(steps=steps, epoch=-(-steps // LOOKS), rate=0.01, batch=32, annealing=0.0, milestones=DROPS)
 
 
 PAPER_RECIPE = Recipe(
     steps=450_000, epoch=1000, rate=0.01, batch=256, annealing=0.0, milestones=(2 / 9, 4 / 9, 6 / 9, 8 / 9)
 )
 EPOCHS = 12.0
-"""Of a network on CIFAR-100."""
+"""Of a network on CIFAR-100.  On half of the classes of the subset, a tenth of the training images held out and a split
+that is none of the study's, such a training reached 44 % on what was held out without dropout, and 25 % with it in
+batches of 64; at three times the rate with dropout nothing was learned."""
 HALVES = frozen(
     {
         "cifar100": schedule(25_000, EPOCHS),
@@ -346,7 +351,7 @@ HALVES = frozen(
 )
 CUTS = frozen({"cifar100": schedule(15_000, EPOCHS), "cifar100-200": schedule(6_000, EPOCHS)})
 CIFAR = frozen({name: HALVES[name] for name in CUTS})
-DIGITS = frozen({"digits-mini": schedule(2_000, 12.0, looks=20)})
+DIGITS = frozen({"digits-mini": schedule(2_000, 12.0)})
 
 TREATMENTS = tuple(range(1, 8))
 """n."""

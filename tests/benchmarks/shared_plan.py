@@ -14,7 +14,7 @@ from datasets.store import Location
 from methods import contract
 from methods.contract import Recipe
 
-RECIPE = Recipe(steps=6, epoch=3, rate=0.01, batch=8, annealing=0.0, milestones=(0.5,))
+RECIPE = Recipe(steps=6, epoch=3, rate=0.001, batch=8, annealing=0.0, milestones=(0.5,))
 
 
 def cells(location: Location, folder: str) -> list[Cell]:

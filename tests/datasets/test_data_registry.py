@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets import registry, verify
+from datasets import halves, registry, verify
 from datasets.errors import DataError
 
 CHECKOUT = Path(__file__).parents[2]
@@ -87,7 +87,14 @@ def test_suite_is_complete(name: str) -> None:
     assert len(set(suite.tasks)) == len(suite.tasks)
     for source, target in suite.tasks:
         assert source != target
-        assert {source, target} <= set(suite.domains)
+        assert {source, target} <= set(suite.domains) or halves.are_opposite(
+            halves.side(suite, source), halves.side(suite, target)
+        )
+    if suite.subset:
+        subset = registry.suite(suite.subset)
+        assert (subset.classes, subset.natural, subset.tasks) == (suite.classes, suite.natural, suite.tasks)
+        assert set(subset.domains.values()) == {registry.domain(name).subset for name in suite.domains.values()}
+    assert set(suite.natural) <= set(suite.classes)
     for short, full in suite.domains.items():
         domain = registry.domain(full)
         assert ":" not in short

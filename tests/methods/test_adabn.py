@@ -351,7 +351,7 @@ def test_the_new_classifier_takes_the_features_as_they_are(classes: int) -> None
 
     s, t = standard(source.numpy()), standard(target.numpy())
     x = adabn.aligned(torch.from_numpy(s), torch.from_numpy(t)).numpy()
-    margins = LinearSVC(C=1.0, dual=False).fit(x, labels.numpy()).decision_function(t)
+    margins = LinearSVC(C=1.0, dual=False, max_iter=10_000).fit(x, labels.numpy()).decision_function(t)
     wanted = np.stack([-margins, margins], 1) / 2 if classes == 2 else margins
     logits = found.classifier(target.float())
     np.testing.assert_allclose(logits.detach().numpy(), wanted, atol=1e-4)

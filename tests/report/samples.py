@@ -136,14 +136,15 @@ def papers_samples(results: Path) -> Path:
 
 def experiment_rows(name: str, paper: Paper, experiment: Experiment) -> Iterator[dict[str, str]]:
     """Every row, setting, task and seed of an experiment, with everything that it measures."""
-    dataset = next(key for key in experiment.recipes if key != "folder")
+    recipe = next(iter(experiment.recipes))
+    dataset = "folder:photos" if recipe == "folder" else recipe
     tasks = experiment.tasks.get(dataset, TASKS.get(dataset, PHOTOS))
     metrics = {claim.metric for claim in paper.claims if claim.experiment == experiment.name} | {"mmd", "a_distance"}
     metrics |= {experiment.selects} - {""}
     if any(metric.startswith("alpha.") for metric in metrics):
         metrics |= {"alpha.bn1", "alpha.bn2", "alpha.mean"}
     steps = range(
-        experiment.recipes[dataset].epoch, experiment.recipes[dataset].steps + 1, experiment.recipes[dataset].epoch
+        experiment.recipes[recipe].epoch, experiment.recipes[recipe].steps + 1, experiment.recipes[recipe].epoch
     )
     metrics |= {f"{metric}@{step}" for metric in experiment.curve for step in steps}
     for number, (row, setting) in enumerate(_settings(experiment)):

@@ -189,7 +189,7 @@ def column_of(cell: Node) -> str:
     table, row = cell.inside("table"), cell.inside("tr")
     assert table is not None
     assert row is not None
-    place = list(row.all("td", "th")).index(cell)
+    place = next(place for place, other in enumerate(row.all("td", "th")) if other is cell)
     return list(next(table.all("tr")).all("th"))[place].text
 
 
