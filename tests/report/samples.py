@@ -171,7 +171,7 @@ def _settings(experiment: Experiment) -> Iterator[tuple[Row, str]]:
     """The rows of an experiment in all settings of its sweep and at all its cuts."""
     for row in experiment.rows:
         known = {one.name for one in dataclasses.fields(load(row.method).config)}
-        fields = [field for field in experiment.sweep if field in known]
+        fields = [field for field in experiment.sweep if field in known and row not in experiment.unswept]
         for values in itertools.product(*(experiment.sweep[field] for field in fields)):
             parts = [f"{field}={value}" for field, value in zip(fields, values, strict=True)]
             named = [
