@@ -186,7 +186,7 @@ def problem(
         if not store.is_prepared(name, location, side) and (prepared := store.prepare(name, location, side)) != name:
             raise DataError(f"{name} is at hand only as {prepared}: ask for the tasks again.")
     if protocol == "transfer":
-        return _one_side(suite, task, location, split, holdout, seed, side)
+        return _one_side(suite, task, location, split, holdout, seed, side, inputs)
     target = store.load(task.target_domain, "train", location, side)
     tested_part = _tested_part(suite)
     # Opened twice, so that images without labels and the evaluator's images share nothing but the file on disk.
@@ -194,12 +194,7 @@ def problem(
     drawn = _draw(suite_name, task, protocol, split, target)
 
     def examples(domain: str, part: str, images: store.Images) -> Inputs:
-        if inputs is None:
-            return images.images
-        found = inputs(domain, part)
-        if len(found) != len(images.labels):
-            raise DataError(f"{len(found)} examples stand for {len(images.labels)} images of {domain}.")
-        return found
+        return _examples(images, (domain, part), inputs)
 
     parts = []
     for name, domain in task.sources:
@@ -226,17 +221,35 @@ def problem(
     )
 
 
+def _examples(images: store.Images, origin: tuple[str, str], inputs: Callable[[str, str], Inputs] | None) -> Inputs:
+    """The pixels of a domain's part, or what stands for them."""
+    if inputs is None:
+        return images.images
+    found = inputs(*origin)
+    if len(found) != len(images.labels):
+        raise DataError(f"{len(found)} examples stand for {len(images.labels)} images of {origin[0]}.")
+    return found
+
+
 def _one_side(
-    suite: Suite, task: Task, location: Location, split: int, holdout: float, seed: int, side: int | None
+    suite: Suite,
+    task: Task,
+    location: Location,
+    split: int,
+    holdout: float,
+    seed: int,
+    side: int | None,
+    inputs: Callable[[str, str], Inputs] | None,
 ) -> Problem:
     """The problem of protocol ``transfer``: the target's side alone, its classes numbered from 0 in their order."""
     of = halves.side(suite, task.target)
     classes = halves.classes(suite, of, split)
     images = store.load(task.target_domain, "train", location, side)
     # Opened again, so that the evaluator's images share nothing with those of the training but the file on disk.
-    test = store.load(*_tested_by(task), location, side)
+    tester = _tested_by(task)
+    test = store.load(*tester, location, side)
     trained = tested = np.isin(images.labels, classes)
-    if _tested_by(task) != (task.target_domain, "train"):
+    if tester != (task.target_domain, "train"):
         tested = np.isin(test.labels, classes)
     else:
         stream = np.random.default_rng([_TEST_STREAM])
@@ -246,16 +259,18 @@ def _one_side(
     if of is not None and of.images is not None:
         chosen = chosen[halves.few(images.labels[chosen], of.images, split)]
 
-    def part(whole: store.Images, indices: NDArray[np.int64]) -> Labelled:
-        examples = _chosen(Labelled(whole.images, whole.labels), indices)
+    def part(whole: store.Images, origin: tuple[str, str], indices: NDArray[np.int64]) -> Labelled:
+        examples = _chosen(Labelled(_examples(whole, origin, inputs), whole.labels), indices)
         return Labelled(examples.images, np.searchsorted(classes, examples.labels).astype(np.int64))
 
-    labelled, held_out = _hold_out(part(images, chosen), _groups(images, chosen), holdout, split, seed)
+    labelled, held_out = _hold_out(
+        part(images, (task.target_domain, "train"), chosen), _groups(images, chosen), holdout, split, seed
+    )
     return Problem(
         source=labelled,
         target=Unlabelled(labelled.images),
         granted=None,
-        test=part(test, np.flatnonzero(tested)),
+        test=part(test, tester, np.flatnonzero(tested)),
         tested=None,
         held_out=held_out,
         classes=len(classes),

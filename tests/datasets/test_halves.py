@@ -191,6 +191,17 @@ def test_fewer_images_are_a_part_of_more(office: Location) -> None:
     assert len({*digests, whole.digests["splits"]}) == 3
 
 
+def test_what_stands_for_the_images_is_parted_like_them(office: Location) -> None:
+    """Trained, held-out and tested places are apart, and together all of the side's classes."""
+    labels = official("amazon")[1]
+    problem = made("amazon-a:amazon-b", 2, office, holdout=0.1, inputs=lambda *_: np.arange(len(labels))[:, None])
+    assert problem.held_out is not None
+    parts = [np.asarray(part.images)[:, 0] for part in (problem.source, problem.held_out, problem.test)]
+    places = np.concatenate(parts)
+    assert len(set(places.tolist())) == len(places)
+    assert sorted(places.tolist()) == np.flatnonzero(np.isin(labels, parted("office31", "amazon-b", 2))).tolist()
+
+
 def test_whole_domains_may_be_the_sides(real: Location) -> None:
     task = one("digits-mini", "mnist:optdigits", real)
     problem = protocols.problem("digits-mini", task, real, protocol="transfer", split=1)
