@@ -218,6 +218,7 @@ def export(
             written[path] = merge(path, rows, store, location)
             specs.export(path.parent / "specs" / f"{experiment}.json", {row["cell"] for row in read(path)}, store)
             drawn = path.parent / "maps" / path.name
-            if count := maps.export(drawn, rows, store):
+            shown = any(one.maps for one in contract.papers()[paper].experiments if one.name == experiment)
+            if shown and (count := maps.export(drawn, rows, store)):
                 written[drawn] = count
     return written
