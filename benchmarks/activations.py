@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -31,10 +32,10 @@ import torch
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from benchmarks import machine, pretrained, weights
+from benchmarks import feeding, machine, pretrained, weights
 from benchmarks.errors import UserError
 from benchmarks.pretrained import Pretrained
 from benchmarks.records import write_atomically
@@ -248,7 +249,9 @@ def _domain_statistics(key: Key, weights_path: Path, location: Location, partial
     with machine.computing(threads=1), torch.inference_mode():
         batch = torch.from_numpy(np.ascontiguousarray(images[np.sort(chosen)])).to(key.device)
         statistics.replace_at_once(early, pretrained.centre_crop(batch, known))
-    torch.save(early.state_dict(), path)
+    content = io.BytesIO()
+    torch.save(early.state_dict(), content)
+    path.write_bytes(content.getvalue())  # torch itself would report a full disk as an error of its own
     _early.cache_clear()  # what is kept of a backbone has ImageNet's statistics
     return path
 
@@ -316,13 +319,8 @@ def _views(early: nn.Module, batch: NDArray[np.uint8], first: int, key: Key) -> 
         generator = torch.Generator().manual_seed(seed_of(0, "view", view, first))
         views.append(pretrained.random_crops(images, known, generator))
     with torch.autocast(key.device, torch.bfloat16, enabled=key.precision == "bf16"):
-        values = torch.stack([_channels_last(early(view)) for view in views], dim=1)
+        values = torch.stack([feeding.channels_last(early(view)).float() for view in views], dim=1)
     return values.cpu().numpy()
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """(B, C, H, W) as (B, H, W, C); (B, width) as it is; float32."""
-    return (x.permute(0, 2, 3, 1) if x.ndim == 4 else x).float()
 
 
 def _save(path: Path, values: NDArray[np.float32]) -> None:

@@ -167,7 +167,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
     error, detail = "", ""
     try:
         _finish(cell, location, store, commit, kept or cell.mapped)
-        if cell.mapped:
+        if cell.mapped and parallel.leads():
             _map(cell, location, store)
         record = store.read(spec.hash)
         return Outcome(spec.hash, cell.label, record.value("accuracy"), record.seconds)
@@ -213,7 +213,7 @@ def _map(cell: Cell, location: Location, store: Store) -> None:
         return
     parameters = training.load_parameters(store.model_path(spec.hash))
     with machine.computing(spec.threads):
-        data = load_data(_problem(cell, location), spec.choice, torch.device(spec.device))
+        data = load_data(_problem(cell, location), spec.choice, torch.device(spec.device), spec.views)
         model = training.trained_model(spec, data, _weights(spec, location), parameters)
         maps.write(path, maps.points(model, data, spec.seed))
 

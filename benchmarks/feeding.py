@@ -325,15 +325,15 @@ def passed(inputs: Windows, layers: Callable[[Tensor], Tensor], *, trained: bool
     first = layers(inputs(np.arange(1)))
     if first.nbytes * len(inputs) * len(views) > MOST_CACHED:
         return None
-    values = torch.empty((len(inputs), len(views), *_channels_last(first).shape[1:]), dtype=first.dtype)
+    values = torch.empty((len(inputs), len(views), *channels_last(first).shape[1:]), dtype=first.dtype)
     for start in range(0, len(inputs), inputs.batch):
         indices = np.arange(start, min(start + inputs.batch, len(inputs)))
         for view in views:
-            values[start : start + len(indices), view] = _channels_last(layers(inputs.view(view, indices)))
+            values[start : start + len(indices), view] = channels_last(layers(inputs.view(view, indices)))
     return Cached(values, first.device)
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
     """(B, C, H, W) as (B, H, W, C); (B, width) as it is."""
     return x.permute(0, 2, 3, 1) if x.ndim == 4 else x
 

@@ -96,10 +96,7 @@ def replace(network: nn.Module, domain: Batches, count: int | None = None) -> li
         for name in names:
             layer = layers(network)[name]
             moments = moments_at(network, layer, domain())
-            assert layer.running_mean is not None
-            assert layer.running_var is not None
-            layer.running_mean.copy_(torch.as_tensor(moments.mean))
-            layer.running_var.copy_(torch.as_tensor(moments.variance))
+            _give(layer, moments)
     finally:
         network.train(was_training)
     return names
@@ -117,10 +114,7 @@ def replace_at_once(network: nn.Module, x: Tensor) -> None:
     def take(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         moments = Moments()
         moments.add(inputs[0])
-        assert isinstance(layer.running_mean, Tensor)
-        assert isinstance(layer.running_var, Tensor)
-        layer.running_mean.copy_(torch.as_tensor(moments.mean))
-        layer.running_var.copy_(torch.as_tensor(moments.variance))
+        _give(layer, moments)
 
     handles = [layer.register_forward_pre_hook(take) for layer in layers(network).values()]
     try:
@@ -128,6 +122,14 @@ def replace_at_once(network: nn.Module, x: Tensor) -> None:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _give(layer: nn.Module, moments: Moments) -> None:
+    """Makes the moments the running statistics of a BatchNorm layer."""
+    assert isinstance(layer.running_mean, Tensor)
+    assert isinstance(layer.running_var, Tensor)
+    layer.running_mean.copy_(torch.as_tensor(moments.mean))
+    layer.running_var.copy_(torch.as_tensor(moments.variance))
 
 
 @torch.no_grad()
