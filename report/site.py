@@ -325,9 +325,11 @@ def _gain(shown: Shown, part: Part, sources: Sources) -> list[dict[str, Any]]:
         grid = grids["difference"]
         ours = _cell(grid, label, "mean", theirs=False)
         if ours is not None:
-            theirs = _cell(grid, label, "mean", theirs=True)
-            if theirs is None and "published" in grids:
-                theirs = _cell(grids["published"], label, grids["published"].columns[-1], theirs=True)
+            theirs, place = _cell(grid, label, "mean", theirs=True), f"on {table.group.dataset}"
+            if theirs is None and "published" in grids:  # the paper has it on other data, which its title names
+                beside = grids["published"]
+                theirs = _cell(beside, label, beside.columns[-1], theirs=True)
+                place = f"in {beside.title.partition(': ')[2]}"
             group = table.group
             found.append(
                 {
@@ -335,6 +337,7 @@ def _gain(shown: Shown, part: Part, sources: Sources) -> list[dict[str, Any]]:
                     "over": grid.title.removeprefix("Difference over ").removesuffix(", percent points"),
                     "ours": cell_view(ours, sources),
                     "theirs": cell_view(theirs, sources) if theirs is not None else None,
+                    "place": place,
                 }
             )
     return found

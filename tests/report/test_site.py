@@ -347,3 +347,12 @@ def test_text_stands_out(theme: str) -> None:
 def test_both_dark_themes_are_the_same() -> None:
     found = themes()
     assert found["dark by choice"] == found["dark by the system"]
+
+
+def test_a_published_gain_on_the_overview_says_of_which_data_it_is(pages: dict[str, Node]) -> None:
+    published = [one for one in pages["index.html"].all("p") if "; published" in one.text]
+    assert published
+    for one in published:
+        ours, _, theirs = one.text.partition("; published")
+        dataset = re.findall(r"\(([^,]+), ", ours)[-1]
+        assert f"on {dataset}" in theirs or re.search(r"in \w+.*, .*, \w+", theirs), one.text
