@@ -117,7 +117,7 @@ REFERENCE = Shape(
     (96, 256, 384, 384, 256), (11, 5, 3, 3, 3), 4096, 6, pool=3, stride=4, grouped=True, rule="caffe", dropout=0.5
 )
 """The paper's network, for 227 x 227 pixels."""
-SMALL = Shape((48, 96, 128, 128, 96), (5, 3, 3, 3, 3), 512, 4, pool=2)
+SMALL = Shape((24, 48, 64, 64, 48), (5, 3, 3, 3, 3), 384, 4, pool=2)
 """For 32 x 32 pixels."""
 TINY = Shape((16, 32, 48, 48, 32), (3, 3, 3, 3, 3), 128, 2, pool=2)
 """For 16 x 16 pixels."""
@@ -337,10 +337,12 @@ def schedule(images: int, epochs: float) -> Recipe:
 PAPER_RECIPE = Recipe(
     steps=450_000, epoch=1000, rate=0.01, batch=256, annealing=0.0, milestones=(2 / 9, 4 / 9, 6 / 9, 8 / 9)
 )
-EPOCHS = 12.0
-"""Of a network on CIFAR-100.  On half of the classes of the subset, a tenth of the training images held out and a split
-that is none of the study's, such a training reached 44 % on what was held out without dropout, and 25 % with it in
-batches of 64; at three times the rate with dropout nothing was learned."""
+EPOCHS = 40.0
+"""Of a network on CIFAR-100.  Looked at on half of the classes of the subset, a tenth of the training images held out
+and a split that is none of the study's: such a training takes three and a half minutes of one core, reaches 48.1 % on
+what was held out and a loss of 0.83.  A third more filters reached 46.3 % and 1.35 in 20 epochs, so that copied layers
+would have gained by longer training alone, and 50.9 % and 0.72 in 36 epochs of five minutes.  Two and three times the
+rate were slower to learn; with dropout, in batches of 64, 12 epochs reached 25 %."""
 HALVES = frozen(
     {
         "cifar100": schedule(25_000, EPOCHS),
