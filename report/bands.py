@@ -11,8 +11,9 @@ import pandas as pd
 from report import records
 from report.records import ReportError, number, numbered_rows
 
-NUMBERS = ("baseline_low", "baseline_high", "low", "high", "gain", "distance")
-COLUMNS = ("paper", "dataset", "task", *NUMBERS)
+NUMBERS = ("baseline_low", "baseline_high", "low", "high", "gain")
+DISTANCE = "distance"
+COLUMNS = ("paper", "dataset", "task", *NUMBERS, DISTANCE)
 BASELINE = "source_only"
 
 
@@ -30,8 +31,9 @@ class Band:
     high: float
     gain: float
     """Least gain over the baseline, percentage points."""
-    distance: float
-    """Greatest ``mmd`` of the bottleneck, as a share of the baseline's."""
+    distance: float | None
+    """Greatest ``mmd`` of the bottleneck, as a share of the baseline's; None (an empty field) for methods that do not
+    match the features' distributions."""
 
 
 def read(path: Path) -> list[Band]:
@@ -46,6 +48,7 @@ def read(path: Path) -> list[Band]:
             row["dataset"],
             row["task"],
             **{name: number(row[name], name, path, line) for name in NUMBERS},
+            distance=number(row[DISTANCE], DISTANCE, path, line) if row[DISTANCE] else None,
         )
         for line, row in numbered_rows(path, COLUMNS)
     ]
@@ -67,7 +70,7 @@ def violations(band: Band, accuracy: float, baseline: float, closer: float) -> l
         found.append(f"the baseline's accuracy {baseline:.1f} is outside {band.baseline_low} .. {band.baseline_high}")
     if accuracy - baseline < band.gain:
         found.append(f"the gain {accuracy - baseline:.1f} is below {band.gain}")
-    if closer > band.distance:
+    if band.distance is not None and closer > band.distance:
         found.append(f"the domains are {closer:.2f} times as far apart as the baseline's, more than {band.distance}")
     return found
 
@@ -136,6 +139,10 @@ def _moved(fresh: pd.DataFrame, committed: pd.DataFrame) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def _at_most(distance: float | None) -> str:
+    return "" if distance is None else f" (at most {distance:g})"
+
+
 def text(checks: list[Check]) -> str:
     """What moved, in words."""
     lines = []
@@ -144,8 +151,8 @@ def text(checks: list[Check]) -> str:
         lines.append(
             f"{band.paper} {band.dataset} {band.task}, mean of {one.n} seeds: {one.accuracy:.1f} in {band.low:g} .. "
             f"{band.high:g}, baseline {one.baseline:.1f} in {band.baseline_low:g} .. {band.baseline_high:g}, gain "
-            f"{one.accuracy - one.baseline:+.1f} (at least {band.gain:g}), mmd {one.closer:.2f} of the baseline's (at "
-            f"most {band.distance:g}): {'outside' if one.wrong else 'inside'}"
+            f"{one.accuracy - one.baseline:+.1f} (at least {band.gain:g}), mmd {one.closer:.2f} of the baseline's"
+            f"{_at_most(band.distance)}: {'outside' if one.wrong else 'inside'}"
         )
         lines += [f"  {words}" for words in one.wrong]
         lines += [f"  moved: {words}" for words in one.moved] or ["  no committed accuracy has moved"]
