@@ -42,4 +42,4 @@ def blocks(text: str) -> list[Block]:
 def inline(text: str) -> Markup:
     """Text as HTML, with what stands in double quotes of code and in stars marked."""
     marked = re.sub(r"``(.+?)``", r"<code>\1</code>", str(escape(text)))
-    return Markup(re.sub(r"(?<!\w)\*(\w[^*]*\w)\*(?!\w)", r"<em>\1</em>", marked))
+    return Markup(re.sub(r"(?<!\w)\*(\w[^*]*[\w.:])\*(?!\w)", r"<em>\1</em>", marked))
