@@ -17,12 +17,13 @@ def difference(value: float | None, spread: float | None = None, mark: str = "",
 
 
 def decision(comparison: Comparison | None, basis: Basis | None = None) -> tuple[Cell, ...]:
-    """Mean, interval, p, n."""
+    """Mean, interval, p, n; more digits where the metric is no percentage, but a distance or a weight."""
     if comparison is None:
         return (MISSING,) * 4
+    digits = 2 if basis is None or basis.metric.partition("@")[0].endswith("accuracy") else 4
     return (
-        difference(comparison.effect, comparison.se, basis=basis),
-        Interval(comparison.low, comparison.high, basis),
+        Number(comparison.effect, comparison.se, digits, signed=True, basis=basis),
+        Interval(comparison.low, comparison.high, basis, digits),
         Number(comparison.p, digits=4, basis=basis),
         Number(comparison.n, digits=0),
     )

@@ -32,7 +32,7 @@ def cell_text(cell: Cell) -> str:
     if isinstance(cell, str):
         return cell
     if isinstance(cell, Interval):
-        return MISSING if math.isnan(cell.low) else f"[{cell.low:+.2f}, {cell.high:+.2f}]"
+        return MISSING if math.isnan(cell.low) else f"[{cell.low:+.{cell.digits}f}, {cell.high:+.{cell.digits}f}]"
     if math.isnan(cell.value):
         return MISSING
     text = f"{cell.value:{'+' if cell.signed else ''}.{cell.digits}f}"

@@ -41,11 +41,12 @@ class Number:
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval of a difference, in percent points."""
+    """A 95 % interval of a difference, in percent points or in the unit of another metric."""
 
     low: float
     high: float
     basis: Basis | None = None
+    digits: int = 2
 
 
 Cell = Number | Interval | str
