@@ -340,9 +340,9 @@ PAPER_RECIPE = Recipe(
 EPOCHS = 40.0
 """Of a network on CIFAR-100.  Looked at on half of the classes of the subset, a tenth of the training images held out
 and a split that is none of the study's: such a training takes three and a half minutes of one core, reaches 48.1 % on
-what was held out and a loss of 0.83.  A third more filters reached 46.3 % and 1.35 in 20 epochs, so that copied layers
-would have gained by longer training alone, and 50.9 % and 0.72 in 36 epochs of five minutes.  Two and three times the
-rate were slower to learn; with dropout, in batches of 64, 12 epochs reached 25 %."""
+what was held out and a loss of 0.83.  With a third to a half more filters, 20 epochs reached 46.3 % and 1.35, so that
+copied layers might gain by longer training alone, and 36 epochs, five minutes, 50.9 % and 0.72.  Two and three times
+the rate were slower to learn; with dropout, in batches of 64, 12 epochs reached 25 %."""
 HALVES = frozen(
     {
         "cifar100": schedule(25_000, EPOCHS),

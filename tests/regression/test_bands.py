@@ -42,7 +42,7 @@ def violations(band: Band, records: list[Record], baseline: list[Record]) -> lis
         fmean(record.value(metric) for record in some) for metric in ("accuracy", "mmd") for some in (records, baseline)
     )
     found = committed.violations(band, accuracy, base, near / far)
-    for record in records if band.distance is not None else ():
+    for record in records if band.distance is not None else ():  # an entropy need not fall by half
         for name in sorted(record.history[0].keys() - NO_TRANSFER_LOSS):
             course = [epoch[name] for epoch in record.history]
             if course[-1] > 0.5 * max(course):

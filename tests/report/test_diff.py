@@ -123,5 +123,18 @@ def test_command_of_the_regression(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "bands.csv, line 2: distance is 'half'" in result.stderr
 
 
+def test_a_band_without_a_distance_leaves_it_free(tmp_path: Path) -> None:
+    path = tmp_path / "bands.csv"
+    path.write_text(
+        "paper,dataset,task,baseline_low,baseline_high,low,high,gain,distance\n"
+        "dan,digits-mini,mnist:optdigits,79,83,83,85,2,\n"
+    )
+    (band,) = bands.read(path)
+    check = bands.check(band, fresh(tmp_path, mmd=0.8), tmp_path / "results", "digits")
+    assert check.wrong == []
+    assert "mmd 2.00 of the baseline's: inside" in bands.text([check])
+    assert bands.check(band, fresh(tmp_path, 82.9, 0.8), tmp_path / "results", "digits").wrong
+
+
 def test_committed_bands_are_read() -> None:
     assert bands.read(ROOT / "tests/regression/bands.csv")
