@@ -42,7 +42,7 @@ choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the labe
 
 export-%: $(VENV)/run.stamp ## Merge what was run here into results/
 	@$(PY) -m benchmarks export $* $(WHAT) $(call option,DATA,--data) $(call option,RUNS,--runs)
-	@$(PY) -m report claims && $(PY) -m report tables
+	@$(PY) -m report claims && $(PY) -m report contents && $(PY) -m report tables
 
 table-%: $(VENV)/run.stamp ## Print a paper's tables from what is there, without running anything
 	@$(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs)
@@ -56,8 +56,8 @@ report: $(VENV)/run.stamp ## Write everything as web pages into report/site/
 claims: $(VENV)/run.stamp ## Write the ledger of claims, results/claims.csv
 	@$(PY) -m report claims
 
-paper-tables: claims ## Write all committed tables into report/tables/, and the ledger
-	@$(PY) -m report tables
+paper-tables: claims ## Write all committed tables into report/tables/, the ledger and the list of contents
+	@$(PY) -m report contents && $(PY) -m report tables
 
 data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
 	@$(PY) -m benchmarks data $(DATASET) $(call option,DATA,--data)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from benchmarks import choices, choosing, executor, machine, parallel, plan, tables
+from benchmarks import choices, choosing, executor, machine, parallel, plan, rerun, tables
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell, Options, Plan
 from benchmarks.records import Store
@@ -65,7 +65,7 @@ def plan_options(command: Command) -> Command:
     def gathered(**values: Any) -> Any:
         names = [field.name for field in dataclasses.fields(Options)]
         options = Options(**{name: values.pop(name) for name in names})
-        machine.check_device(options.device, options.precision or "fp32")
+        machine.check_device(options.device, options.precision)
         parallel.join(options.device)
         return command(options=options, **values)
 
@@ -73,7 +73,7 @@ def plan_options(command: Command) -> Command:
     positive = click.IntRange(min=1)
     for option in (
         click.option("--threads", type=positive, default=1, show_default=True, help="Threads of a cell."),
-        click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Instead of the experiment's (fp32)."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True),
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
         click.option("--batchnorm", help="How BatchNorm sees the two domains, instead of the backbone's default."),
         click.option(
@@ -135,14 +135,16 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
     """What `run` would do, and how long it may take.  Changes nothing."""
     location, records = Location(data, mirror), Store(runs)
     planned = plan.make(paper, options, location)
-    committed = tables.committed_cells(paper)
+    committed = tables.committed_cells(*planned.papers)
     rows = [
-        [use.experiment, cell.spec.dataset, use.row.label or use.row.variant, use.setting or "-", cell.spec.task,
-         cell.spec.seed, cell.spec.hash, _state(cell, records, committed)]
+        [use.paper, use.experiment, cell.spec.dataset, use.row.label or use.row.variant, use.setting or "-",
+         cell.spec.task, cell.spec.seed, cell.spec.hash, _state(cell, records, committed)]
         for cell in planned.cells
         for use in cell.uses
     ]  # fmt: skip
-    click.echo(tabulate(rows, headers=["experiment", "data set", "row", "setting", "task", "seed", "cell", "state"]))
+    click.echo(
+        tabulate(rows, headers=["paper", "experiment", "data set", "row", "setting", "task", "seed", "cell", "state"])
+    )
     todo = [cell for cell in planned.cells if not executor.is_done(cell, records)]
     expected = executor.estimates(todo, records)
     click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
@@ -165,7 +167,7 @@ def run(paper: str, options: Options, mirror: str | None, data: Path, runs: Path
     if planned.missing and not planned.cells:
         raise UserError(f"nothing can run: {planned.missing[0]}")
     summary = _run(planned, location, records, options, **how)
-    _finish(planned, summary, records, location, incomplete=bool(planned.missing))
+    _finish(planned, summary, records, location, incomplete=bool(planned.missing or summary.left_out))
 
 
 @cli.command("reproduce")
@@ -180,12 +182,15 @@ def reproduce(paper: str, options: Options, mirror: str | None, data: Path, runs
     if (reasons := absent or planned.missing) and not planned.cells:
         raise UserError(reasons[0])
     summary = _run(planned, location, records, options, **how)
-    others = plan.further(paper, options, location)
-    if others and not options.experiments and not options.datasets:
+    everything = paper == plan.ALL
+    if not (everything or options.experiments or options.datasets):
+        others = plan.further(paper, options, location)
         click.echo("Also there:\n" + "\n".join(f"  {line}" for line in others))
-    for error in absent:
-        click.echo(f"Not run: {error}", err=True)
-    _finish(planned, summary, records, location, incomplete=bool(absent))
+    for reason in plan.not_run() if everything else []:
+        click.echo(f"Not run: {reason}", err=True)
+    summary.left_out += absent
+    asked = not everything or bool(options.datasets)  # of everything it is what the machine allows
+    _finish(planned, summary, records, location, incomplete=asked and bool(summary.left_out))
 
 
 @cli.command("status")
@@ -197,15 +202,15 @@ def status(paper: str, options: Options, mirror: str | None, data: Path, runs: P
     """Cells done, committed, missing and failed, per experiment and data set."""
     location, records = Location(data, mirror), Store(runs)
     planned = plan.make(paper, _all_experiments(paper, options), location)
-    committed = tables.committed_cells(paper)
-    counts: dict[tuple[str, str], dict[str, int]] = {}
+    committed = tables.committed_cells(*planned.papers)
+    counts: dict[tuple[str, ...], dict[str, int]] = {}
     for cell in planned.cells:
         state = _state(cell, records, committed)
-        for place in dict.fromkeys((use.experiment, cell.spec.dataset) for use in cell.uses):
+        for place in dict.fromkeys((use.paper, use.experiment, cell.spec.dataset) for use in cell.uses):
             of_place = counts.setdefault(place, dict.fromkeys(("done", "committed", "missing", "failed"), 0))
             of_place[state] += 1
     rows = [[*place, *of_place.values()] for place, of_place in counts.items()]
-    headers = ["experiment", "data set", "done", "committed only", "missing", "failed"]
+    headers = ["paper", "experiment", "data set", "done", "committed only", "missing", "failed"]
     click.echo(tabulate(rows, headers=headers))
     for cell in planned.cells:
         error = records.failure(cell.spec.hash)
@@ -241,13 +246,58 @@ def export(
 
 def _all_experiments(paper: str, options: Options) -> Options:
     """Options that name every experiment, or every one on the named data sets, unless experiments were named."""
-    if options.experiments:
+    if options.experiments or paper == plan.ALL:
         return options
     every = plan.paper(paper).experiments
     for name in options.datasets:
         registry.suite(name)
     fitting = [e.name for e in every if not options.datasets or any(plan.is_defined(e, d) for d in options.datasets)]
     return dataclasses.replace(options, experiments=tuple(fitting))
+
+
+@cli.command("rerun")
+@click.argument("cells", nargs=-1, required=True, metavar="CELL...")
+@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+@location_options
+@runs_option
+def run_again(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path, jobs: int | None) -> None:
+    """Run committed cells again, apart from all other records, and print the old values and the new ones."""
+    location, records = Location(data, mirror), Store(runs / "rerun")
+    found = rerun.find(cells)
+    for committed in found:
+        absent = _prepare_all(committed.paper, committed.options, location)
+        if absent:
+            raise UserError(absent[0])
+    plans = [rerun.planned(committed, location) for committed in found]
+    for committed in found:
+        records.forget(committed.cell)
+    threads = max(committed.spec.threads for committed in found)
+    options = dataclasses.replace(found[0].options, threads=threads)
+    whole = Plan([cell for again in plans for cell in again.cells])
+    summary = _run(whole, location, records, options, jobs, False)
+    _require_complete(summary, records)
+    for committed, again in zip(found, plans, strict=True):
+        _show_again(committed, again, records)
+
+
+def _show_again(committed: rerun.Committed, again: Plan, records: Store) -> None:
+    """Old and new values of a cell, and where either was made."""
+    (cell,) = again.cells
+    row, record = committed.rows[0], records.read(committed.cell)
+    differences = rerun.compare(committed, again, records)
+    moved = [one for one in differences if one.size]
+    click.echo(f"\n{committed.cell}: {committed.paper} {committed.experiment}, {cell.label}, {cell.spec.choice.name}")
+    click.echo(f"  committed: commit {row['commit']}, torch {row['torch']}, {row['device']}, {row['seconds']} s")
+    click.echo(
+        f"  here:      commit {record.commit}, torch {record.versions['torch']}, {record.device}, {record.seconds} s"
+    )
+    shown = [one for one in differences if one.metric == "accuracy" or one.size]
+    rows = [[one.metric, one.selection, one.old or "-", one.new or "-", f"{one.size:+.4g}"] for one in shown]
+    click.echo(
+        tabulate(rows, headers=["metric", "selection", "committed", "here", "difference"], disable_numparse=True)
+    )
+    count = len(differences)
+    click.echo(f"{len(moved)} of {count} values differ." if moved else f"All {count} values agree to the last digit.")
 
 
 @cli.command("choose")
@@ -264,11 +314,9 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
     if absent:
         raise UserError(absent[0])
     for study in choosing.studies(method, options, location):
-        planned = Plan(method, [cell for cells in study.cells.values() for cell in cells])
+        planned = Plan([cell for cells in study.cells.values() for cell in cells])
         summary = _run(planned, location, records, options, jobs, False)
-        if summary.failed or summary.interrupted:
-            _conclude(summary, records)
-            sys.exit(INTERRUPTED if summary.interrupted else 1)
+        _require_complete(summary, records)
         rows = choosing.score(study, records)
         choices.write(rows)
         shown = ["value", "source_error", "two_sample_error", "criterion", "chosen"]
@@ -343,23 +391,24 @@ def _megabytes(size: int | None) -> str:
 
 def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:
     """Prepare the data of everything asked for; the sentences of what cannot be had."""
-    absent: list[str] = []
-    for experiment in plan.chosen_experiments(paper, options):
-        choice = plan.chosen_backbone(experiment, options)
-        side = choice.backbone.side
-        for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
-            plan.require_fitting(choice, dataset)
-            needed = dict.fromkeys(domain for task in tasks for domain in task.domains)
-            for domain in needed:
-                if store.is_prepared(domain, location, side=side):
-                    continue
-                click.echo(f"preparing {domain} ({dataset}) ...")
-                try:
-                    store.prepare(domain, location, side=side)
-                except DataError as error:
-                    if str(error) not in absent:
-                        absent.append(str(error))
-    return absent
+    domains: dict[tuple[str, int | None], str] = {}
+    for name, its in plan.wanted(paper, options):
+        for experiment in plan.chosen_experiments(name, its):
+            choice = plan.chosen_backbone(experiment, its)
+            for dataset, tasks in plan.chosen_datasets(experiment, its, location).items():
+                plan.require_fitting(choice, dataset)
+                for domain in dict.fromkeys(domain for task in tasks for domain in task.domains):
+                    domains.setdefault((domain, choice.backbone.side), dataset)
+    absent: dict[str, None] = {}
+    for (domain, side), dataset in domains.items():
+        if store.is_prepared(domain, location, side=side):
+            continue
+        click.echo(f"preparing {domain} ({dataset}) ...")
+        try:
+            store.prepare(domain, location, side=side)
+        except DataError as error:
+            absent[str(error)] = None
+    return list(absent)
 
 
 def _run(
@@ -371,18 +420,23 @@ def _run(
     continue_committed: bool,
 ) -> executor.Summary:
     jobs = executor.jobs_for(jobs, options.threads, options.device) if parallel.size() == 1 else 1
-    committed = tables.committed_cells(planned.paper) if continue_committed else {}
+    committed = tables.committed_cells(*planned.papers) if continue_committed else {}
     todo = [c for c in planned.cells if not executor.is_done(c, records) and not tables.is_committed(c, committed)]
     if not todo:
         click.echo(f"All {len(planned.cells)} cells are done.")
         return executor.Summary()
     records.check_writable()
-    executor.prepare(todo, location, jobs=jobs)
+    unusable = executor.prepare(todo, location, jobs=jobs)
+    todo = [cell for cell in todo if cell.spec.backbone not in unusable]
+    if not todo:
+        raise UserError(next(iter(unusable.values())))
     expected = executor.estimates(todo, records)
     parallel.wait()  # until all know what is to be done, before the first record of it is written
     about = f", about {executor.duration(sum(expected.values()) / jobs)}" if len(expected) == len(todo) else ""
     click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {min(jobs, len(todo))} at once{about}.")
-    return executor.run(todo, location, records, jobs=jobs, expected=expected)
+    summary = executor.run(todo, location, records, jobs=jobs, expected=expected)
+    summary.left_out += unusable.values()
+    return summary
 
 
 def _finish(planned: Plan, summary: executor.Summary, records: Store, location: Location, *, incomplete: bool) -> None:
@@ -402,8 +456,17 @@ def _finish(planned: Plan, summary: executor.Summary, records: Store, location: 
         sys.exit(1)
 
 
+def _require_complete(summary: executor.Summary, records: Store) -> None:
+    """Exit with what went wrong unless all cells are done."""
+    if summary.failed or summary.interrupted or summary.left_out:
+        _conclude(summary, records)
+        sys.exit(INTERRUPTED if summary.interrupted else 1)
+
+
 def _conclude(summary: executor.Summary, records: Store) -> None:
     """What went wrong, on standard error."""
+    for reason in summary.left_out:
+        click.echo(f"Not run: {reason}", err=True)
     for outcome in summary.failed:
         click.echo(f"Failed: {outcome.label}: {outcome.error}", err=True)
         if records.failure_path(outcome.cell).exists():
@@ -412,7 +475,7 @@ def _conclude(summary: executor.Summary, records: Store) -> None:
         click.echo("Interrupted.  Finished cells are kept; the same command goes on from here.", err=True)
 
 
-def _state(cell: Cell, records: Store, committed: Mapping[str, set[str]]) -> str:
+def _state(cell: Cell, records: Store, committed: tables.Committed) -> str:
     if records.has(cell.spec.hash):
         return "done"
     if tables.is_committed(cell, committed):

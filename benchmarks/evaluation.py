@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
@@ -97,6 +97,11 @@ def domain_distances(source: Tensor, target: Tensor) -> dict[str, float]:
     return {"mmd": float(mmd), "a_distance": 2 * (1 - 2 * error)}
 
 
+def two_sample_classifier() -> Pipeline:
+    """The linear classifier that tells source features from target ones, not yet fitted."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
+
+
 def two_sample_error(source: NDArray[np.float32], target: NDArray[np.float32]) -> float:
     """Error of a linear two-sample classifier on held-out features, in [0, 1]; 0.5 means indistinguishable.
 
@@ -107,6 +112,5 @@ def two_sample_error(source: NDArray[np.float32], target: NDArray[np.float32]) -
     x = np.concatenate([source[:n], target[:n]])
     y = np.repeat([0, 1], n)
     even = np.concatenate([np.arange(n), np.arange(n)]) % 2 == 0
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
-    classifier.fit(x[even], y[even])
+    classifier = two_sample_classifier().fit(x[even], y[even])
     return float(1 - classifier.score(x[~even], y[~even]))

@@ -19,7 +19,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks import activations, machine, maps, parallel, training, weights
+from benchmarks import activations, machine, maps, parallel, tables, training, weights
 from benchmarks.errors import UserError
 from benchmarks.loading import load_data
 from benchmarks.plan import Cell
@@ -53,6 +53,8 @@ class Summary:
     done: list[Outcome] = field(default_factory=list)
     failed: list[Outcome] = field(default_factory=list)
     interrupted: bool = False
+    left_out: list[str] = field(default_factory=list)
+    """Why something that was planned was not even begun."""
 
 
 def jobs_for(wanted: int | None, threads: int, device: str = "cpu") -> int:
@@ -275,37 +277,48 @@ def activation_key(spec: Spec, task: Task, domain: str, location: Location) -> a
     )
 
 
-def prepare(cells: Sequence[Cell], location: Location, *, jobs: int) -> None:
+def prepare(cells: Sequence[Cell], location: Location, *, jobs: int) -> dict[str, str]:
     """Compute the activations that cells share, before the first of them is run.
 
-    Raises:
-        UserError, DataError: the weights cannot be had, or the activations cannot be computed or kept.
+    Returns:
+        Backbone -> why its cells cannot be run: its weights cannot be had, or the activations not be computed or kept.
     """
+    unusable = {}
     cells = with_needed(cells)
-    keys = [
-        activation_key(cell.spec, cell.task, domain, location)
-        for cell in cells
-        if cell.spec.cut
-        for domain in cell.task.domains
-    ]
-    activations.ensure(keys, location, jobs=jobs)
-    for spec in {cell.spec.backbone: cell.spec for cell in cells if _trains_trunk(cell.spec)}.values():
-        _weights(spec, location)
+    for backbone in dict.fromkeys(cell.spec.backbone for cell in cells):
+        its = [cell for cell in cells if cell.spec.backbone == backbone]
+        try:
+            keys = [
+                activation_key(cell.spec, cell.task, domain, location)
+                for cell in its
+                if cell.spec.cut
+                for domain in cell.task.domains
+            ]
+            activations.ensure(keys, location, jobs=jobs)
+            for spec in [cell.spec for cell in its if _trains_trunk(cell.spec)][:1]:
+                _weights(spec, location)
+        except (UserError, DataError) as error:
+            unusable[backbone] = str(error)
+    return unusable
 
 
 def estimates(cells: Iterable[Cell], store: Store) -> dict[str, float]:
-    """Hash -> expected seconds, from records of the same method, data set, recipe, backbone and device."""
+    """Hash -> expected seconds, from records of the same method, data set, recipe, backbone and device.
+
+    Where there are none, from the committed results, which another machine may have made.
+    """
     known: dict[tuple[str, ...], list[float]] = {}
     for finished in store.cells():
         with contextlib.suppress(UserError):  # a record of another cell that is damaged costs an estimate, no more
             record = store.read(finished)
             known.setdefault(_kind(record.spec), []).append(record.seconds)
-    expected = {}
-    for cell in cells:
-        seconds = known.get(_kind(vars(cell.spec)))
-        if seconds:
-            expected[cell.spec.hash] = sum(seconds) / len(seconds)
-    return expected
+    kinds = {cell.spec.hash: _kind(vars(cell.spec)) for cell in cells}
+    if any(kind not in known for kind in kinds.values()):
+        committed: dict[tuple[str, ...], list[float]] = {}
+        for spec, seconds in tables.committed_times():
+            committed.setdefault(_kind(spec), []).append(seconds)
+        known = committed | known
+    return {cell: sum(known[kind]) / len(known[kind]) for cell, kind in kinds.items() if kind in known}
 
 
 def _kind(spec: dict[str, object]) -> tuple[str, ...]:

@@ -86,9 +86,13 @@ def computing(threads: int) -> Iterator[None]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers."""
+    """Versions of Python and of the packages that decide numbers, and ``instructions``: the processor's vector unit.
+
+    Under another one, ``AVX2`` or ``AVX512``, sums are taken in another order.
+    """
     packages = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow", "quadprog")
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in packages}
+    own = {"python": platform.python_version(), "instructions": torch.backends.cpu.get_cpu_capability()}
+    return own | {name: metadata.version(name) for name in packages}
 
 
 @functools.cache

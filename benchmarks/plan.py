@@ -36,7 +36,7 @@ class Options:
     views: int = 0
     statistics: str = "imagenet"
     device: str = "cpu"
-    precision: str | None = None
+    precision: str = "fp32"
     threads: int = 1
 
 
@@ -84,12 +84,16 @@ class Cell:
 class Plan:
     """The cells of some experiments, each once, in the order of the tables."""
 
-    paper: str
     cells: list[Cell] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What a user should know: defaults taken, rows that make no sense, data that are missing."""
     missing: list[str] = field(default_factory=list)
     """Reasons why something that was asked for cannot be planned on this machine."""
+
+    @property
+    def papers(self) -> list[str]:
+        """Whose tables it fills."""
+        return list(dict.fromkeys(use.paper for cell in self.cells for use in cell.uses))
 
     def note(self, text: str) -> None:
         """Add a note once."""
@@ -107,6 +111,49 @@ def paper(name: str) -> Paper:
     if name not in papers:
         raise UserError(f"unknown paper {name!r}; there are: {', '.join(papers)}.")
     return papers[name]
+
+
+ALL = "all"
+"""Stands for every paper."""
+
+
+def wanted(name: str, options: Options) -> list[tuple[str, Options]]:
+    """Paper and options of everything asked for: of one paper, or of ``all``.
+
+    Of all papers, on named data sets: the experiments that run by default there, on the wanted track, or those that
+    were named.  With no data set named it is every experiment on every data set that it is defined on.
+
+    Raises:
+        UserError: there is no such paper, or no paper has what was named.
+    """
+    if name != ALL:
+        paper(name)
+        return [(name, options)]
+    found = []
+    for one, its in contract.papers().items():
+        for experiment in _of_all(its, options):
+            keys = options.datasets or tuple(key for key in experiment.recipes if key != "folder")
+            datasets = tuple(key for key in keys if is_defined(experiment, key))
+            if datasets:
+                found.append((one, dataclasses.replace(options, experiments=(experiment.name,), datasets=datasets)))
+    if not found:
+        named = [*options.experiments, *options.datasets, *filter(None, [options.track])]
+        raise UserError(
+            f"no paper has an experiment for {', '.join(named)}; `python -m benchmarks list` shows them all."
+        )
+    return found
+
+
+def _of_all(its: Paper, options: Options) -> list[Experiment]:
+    """The experiments of a paper that are wanted where all papers are."""
+    for key in options.datasets:
+        registry.suite(key)
+    if options.experiments:
+        return [experiment for experiment in its.experiments if experiment.name in options.experiments]
+    if options.datasets:
+        usual = contract.usual_experiments(its, options.datasets, options.track)
+        return [experiment for experiment in usual if options.track in (None, experiment.track)]
+    return [experiment for experiment in its.experiments if options.track in (None, experiment.track)]
 
 
 def chosen_experiments(name: str, options: Options) -> list[Experiment]:
@@ -202,15 +249,23 @@ def is_ready(task: Task, location: Location, side: int | None) -> bool:
 
 
 def make(name: str, options: Options, location: Location) -> Plan:
-    """The plan of a paper's experiments.  Trains nothing, fetches nothing.
+    """The plan of a paper's experiments, or of those of ``all``.  Trains nothing, fetches nothing.
 
     Tasks whose data are not prepared are named in ``Plan.missing`` and left out.
 
     Raises:
         UserError, DataError: an experiment, data set, task, track, backbone or mode that does not exist.
     """
-    plan = Plan(name)
+    plan = Plan()
     cells: dict[str, Cell] = {}
+    for one, its in wanted(name, options):
+        _add(plan, cells, one, its, location)
+    plan.cells = list(cells.values())
+    return plan
+
+
+def _add(plan: Plan, cells: dict[str, Cell], name: str, options: Options, location: Location) -> None:
+    """Adds the cells of one paper to those that are planned, and to the plan what is to be said of them."""
     for experiment in chosen_experiments(name, options):
         choice = chosen_backbone(experiment, options)
         chosen = chosen_datasets(experiment, options, location)
@@ -230,8 +285,6 @@ def make(name: str, options: Options, location: Location) -> Plan:
                         cell.mapped = cell.mapped or experiment.maps
                         if use not in cell.uses:
                             cell.uses.append(use)
-    plan.cells = list(cells.values())
-    return plan
 
 
 def _unprepared(name: str, dataset: str, choice: Choice) -> str:
@@ -379,12 +432,12 @@ def template_spec(
         protocol=experiment.protocol,
         split=split,
         seed=number,
-        holdout=0.0,
+        holdout=experiment.holdout,
         backbone=choice.name,
         track=choice.track,
         batchnorm=choice.batchnorm,
         device=options.device,
-        precision=options.precision or experiment.precision,
+        precision=options.precision,
         threads=options.threads,
         data=data_digests(dataset, task, experiment.protocol, split, choice, location),
         revision="",
@@ -433,7 +486,7 @@ def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice, experiment: E
         shown["statistics"] = spec.statistics or "imagenet"
     if spec.views:
         shown["views"] = spec.views
-    if spec.precision != experiment.precision:
+    if spec.precision != "fp32":
         shown["precision"] = spec.precision
     if spec.threads != 1:
         shown["threads"] = spec.threads
@@ -461,6 +514,13 @@ def further(name: str, options: Options, location: Location) -> list[str]:
         else:
             lines.append(f"{experiment.title}: {command} EXPERIMENT={experiment.name}")
     return lines + [f"not here: {what}; {reason}" for what, reason in paper(name).not_run.items()]
+
+
+def not_run() -> list[str]:
+    """What of the papers is not reproduced, and why: one line each."""
+    return [
+        f"{what} ({name}): {reason}" for name, one in contract.papers().items() for what, reason in one.not_run.items()
+    ]
 
 
 def _absent(experiment: Experiment, dataset: str, location: Location) -> list[str]:

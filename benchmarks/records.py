@@ -150,6 +150,17 @@ class Store:
         self.failure_path(record.cell).unlink(missing_ok=True)
         self.checkpoint_path(record.cell).unlink(missing_ok=True)
 
+    def forget(self, cell: str) -> None:
+        """Delete the record of a cell, so that it is run again.
+
+        Raises:
+            UserError: it cannot be deleted.
+        """
+        try:
+            self.record_path(cell).unlink(missing_ok=True)
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+
     def write_failure(self, spec: Spec, error: str, detail: str) -> None:
         """Note that a cell ended in an error; ``detail`` is the traceback of a programming error, or empty."""
         text = json.dumps({"cell": spec.hash, "spec": asdict(spec), "error": error, "detail": detail}, indent=1)

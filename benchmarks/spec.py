@@ -38,7 +38,7 @@ class Spec:
     split: int
     seed: int
     holdout: float
-    """Share of the source held out, for the label-free choice of a setting; 0 for results."""
+    """Share of the source held out, for the choice of a setting or of an evaluation; 0 for results."""
     backbone: str
     track: str
     batchnorm: str

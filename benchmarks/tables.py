@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,15 +43,29 @@ def read(path: Path) -> list[dict[str, str]]:
     return csvfile.read(path, COLUMNS)
 
 
-def committed_cells(paper: str) -> dict[str, set[str]]:
-    """Experiment -> hashes of the cells whose results are committed in its table."""
-    folder = machine.ROOT / "results" / paper
-    return {path.stem: {row["cell"] for row in read(path)} for path in sorted(folder.glob("*.csv"))}
+Committed = Mapping[tuple[str, str], Collection[str]]
+"""Paper and experiment -> hashes of the cells whose results are committed in its table."""
 
 
-def is_committed(cell: Cell, committed: Mapping[str, set[str]]) -> bool:
+def committed_cells(*papers: str) -> Committed:
+    """What is committed of some papers."""
+    paths = [path for paper in papers for path in sorted((machine.ROOT / "results" / paper).glob("*.csv"))]
+    return {(path.parent.name, path.stem): {row["cell"] for row in read(path)} for path in paths}
+
+
+def committed_times() -> Iterator[tuple[dict[str, Any], float]]:
+    """Spec and seconds of every committed cell of which both are known."""
+    for path in sorted((machine.ROOT / "results").glob("*/specs/*.json")):
+        table = read(committed_path(path.parent.parent.name, path.stem))
+        seconds = {row["cell"]: float(row["seconds"]) for row in table}
+        for cell, origin in specs.read(path).items():
+            if cell in seconds:
+                yield origin["spec"], seconds[cell]
+
+
+def is_committed(cell: Cell, committed: Committed) -> bool:
     """Whether every table that a cell fills has it."""
-    return all(cell.spec.hash in committed.get(use.experiment, ()) for use in cell.uses)
+    return all(cell.spec.hash in committed.get((use.paper, use.experiment), ()) for use in cell.uses)
 
 
 def rows_of(plan: Plan, store: Store) -> Iterator[dict[str, str]]:
@@ -182,11 +196,10 @@ def write_local(plan: Plan, store: Store, location: Location) -> dict[Path, int]
 
     Returns the tables written and the number of cells in each.
     """
-    by_experiment: dict[str, list[dict[str, str]]] = {}
+    tables: dict[Path, list[dict[str, str]]] = {}
     for row in rows_of(plan, store):
-        by_experiment.setdefault(row["experiment"], []).append(row)
-    paths = {name: store.table_path(plan.paper, name) for name in by_experiment}
-    return {path: merge(path, by_experiment[name], store, location) for name, path in paths.items()}
+        tables.setdefault(store.table_path(row["paper"], row["experiment"]), []).append(row)
+    return {path: merge(path, rows, store, location) for path, rows in tables.items()}
 
 
 def _is_wanted(dataset: str, datasets: Sequence[str]) -> bool:

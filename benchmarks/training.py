@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks import backbones, evaluation, machine, parallel
+from benchmarks import backbones, evaluation, machine, parallel, selection
 from benchmarks.errors import UserError
 from benchmarks.feeding import Inputs
 from benchmarks.loading import Data, Sampler, domains_of, load_data, through
 from benchmarks.records import Record
 from benchmarks.spec import Spec
-from benchmarks.streams import seed_of
+from benchmarks.streams import seed_of, seed_torch
 from datasets.protocols import Problem
 from methods import contract
 from methods.contract import Domains, Losses, Method, Phase, Recipe
@@ -193,7 +193,7 @@ def trained_model(spec: Spec, data: Data, weights: Path | None, parameters: Para
 def _new_model(spec: Spec, data: Data, weights: Path | None) -> nn.Module:
     """A cell's model as it is initialised."""
     method = contract.load(spec.method)
-    torch.manual_seed(seed_of(spec.seed, "initialisation"))
+    seed_torch(spec.device, spec.seed, "initialisation")
     network = backbones.build(spec.choice, width=data.width, classes=data.classes, weights=weights)
     return method.build(contract.config_of(method, spec.config), network)
 
@@ -269,7 +269,7 @@ class Training:
             if number > state.phase:
                 state.phase, state.step, state.optimiser = number, 0, optimiser_of(state.model, phase, self.method)
             if phase.begin and state.step == 0:
-                torch.manual_seed(seed_of(self.spec.seed, f"{phase.name} begin".strip()))
+                seed_torch(self.spec.device, self.spec.seed, f"{phase.name} begin".strip())
                 phase.begin(state.model, domains)
             if phase.step is None:
                 state.history.append({"step": 0.0, **self._look()})
@@ -314,11 +314,29 @@ class Training:
             state.history.append({"step": float(last), **means, **self._look()})
 
     def _look(self) -> dict[str, float]:
-        """What is known after an epoch: target entropy (label-free) and test accuracy (shown, and for the oracle)."""
+        """What is known after an epoch: target entropy (label-free) and test accuracy (shown, and for the oracle).
+
+        Where source is held out, also what the rules look at that need it.
+        """
         model, data = self.state.model, self.data
         logits = _logits(self.spec, model, data, data.test.inputs)
         probe = logits if data.transductive else _logits(self.spec, model, data, data.target_probe)
-        return {"target_entropy": evaluation.mean_entropy(probe), "test_accuracy": data.test.accuracy(logits)}
+        seen = {"target_entropy": evaluation.mean_entropy(probe), "test_accuracy": data.test.accuracy(logits)}
+        return seen if data.held_out is None else {**seen, **self._validate(data.held_out, probe)}
+
+    def _validate(self, held_out: evaluation.Evaluator, target_logits: Tensor) -> dict[str, float]:
+        """The criteria of ``benchmarks.selection`` that need held-out source."""
+        model, data, seed = self.state.model, self.data, self.spec.seed
+        logits = _logits(self.spec, model, data, held_out.inputs)
+        seen = {"source_accuracy": held_out.accuracy(logits)}
+        if len(target_logits) > 1:
+            seen["snd"] = selection.neighbourhood_density(target_logits)
+        if not data.alone and any(isinstance(module, Network) for module in model.modules()):
+            losses = torch.nn.functional.cross_entropy(logits.double(), held_out.labels, reduction="none")
+            parts = (held_out.inputs, *(subset(x, DISTANCE_IMAGES, seed) for x in (data.source.inputs, data.target)))
+            features = (evaluation.bottleneck_of(model, part).cpu().numpy() for part in parts)
+            seen |= selection.risks(losses.cpu().numpy(), *features)
+        return seen
 
     def _update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
         """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""
@@ -328,7 +346,7 @@ class Training:
         for group in state.optimiser.param_groups:
             group["lr"] = recipe.rate * group["multiple"] * anneal
         name = f"{phase.name} {stream}" if phase.name else stream
-        torch.manual_seed(seed_of(spec.seed, name, step, *parallel.stream()))
+        seed_torch(spec.device, spec.seed, name, step, *parallel.stream())
         with _autocast(spec):
             losses = losses_of()
             if not losses:
@@ -356,34 +374,10 @@ def _logits(spec: Spec, model: nn.Module, data: Data, inputs: Inputs) -> Tensor:
         return evaluation.logits_of(model, inputs)
 
 
-def select(history: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Selection rule -> test accuracy in percent.
-
-    ``last``: the last iterate, the headline.  ``entropy``: the epoch of least target entropy, the earliest if
-    several.  ``oracle``: the best epoch on target labels; not a result that a user without labels could have.
-    """
-    by_entropy = min(history, key=lambda epoch: epoch["target_entropy"])
-    return {
-        "last": history[-1]["test_accuracy"],
-        "entropy": by_entropy["test_accuracy"],
-        "oracle": max(epoch["test_accuracy"] for epoch in history),
-    }
-
-
-BEST = 10
-"""How many of the best epochs the rule ``ten-best`` takes."""
-
-
-def ten_best(history: Sequence[dict[str, float]]) -> float:
-    """Mean of the ten best test accuracies, in percent: the rule of Yosinski et al., a mild oracle."""
-    accuracies = sorted((epoch["test_accuracy"] for epoch in history), reverse=True)[:BEST]
-    return math.fsum(accuracies) / len(accuracies)
-
-
 def _final_values(
     spec: Spec, history: Sequence[dict[str, float]], model: nn.Module, data: Data
 ) -> list[dict[str, Any]]:
-    chosen = {**select(history), **({"ten-best": ten_best(history)} if data.alone else {})}
+    chosen = {**selection.select(history), **({"ten-best": selection.ten_best(history)} if data.alone else {})}
     values: list[dict[str, Any]] = [
         {"selection": rule, "metric": "accuracy", "value": accuracy} for rule, accuracy in chosen.items()
     ]

@@ -480,6 +480,7 @@ PAPER = Paper(
             track="frozen",
             published=("Table1 AlexNet",),
         ),
+        recipes.selection(SAME_HEAD, FULL, recipe=HEAD),
     ),
     claims=(
         Claim(

@@ -192,14 +192,14 @@ class Experiment:
     maps: bool = False
     """Whether the features of its trained networks are laid out in the plane (t-SNE), for a picture."""
     protocol: str = "full"
+    holdout: float = 0.0
+    """Share of the labelled source that is held out, for rules that choose an evaluation by it."""
     backbone: str = "lenet"
     track: str = "finetune"
     batchnorm: str = ""
     """How BatchNorm sees the two domains; empty for the default of backbone and track."""
     cut: str = ""
     """Where a pretrained trunk is cut; empty for the default of backbone and track."""
-    precision: str = "fp32"
-    """``fp32`` or ``bf16`` (autocast)."""
     default: bool = False
     """Run where its data set is named and no experiment, on the track of the first such one unless a track is named.
     Where no data set is named either, a paper's first such experiment is run."""

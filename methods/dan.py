@@ -70,7 +70,7 @@ from methods.contract import (
     rising,
 )
 from methods.network import Network
-from methods.recipes import CALTECH, CLASSIC, DIGITS, HEAD, LATE, MINI, PHOTOS
+from methods.recipes import CALTECH, CLASSIC, DIGITS, HEAD, LATE, MINI, PHOTOS, selection
 
 EXPONENTS = frozen(
     {
@@ -420,6 +420,7 @@ PAPER = Paper(
             backbone="lite0",
             track="frozen",
         ),
+        selection(SOURCE_ONLY, FULL),
     ),
     claims=(
         Claim(

@@ -82,7 +82,7 @@ from methods.contract import (
     frozen,
 )
 from methods.network import Network
-from methods.recipes import CLASSIC, HEAD
+from methods.recipes import CLASSIC, HEAD, selection
 
 CORRUPTION = 0.3
 """Probability that the denoising auto-encoder does not see an input."""
@@ -441,6 +441,7 @@ PAPER = Paper(
             sweep=frozen({"weight": GAMMAS}),
             backbone="mlp",
         ),
+        selection(NN, DANN),
     ),
     claims=(
         *_claims("digits", "digits"),

@@ -89,7 +89,7 @@ from methods.contract import (
     frozen,
 )
 from methods.network import Network
-from methods.recipes import CLASSIC, DIGITS, HEAD, LATE, MINI
+from methods.recipes import CLASSIC, DIGITS, HEAD, LATE, MINI, selection
 from methods.statistics import Moments
 
 
@@ -352,6 +352,7 @@ PAPER = Paper(
             backbone="lite0",
             track="frozen",
         ),
+        selection(SOURCE_ONLY, FULL),
     ),
     claims=(
         Claim(

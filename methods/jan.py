@@ -79,7 +79,7 @@ from methods.contract import (
     rising,
 )
 from methods.network import Layers, Network
-from methods.recipes import CALTECH, DIGITS, HEAD, LATE, MINI
+from methods.recipes import CALTECH, DIGITS, HEAD, LATE, MINI, selection
 
 SINGLE = (0.0,)
 """u of the paper's kernel gamma 2^u."""
@@ -452,6 +452,7 @@ PAPER = Paper(
             backbone="lite0",
             track="frozen",
         ),
+        selection(SOURCE_ONLY, FULL, ADVERSARIAL),
     ),
     claims=(
         *accuracy_claims("table1", ""),

@@ -5,7 +5,7 @@ A paper whose method asks for something else has its own recipe in its own modul
 
 from __future__ import annotations
 
-from methods.contract import Recipe, frozen
+from methods.contract import Experiment, Recipe, Row, frozen
 
 # The papers fine-tune AlexNet; LeNet learns from scratch.  The rate 0.03 was taken over 0.01 because the source's loss
 # had not converged at 0.01 after 600 steps.  The trial, one task, printed target accuracies as well; all rows share the
@@ -40,3 +40,28 @@ CALTECH = frozen(
     }
 )
 """The tasks between Office-31 and Caltech that DAN and AutoDIAL report."""
+
+HELD_OUT = 0.1
+"""Share of the labelled source that ``selection`` holds out."""
+
+
+def selection(baseline: Row, *rows: Row, recipe: Recipe = HEAD, protocol: str = "full") -> Experiment:
+    """The study of rules that choose an evaluation, the same for every method.
+
+    Args:
+        baseline: what the method is compared with.
+        rows: the method.
+        recipe: of its main table.
+        protocol: likewise.
+    """
+    return Experiment(
+        name="selection",
+        title="Rules that choose an epoch, with a tenth of the labelled source held out, on Office-31",
+        rows=(baseline, *rows),
+        recipes=frozen({"office31": recipe}),
+        baseline=baseline,
+        protocol=protocol,
+        holdout=HELD_OUT,
+        backbone="lite0",
+        track="frozen",
+    )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ParamSpec
 
 import click
 
-from methods.contract import Experiment, Paper, UnknownMethodError, papers, usual_experiments
+from methods.contract import Experiment, Paper, UnknownMethodError, papers, recipe_key, usual_experiments
 from report import assemble, latex, ledger, records, render
 from report.assemble import Loaded, make_command
 from report.claims import VERDICTS
@@ -19,6 +19,14 @@ from report.records import COMMITTED, ReportError
 from report.table import Table
 
 P = ParamSpec("P")
+
+
+ALL = "all"
+"""Stands for every paper."""
+
+
+class NoResultsError(ReportError):
+    """What was asked for exists, and nothing of it has been run."""
 
 
 def known(name: str) -> Paper:
@@ -48,6 +56,25 @@ def chosen_experiments(
     if not names:
         return usual_experiments(paper, datasets, track) or list(paper.experiments)
     return [experiment for experiment in paper.experiments if experiment.name in names]
+
+
+def selections(
+    paper: str, names: Sequence[str], datasets: Sequence[str]
+) -> Iterator[tuple[str, Paper, Sequence[str], Sequence[str]]]:
+    """The paper, or each of all papers that has something of what is named, with what of it is named.
+
+    Raises:
+        ReportError: there is no such paper.
+    """
+    if paper != ALL:
+        yield paper, known(paper), names, datasets
+        return
+    for name, found in papers().items():
+        its = [one.name for one in found.experiments if one.name in names]
+        keys = {key for one in found.experiments for key in one.recipes}
+        on = [dataset for dataset in datasets if recipe_key(dataset) in keys]
+        if bool(its) == bool(names) and bool(on) == bool(datasets):
+            yield name, found, its, on
 
 
 def tables_of(
@@ -80,7 +107,7 @@ def tables_of(
         command = make_command(name, first, datasets) if first else f"make reproduce-{name}"
         about = " and ".join(experiment.name for experiment in experiments) or "its default experiments"
         place = f" on {', '.join(datasets)}" if datasets else ""
-        raise ReportError(f"there are no results of {name} for {about}{place} yet; get them with: {command}")
+        raise NoResultsError(f"there are no results of {name} for {about}{place} yet; get them with: {command}")
     return tables, used, lacking
 
 
@@ -208,13 +235,25 @@ def table(
     runs: Path,
     results: Path,
 ) -> None:
-    """Tables of PAPER: this machine's run beside the committed result, the published numbers, the claims."""
-    found = known(paper)
-    experiments = chosen_experiments(paper, found, names, datasets, track)
-    tables, used, lacking = tables_of(paper, found, experiments, datasets, track, runs, results)
-    write(FORMS[form](tables), out)
-    last = closing(paper, found, used, lacking, runs, results)
-    click.echo(f"\n{last}" if form == "text" and out is None else last, err=form != "text" and out is None)
+    """Tables of PAPER, or of all: this machine's run beside the committed result, the published numbers, the claims."""
+    shown: list[Table] = []
+    last = []
+    for name, found, its, on in selections(paper, names, datasets):
+        experiments = chosen_experiments(name, found, its, on, track)
+        try:
+            tables, used, lacking = tables_of(name, found, experiments, on, track, runs, results)
+        except NoResultsError as error:
+            if paper != ALL:
+                raise
+            last.append(str(error))
+            continue
+        shown += tables
+        last.append(closing(name, found, used, lacking, runs, results))
+    if not shown:
+        raise NoResultsError("there are no such results; `python -m report list` shows what there is.")
+    write(FORMS[form](shown), out)
+    text = "\n".join(last)
+    click.echo(f"\n{text}" if form == "text" and out is None else text, err=form != "text" and out is None)
 
 
 @main.command()
@@ -261,6 +300,17 @@ def claims(results: Path) -> None:
     write(ledger.comma_separated(rows), path)
     counts = Counter(row.verdict for row in rows)
     click.echo(f"{path}: {len(rows)} rows; " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
+
+
+@main.command("contents")
+@results_option
+@one_sentence
+def contents_command(results: Path) -> None:
+    """CONTENTS.md beside the committed results: what is there, what it took, what makes it again."""
+    from report import contents
+
+    write(contents.contents(papers(), results), results / "CONTENTS.md")
+    click.echo(results / "CONTENTS.md")
 
 
 @main.command()

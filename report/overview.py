@@ -52,14 +52,19 @@ class Contestant:
         return same_row(self.entry.row, self.base.row)
 
 
-def contestants(loaded: Iterable[tuple[str, Experiment, pd.DataFrame]]) -> list[Contestant]:
+def contestants(loaded: Iterable[tuple[str, Experiment, pd.DataFrame]], *, held_out: bool = False) -> list[Contestant]:
     """The rows of the default experiments, each method, variant, setting and baseline once per group.
 
     Of the committed results of a group, or of this machine's where nothing is committed.
+
+    Args:
+        loaded: paper, experiment and rows.
+        held_out: take the experiments that hold out a part of the source instead.
     """
     found: dict[tuple[object, ...], Contestant] = {}
     for name, experiment, frame in loaded:
-        if not experiment.default or experiment.sweep or experiment.cuts or frame.empty:
+        wanted = experiment.holdout > 0 if held_out else experiment.default
+        if not wanted or experiment.sweep or experiment.cuts or frame.empty:
             continue
         for group in _groups(frame):
             run = runs_of(frame, group)[0]
@@ -87,8 +92,13 @@ def _groups(frame: pd.DataFrame) -> list[Group]:
     return [Group(*map(str, key)) for key in keys.itertuples(index=False)]
 
 
-def of_all(found: Sequence[Contestant]) -> list[Chart]:
-    """Every figure over all papers that there are results for."""
+def of_all(found: Sequence[Contestant], studied: Sequence[Contestant] = ()) -> list[Chart]:
+    """Every figure over all papers that there are results for.
+
+    Args:
+        found: rows of default experiments.
+        studied: rows of trainings that hold out a part of the source, for rules that need it.
+    """
     made: list[Chart | None] = []
     data: dict[tuple[str, str], list[Contestant]] = {}
     for one in found:
@@ -98,7 +108,8 @@ def of_all(found: Sequence[Contestant]) -> list[Chart]:
     for one in found:
         groups.setdefault(one.group, []).append(one)
     made += [ranks(group, some) for group, some in groups.items()]
-    made.append(selections([one for one in found if one.own]))
+    made.append(selections([one for one in found if one.own], "selection-rules", ""))
+    made.append(selections(studied, "selection-study", ", a part of the source held out"))
     made += [costs(group, some) for group, some in groups.items()]
     return [chart for chart in made if chart is not None]
 
@@ -210,8 +221,14 @@ def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
     )
 
 
-def selections(found: Sequence[Contestant]) -> Chart | None:
-    """What choosing an epoch by the target's entropy, or by its labels, adds to the last iterate."""
+def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | None:
+    """What choosing an epoch by one rule or another adds to the last iterate.
+
+    Args:
+        found: the rows.
+        name: of the figure.
+        where: what its title adds.
+    """
     rows: list[tuple[object, ...]] = []
     known: dict[str, dict[str, tuple[float, float, float]]] = {}
     for one in found:
@@ -224,23 +241,25 @@ def selections(found: Sequence[Contestant]) -> Chart | None:
                 rows.append((one.paper, one.label, *one.group, rule, gap.effect, gap.low, gap.high, gap.n))
     if not known:
         return None
+    shown = {rule: words for rule, words in RULES.items() if any(rule in rules for rules in known.values())}
 
     def draw(canvas: Figure) -> None:
         axes = canvas.add_subplot()
-        firsts = {rule: next((y for y, one in enumerate(known.values()) if rule in one), -1) for rule in RULES}
-        for i, (rule, words) in enumerate(RULES.items()):
-            shift = (i - (len(RULES) - 1) / 2) * 0.24
+        firsts = {rule: next((y for y, one in enumerate(known.values()) if rule in one), -1) for rule in shown}
+        for i, (rule, words) in enumerate(shown.items()):
+            shift = (i - (len(shown) - 1) / 2) * 0.7 / len(shown)
+            color, marker = (options[i % len(options)] for options in (charts.COLORS, charts.MARKERS))
             for y, rules in enumerate(known.values()):
                 if rule in rules:
                     effect, low, high = rules[rule]
                     if not math.isnan(low):
-                        axes.plot([low, high], [y + shift] * 2, color=charts.COLORS[i], linewidth=1)
+                        axes.plot([low, high], [y + shift] * 2, color=color, linewidth=1)
                     first = words if y == firsts[rule] else None
                     axes.plot(
                         [effect],
                         [y + shift],
-                        color=charts.COLORS[i],
-                        marker=charts.MARKERS[i],
+                        color=color,
+                        marker=marker,
                         linestyle="",
                         markersize=4.5,
                         label=first,
@@ -262,14 +281,14 @@ def selections(found: Sequence[Contestant]) -> Chart | None:
         f"{label}: " + ", ".join(f"{rule} {numbers[0]:+.2f}" for rule, numbers in rules.items())
         for label, rules in known.items()
     )
-    words = "What another choice of the epoch adds to the last iterate, mean over tasks"
+    words = f"What another choice of the epoch adds to the last iterate{where}, mean over tasks"
     return Chart(
-        "selection-rules",
+        name,
         f"{words}, with the 95 % interval. The oracle looks at target labels: it would have claimed so much too much.",
         f"{words}, percent points: {told}.",
         draw,
         pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,rule,difference,low,high,n".split(",")),
-        (6.6, 1.4 + 0.26 * len(known)),
+        (6.6, 1.4 + (0.1 + 0.08 * len(shown)) * len(known)),
     )
 
 

@@ -31,6 +31,10 @@ CHOICES = (
 SELECTIONS = {
     "last": "last iterate",
     "entropy": "lowest target entropy",
+    "source": "highest held-out source accuracy",
+    "iwcv": "lowest importance-weighted risk (IWCV)",
+    "dev": "lowest deep embedded validation risk (DEV)",
+    "snd": "highest soft neighbourhood density (SND)",
     "oracle": "oracle: uses target labels, not a result",
     "ten-best": "mean of the ten best epochs: uses test labels, a mild oracle, not a result",
 }

@@ -131,11 +131,9 @@ def draw_all(shown: Sequence[Shown], results: Path, out: Path) -> Drawn:
     Raises:
         ReportError: a malformed file.
     """
-    made: dict[str, list[Chart]] = {
-        "": overview.of_all(
-            overview.contestants((one.name, part.experiment, part.loaded.frame) for one in shown for part in one.filled)
-        )
-    }
+    frames = [(one.name, part.experiment, part.loaded.frame) for one in shown for part in one.filled]
+    found, studied = overview.contestants(frames), overview.contestants(frames, held_out=True)
+    made: dict[str, list[Chart]] = {"": overview.of_all(found, studied)}
     for one in shown:
         for part in one.parts:
             loaded = part.loaded

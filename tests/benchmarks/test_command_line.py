@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import machine, tables
+from benchmarks import csvfile, executor, machine, plan, tables
 from benchmarks.cli import main
+from benchmarks.plan import Options
 from benchmarks.records import Store
 from datasets.store import Location
 from methods import contract
@@ -122,6 +123,87 @@ def test_committed_results_count_as_done_if_asked(
     assert {record.spec["seed"] for record in map(Store(second).read, Store(second).cells())} == {1}
     _, output, _ = call(capsys, monkeypatch, "status", *what, "--seeds", 2, "--runs", second, "--experiment", "digits")
     assert re.search(r"digits\s+digits-mini\s+2\s+2\s+0\s+0\n", output), output
+
+
+@pytest.mark.usefixtures("short")
+def test_a_committed_cell_is_run_again(
+    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    where = ["--data", digits_mini.root, "--runs", tmp_path / "runs"]
+    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 2, "--jobs", 1]
+    assert call(capsys, monkeypatch, "run", *what, *where)[0] == 0
+    assert call(capsys, monkeypatch, "export", "dan", *where)[0] == 0
+    table = tables.committed_path("dan", "digits")
+    last = next(row for row in tables.read(table) if (row["method"], row["seed"]) == ("dan", "1"))
+    first = next(row for row in tables.read(table) if row["seed"] == "0")
+    status, output, error = call(
+        capsys, monkeypatch, "rerun", last["cell"][:12], first["cell"], "--jobs", 1, *where
+    )  # a beginning of the name is enough
+    assert status == 0, error
+    assert "2 of 2 cells to run" in output, "other records do not stand in for it"
+    assert len(re.findall(r"All \d+ values agree to the last digit\.", output)) == 2, output
+
+    rows = tables.read(table)
+    for row in rows:
+        if (row["cell"], row["metric"], row["selection"]) == (last["cell"], "accuracy", "last"):
+            row["value"] = f"{float(row['value']) + 1.5:.6g}"
+    csvfile.write(table, tables.COLUMNS, rows)
+    _, output, _ = call(capsys, monkeypatch, "rerun", last["cell"], "--jobs", 1, *where)
+    assert re.search(r"accuracy\s+last\s+[\d.]+\s+[\d.]+\s+-1\.5\n", output), output
+    assert re.search(r"^1 of \d+ values differ\.$", output, re.MULTILINE), output
+
+    status, _, error = call(capsys, monkeypatch, "rerun", "ffffff", *where)
+    assert (status, "no committed cell is called 'ffffff'" in error) == (2, True)
+    monkeypatch.setitem(DAN.__dict__, "revision", DAN.revision + 1)
+    status, _, error = call(capsys, monkeypatch, "rerun", last["cell"], *where)
+    assert status == 2
+    assert f"cell {last['cell']} would be another one today (its revision changed)" in error
+
+
+def test_committed_results_tell_how_long_cells_take(digits_mini: Location, tmp_path: Path) -> None:
+    options = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=1)
+    cells = plan.make("dan", options, digits_mini).cells
+    expected = executor.estimates(cells, Store(tmp_path))
+    assert set(expected) == {cell.spec.hash for cell in cells}
+    assert all(1 < seconds < 100 for seconds in expected.values())
+
+
+@pytest.fixture
+def two_papers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The suite as if it were two papers with eight steps per cell, one of them on photographs that are not here."""
+    papers = contract.papers()
+    chosen = {name: papers[name] for name in ("dan", "ddc")}
+    for paper in chosen.values():
+        for experiment in paper.experiments:
+            recipes = dict.fromkeys(experiment.recipes, Recipe(steps=8, epoch=4, rate=0.01, batch=16))
+            monkeypatch.setitem(experiment.__dict__, "recipes", recipes)
+    monkeypatch.setattr(contract, "papers", lambda: chosen)
+
+
+@pytest.mark.usefixtures("two_papers")
+def test_all_papers_are_one_plan(
+    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = ["all", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1]
+    where = ["--data", digits_mini.root, "--runs", tmp_path]
+    _, output, _ = call(capsys, monkeypatch, "plan", *what, *where)
+    assert "3 cells, 0 done, 3 to run." in output, "the papers share their source-only cell"
+    status, output, error = call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1, *where)
+    assert status == 0, error
+    for paper in ("dan", "ddc"):
+        rows = tables.read(Store(tmp_path).table_path(paper, "digits"))
+        assert {row["method"] for row in rows} == {"source_only", paper}
+        assert {row["paper"] for row in rows} == {paper}
+    _, output, _ = call(capsys, monkeypatch, "status", *what, *where)
+    assert re.search(r"ddc\s+digits\s+digits-mini\s+2\s+0\s+0\s+0\n", output), output
+
+    status, _, error = call(capsys, monkeypatch, "plan", "all", "--experiment", "nope", *where)
+    assert (status, "no paper has an experiment for nope" in error) == (2, True)
+    status, _, error = call(capsys, monkeypatch, "plan", "all", "--dataset", "nope", *where)
+    assert (status, "unknown data set 'nope'" in error) == (2, True)
+    everything = {(name, e.name) for name, paper in contract.papers().items() for e in paper.experiments}
+    assert {(name, *its.experiments) for name, its in plan.wanted("all", Options())} == everything
 
 
 @pytest.mark.usefixtures("short")

@@ -96,7 +96,7 @@ def test_maps_are_exported_beside_the_tables(
     again = drawn.read_bytes()
     tables.export("dan", ["short"], [], store, digits_mini)
     assert drawn.read_bytes() == again
-    assert set(tables.committed_cells("dan")) == {"short"}, "a map is no table"
+    assert set(tables.committed_cells("dan")) == {("dan", "short")}, "a map is no table"
     store.map_path(mapped.cells[0].spec.hash).write_text("domain,class\n")
     with pytest.raises(UserError, match="must have the columns"):
         tables.export("dan", ["short"], [], store, digits_mini)

@@ -115,7 +115,7 @@ def test_curves_are_in_the_tables_of_experiments_that_show_them(tmp_path: Path) 
     store.write(record)
     task = Task("left", "right", "left", "right")
     uses = [Use("ddc", experiment, Row("ddc"), "") for experiment in ("learning-curve", "unsupervised")]
-    rows = list(tables.rows_of(Plan("ddc", [Cell(spec("ddc"), task, uses)]), store))
+    rows = list(tables.rows_of(Plan([Cell(spec("ddc"), task, uses)]), store))
     curves = {
         experiment: {row["metric"]: float(row["value"]) for row in rows if row["experiment"] == experiment}
         for experiment in ("learning-curve", "unsupervised")
@@ -165,7 +165,7 @@ def test_matrices_are_kept_and_shown_where_an_experiment_names_them(
     monkeypatch.setattr(contract, "papers", lambda: {"dan": paper})
     monkeypatch.setattr(tables.registry, "suite", lambda _name: SimpleNamespace(classes=("mug", "cup", "pen")))
     uses = [Use("dan", name, Row("source_only"), "") for name in ("shown", "hidden")]
-    rows = list(tables.rows_of(Plan("dan", [Cell(of, Task("left", "right", "left", "right"), uses)]), store))
+    rows = list(tables.rows_of(Plan([Cell(of, Task("left", "right", "left", "right"), uses)]), store))
     found = {
         name: {row["metric"]: float(row["value"]) for row in rows if row["experiment"] == name and "@" in row["metric"]}
         for name in ("shown", "hidden")

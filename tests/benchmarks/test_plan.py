@@ -145,7 +145,7 @@ def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatc
     committed = tables.committed_path("dan", "digits")
     assert tables.export("dan", ["digits"], [], store, digits_mini) == {committed: 4}
     assert committed.read_bytes() == local.read_bytes()
-    assert tables.committed_cells("dan") == {"digits": {cell.spec.hash for cell in one.cells + two.cells}}
+    assert tables.committed_cells("dan") == {("dan", "digits"): {cell.spec.hash for cell in one.cells + two.cells}}
     assert tables.export("dan", ["digits"], ["digits"], store, digits_mini) == {}, "no such data set was run"
     tables.export("dan", ["digits"], [], store, digits_mini)
     assert committed.read_bytes() == local.read_bytes(), "exporting twice changes nothing"
@@ -162,7 +162,7 @@ def test_a_line_never_mixes_two_states_of_the_suite(
     tables.write_local(old, store, digits_mini)
     tables.export("dan", ["digits"], [], store, digits_mini)
     one = [cell for cell in old.cells if cell.spec.seed == 0 and cell.task.target == "mfeat"]
-    new = Plan("dan", [dataclasses.replace(c, spec=dataclasses.replace(c.spec, revision="new")) for c in one])
+    new = Plan([dataclasses.replace(c, spec=dataclasses.replace(c.spec, revision="new")) for c in one])
     finish(new, store, accuracy=81.0)
     (path,) = tables.write_local(new, store, digits_mini)
     assert {(row["task"], row["seed"], row["value"]) for row in rows_in(path)} == {("optdigits:mfeat", "0", "81")}
@@ -173,8 +173,8 @@ def test_a_line_never_mixes_two_states_of_the_suite(
 def test_a_cell_is_committed_only_where_every_table_has_it(digits_mini: Location) -> None:
     both = plan.make("dan", with_(experiments=("digits", "ablations"), seeds=1), digits_mini)
     shared = next(cell for cell in both.cells if len(cell.uses) == 2)
-    assert not tables.is_committed(shared, {"digits": {shared.spec.hash}})
-    assert tables.is_committed(shared, {name: {shared.spec.hash} for name in ("digits", "ablations")})
+    assert not tables.is_committed(shared, {("dan", "digits"): {shared.spec.hash}})
+    assert tables.is_committed(shared, {("dan", name): {shared.spec.hash} for name in ("digits", "ablations")})
 
 
 def test_damaged_committed_files_are_named(no_choices: Path) -> None:
@@ -207,7 +207,7 @@ def test_the_choice_weighs_source_error_against_domain_distance(
     store = Store(tmp_path / "runs")
     for value, cells in study.cells.items():
         # The source error rises with the weight, the distance falls to its least at 1.4.
-        finish(Plan("dan", cells), store, source_error=0.01 * value, a_distance=1 + abs(value - 1.4))
+        finish(Plan(cells), store, source_error=0.01 * value, a_distance=1 + abs(value - 1.4))
     rows = choosing.score(study, store)
     assert [row["value"] for row in rows if row["chosen"] == "1"] == ["1.4"]
     best = next(row for row in rows if row["chosen"] == "1")

@@ -18,7 +18,7 @@ from benchmarks.errors import UserError
 from benchmarks.loading import shares
 from benchmarks.records import UNSTABLE_FIELDS, Record
 from benchmarks.spec import Spec
-from benchmarks.training import DivergedError, State, fields, run_cell, select
+from benchmarks.training import DivergedError, State, fields, run_cell
 from methods import contract
 from methods.contract import Batch, Losses, Recipe, Term
 from tests.benchmarks.cells import TINY, problem, spec
@@ -182,16 +182,6 @@ def test_a_step_without_losses_is_no_update() -> None:
         patch.setattr(contract, "load", lambda _name: none)
         with_it = run(spec())
     assert stable(with_it) == stable(run(spec()))
-
-
-def test_selection_rules() -> None:
-    history = [
-        {"target_entropy": 0.5, "test_accuracy": 70.0},
-        {"target_entropy": 0.1, "test_accuracy": 80.0},
-        {"target_entropy": 0.3, "test_accuracy": 90.0},
-        {"target_entropy": 0.1, "test_accuracy": 60.0},
-    ]
-    assert select(history) == {"last": 60.0, "entropy": 80.0, "oracle": 90.0}
 
 
 @pytest.mark.parametrize("mode", ["source", "separate", "joint", "kept"])

@@ -19,8 +19,9 @@ from benchmarks.errors import UserError
 from benchmarks.feeding import Window, Windows
 from benchmarks.plan import Cell, Options, Plan
 from benchmarks.records import UNSTABLE_FIELDS, Record, Store
+from benchmarks.selection import ten_best
 from benchmarks.streams import seed_of
-from benchmarks.training import fields, ten_best
+from benchmarks.training import fields
 from datasets.store import Location
 from methods import contract, yosinski
 from methods.contract import Recipe
@@ -219,8 +220,8 @@ def test_later_splits_and_tasks_join_the_committed_ones(
     for task, split in itertools.product(tasks, range(2)):
         part = [cell for cell in planned.cells if (cell.spec.task, cell.spec.split) == (task, split)]
         store = Store(tmp_path / f"runs {task} {split}")
-        finish(Plan("yosinski", part), store)
-        tables.write_local(Plan("yosinski", part), store, digits_mini)
+        finish(Plan(part), store)
+        tables.write_local(Plan(part), store, digits_mini)
         tables.export("yosinski", ["smoke"], [], store, digits_mini)
         every |= {cell.spec.hash for cell in part}
         assert {row["cell"] for row in tables.read(path)} == every
@@ -256,10 +257,7 @@ def test_milestones_are_in_the_identity_of_a_cell_only_where_there_are_any(digit
     assert Recipe(**again.recipe).milestones == [0.5]
 
 
-def test_the_precision_is_the_experiments_unless_another_is_wanted(digits_mini: Location) -> None:
-    paper = contract.load("yosinski").paper
-    assert paper is not None
-    assert {one.name: one.precision for one in paper.experiments}["curves"] == "bf16"
+def test_another_precision_is_a_setting(digits_mini: Location) -> None:
     assert {cell.spec.precision for cell in cells(digits_mini).values()} == {"fp32"}
     assert {setting for _, setting in cells(digits_mini, precision="bf16")} == {
         f"{n}precision=bf16" for n in ("", "n=3;", "n=6;")

@@ -335,6 +335,27 @@ def test_gains_ranks_rules_and_costs(tmp_path: Path) -> None:
         assert words in svg(chart, tmp_path / chart.name)
 
 
+def test_rules_that_need_held_out_source_are_a_study_of_their_own(tmp_path: Path) -> None:
+    lines = []
+    for selection, shift in (("last", 0), ("dev", -2), ("snd", 1), ("oracle", 3)):
+        lines += rows(
+            {key: [value + shift for value in numbers] for key, numbers in VALUES.items()}, selection=selection
+        )
+    experiment = dataclasses.replace(MAIN, name="selection", holdout=0.1, default=False)
+    loaded = [("dan", experiment, frame_of(tmp_path, lines))]
+    assert overview.contestants(loaded) == []
+    studied = overview.contestants(loaded, held_out=True)
+    (chart,) = overview.of_all([], studied)
+    assert chart.name == "selection-study"
+    rules = chart.data.set_index(["row", "rule"])["difference"]
+    assert rules.loc["DAN"].to_dict() == pytest.approx({"dev": -2, "snd": 1, "oracle": 3})
+    assert rules.loc["source only"].to_dict() == pytest.approx({"dev": -2, "snd": 1, "oracle": 3})
+    picture = svg(chart, tmp_path / chart.name)
+    assert "a part of the source held out" in chart.caption
+    assert "lowest deep embedded validation risk (DEV)" in picture
+    assert "lowest target entropy" not in picture, "what nothing is known of is not in the legend"
+
+
 def test_what_is_swept_or_not_default_is_no_contestant(tmp_path: Path) -> None:
     frame = frame_of(tmp_path, rows())
     for experiment in (dataclasses.replace(MAIN, default=False), dataclasses.replace(MAIN, sweep={"width": (1, 2)})):

@@ -63,6 +63,29 @@ def test_named_experiments_and_those_without_results(place: Path) -> None:
     assert "No results of ablations here; get them with: make reproduce-dan EXPERIMENT=ablations" in result.stdout
 
 
+def test_all_papers(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = dataclasses.replace(
+        PAPER, title="Another", experiments=(dataclasses.replace(MAIN, name="other"),), claims=()
+    )
+    monkeypatch.setattr(cli, "papers", lambda: {"dan": PAPER, "jan": other})
+    one_sentence(call("table", "all"), "there are no such results; `python -m report list` shows what there is.")
+    write(place / "results/dan/digits.csv", rows())
+    result = call("table", "all")
+    assert result.exit_code == 0
+    assert result.stdout.count("Accuracy in percent") == 1
+    assert "there are no results of jan for other yet; get them with: make reproduce-jan" in result.stdout
+    write(place / "results/jan/other.csv", rows(dataset="digits"))
+    assert call("table", "all").stdout.count("Accuracy in percent") == 2
+    named = call("table", "all", "--experiment", "other").stdout
+    assert "jan other on digits" in named
+    assert "dan digits on" not in named
+    assert call("table", "all", "--dataset", "digits").stdout.count("Accuracy in percent") == 1
+    one_sentence(
+        call("table", "all", "--dataset", "nope"),
+        "there are no such results; `python -m report list` shows what there is.",
+    )
+
+
 def test_no_results_names_the_command(place: Path) -> None:
     sentence = "there are no results of dan for {}{} yet; get them with: make reproduce-dan{}"
     one_sentence(call("table", "dan"), sentence.format("digits", "", ""))

@@ -1,0 +1,72 @@
+"""What is in ``results/``: every file, what it took, and the command that makes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from methods.contract import Experiment, Paper
+from report import records
+from report.assemble import in_order
+from report.records import Group
+
+HEADER = (
+    "| file | what it shows | data, protocol | network | tasks | seeds | cells | hours | PyTorch | commits |",
+    "|---|---|---|---|---:|---:|---:|---:|---|---|",
+)
+INTRODUCTION = """# What is here, and what makes it again
+
+Written by `make paper-tables` from the files themselves. Hours are wall-clock hours of single cells on one thread,
+summed; shared preparations (decoding, cached activations) come on top. A cell that several tables show is counted in
+each of them. The command below each paper's table, with the file's name for EXPERIMENT and one of its data sets for
+DATASET, runs it here, beside the committed numbers; `python -m benchmarks rerun CELL` runs one cell. SEEDS=N asks for
+another number of seeds or splits than the experiment's own.
+"""
+
+
+def contents(papers: Mapping[str, Paper], results: Path) -> str:
+    """The text of ``CONTENTS.md``; the same bytes for the same results.
+
+    Raises:
+        ReportError: a malformed file.
+    """
+    parts = [INTRODUCTION]
+    for name, paper in papers.items():
+        lines = [line for experiment in paper.experiments for line in _lines(name, experiment, results)]
+        parts.append(f"## {name}: {paper.title}\n")
+        if lines:
+            parts.append("\n".join((*HEADER, *lines)) + "\n")
+        absent = [one.name for one in paper.experiments if not records.files(name, one.name, None, results)]
+        if absent:
+            parts.append(f"Not run yet: {', '.join(absent)}.\n")
+        parts.append(f"    make reproduce-{name} EXPERIMENT=... DATASET=...\n")
+    return "\n".join(parts)
+
+
+def _lines(name: str, experiment: Experiment, results: Path) -> Iterator[str]:
+    """One line of the table for every group of a file's rows."""
+    paths = records.files(name, experiment.name, None, results)
+    if not paths:
+        return
+    frame = records.load(paths).drop_duplicates("cell")
+    for group in in_order(experiment, records.groups(frame)):
+        rows = records.of_group(frame, group)
+        yield f"| {' | '.join(_fields(name, experiment, group, rows))} |"
+
+
+def _fields(name: str, experiment: Experiment, group: Group, rows: pd.DataFrame) -> list[str]:
+    network = f"{group.backbone}, {group.track}"
+    return [
+        f"[{experiment.name}.csv]({name}/{experiment.name}.csv)",
+        experiment.title.replace("|", "/"),
+        f"{group.dataset}, {group.protocol}",
+        network,
+        str(rows["task"].nunique()),
+        str(rows[["split", "seed"]].drop_duplicates().shape[0]),
+        str(len(rows)),
+        f"{rows['seconds'].astype(float).sum() / 3600:.2f}",
+        ", ".join(sorted(rows["torch"].unique())),
+        ", ".join(sorted(rows["commit"].unique())),
+    ]

@@ -1,0 +1,135 @@
+"""Rules that choose an evaluation: against slow references, and against what must not reach them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from skada.metrics import DeepEmbeddedValidation
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks import selection
+from benchmarks.training import run_cell
+from tests.benchmarks.cells import problem, spec
+
+random = np.random.default_rng(5)
+
+
+def test_the_rules_take_the_epochs_that_they_like_best() -> None:
+    history = [
+        {"test_accuracy": 60.0, "target_entropy": 0.9, "source_accuracy": 80.0, "iwcv": 0.5, "dev": 0.3, "snd": 2.0},
+        {"test_accuracy": 70.0, "target_entropy": 0.2, "source_accuracy": 90.0, "iwcv": 0.6, "dev": 0.2, "snd": 1.0},
+        {"test_accuracy": 90.0, "target_entropy": 0.2, "source_accuracy": 90.0, "iwcv": 0.7, "dev": 0.1, "snd": 3.0},
+        {"test_accuracy": 80.0, "target_entropy": 0.3, "source_accuracy": 85.0, "iwcv": 0.4, "dev": 0.4, "snd": 2.5},
+    ]
+    assert selection.select(history) == {
+        "last": 80.0, "entropy": 70.0, "source": 70.0, "iwcv": 80.0, "dev": 90.0, "snd": 90.0, "oracle": 90.0,
+    }  # fmt: skip
+    without = [{name: epoch[name] for name in ("test_accuracy", "target_entropy")} for epoch in history]
+    assert set(selection.select(without)) == {"last", "entropy", "oracle"}
+
+
+def slow_density(p: np.ndarray) -> float:
+    """SND of predicted distributions, sample by sample."""
+    unit = [row / math.sqrt(sum(v * v for v in row)) for row in p]
+    entropies = []
+    for i, one in enumerate(unit):
+        similar = [math.exp(float(one @ other) / 0.05) for j, other in enumerate(unit) if j != i]
+        shares = [value / sum(similar) for value in similar]
+        entropies.append(-sum(share * math.log(share) for share in shares))
+    return sum(entropies) / len(entropies)
+
+
+def test_neighbourhood_density() -> None:
+    logits = torch.from_numpy(random.normal(size=(12, 4)) * 2)
+    assert selection.neighbourhood_density(logits) == pytest.approx(slow_density(logits.softmax(1).numpy()), rel=1e-10)
+    same = torch.tensor([[3.0, 0.0, 1.0]]).repeat(9, 1)
+    assert selection.neighbourhood_density(same) == pytest.approx(math.log(8))
+    sure = torch.eye(6) * 1e4  # nobody has a neighbour, all others are alike
+    assert selection.neighbourhood_density(sure) == pytest.approx(math.log(5))
+
+
+def features() -> tuple[np.ndarray, ...]:
+    """Held-out, training and target features of two overlapping domains, and the losses of the first."""
+    held_out, train = (random.normal(size=(n, 3)).astype(np.float32) for n in (40, 90))
+    target = (random.normal(size=(60, 3)) + np.array([0.7, 0, 0])).astype(np.float32)
+    return random.exponential(size=40), held_out, train, target
+
+
+def test_risks_follow_the_formulas() -> None:
+    losses, held_out, train, target = features()
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
+    classifier.fit(np.concatenate([train, target]), [0] * 90 + [1] * 60)
+    weights = [90 / 60 * p[1] / p[0] for p in classifier.predict_proba(held_out)]
+    assert 0.5 < np.mean(weights) < 2
+    weighted = [w * loss for w, loss in zip(weights, losses, strict=True)]
+    mean_w, mean_l = np.mean(weights), np.mean(weighted)
+    products = [(a - mean_l) * (w - mean_w) for a, w in zip(weighted, weights, strict=True)]
+    eta = -sum(products) / sum((w - mean_w) ** 2 for w in weights)
+    found = selection.risks(losses, held_out, train, target)
+    assert found["iwcv"] == pytest.approx(mean_l)
+    assert found["dev"] == pytest.approx(mean_l + eta * mean_w - eta)
+    constant = selection.risks(np.full(40, 2.0), held_out, train, target)
+    assert constant["dev"] == pytest.approx(2.0), "the control variate takes away all that the weights add"
+    assert constant["iwcv"] == pytest.approx(2 * mean_w)
+
+
+def test_the_control_variate_is_that_of_skada() -> None:
+    """skada splits the source itself; the same split, features and classifier give the same risk."""
+
+    class Told(Pipeline):
+        """Predicts by the first feature, whatever the domain."""
+
+        def predict_proba(self, x: np.ndarray, **_: object) -> np.ndarray:
+            p = 1 / (1 + np.exp(-x[:, 0]))
+            return np.stack([1 - p, p], axis=1)
+
+    seen: dict[str, np.ndarray] = {}
+
+    def loss(y: np.ndarray, p: np.ndarray) -> np.ndarray:
+        seen["losses"] = -np.log(p[np.arange(len(y)), y])
+        return seen["losses"][:, None]
+
+    class Spying(LogisticRegression):
+        def fit(self, x: np.ndarray, y: np.ndarray) -> Spying:
+            seen["train"], seen["target"] = x[y == 1], x[y == 0]
+            self.inner = selection.two_sample_classifier().fit(x, 1 - y)
+            return self
+
+        def predict_proba(self, x: np.ndarray) -> np.ndarray:
+            seen["held_out"] = x
+            return self.inner.predict_proba(x)[:, ::-1]
+
+    _, _, source, target = features()
+    x = np.concatenate([source, target])
+    y = random.integers(0, 2, len(x))
+    domain = np.array([1] * len(source) + [-2] * len(target))
+    pipeline = Told([("classifier", LogisticRegression())])
+    scorer = DeepEmbeddedValidation(domain_classifier=Spying(), loss_func=loss, random_state=0)
+    theirs = -scorer._score(None, pipeline, x, y, sample_domain=domain)
+    ours = selection.risks(seen["losses"], seen["held_out"], seen["train"], seen["target"])
+    assert ours["dev"] == pytest.approx(theirs)
+
+
+def test_a_cell_with_held_out_source_has_every_rule_and_no_target_label_decides_them() -> None:
+    of = dataclasses.replace(spec("dan"), holdout=0.25)
+    given = problem()
+    part = np.arange(len(given.source.labels)) % 4 == 0
+    held_out = dataclasses.replace(given.source, images=given.source.images[part], labels=given.source.labels[part])
+    rest = dataclasses.replace(given.source, images=given.source.images[~part], labels=given.source.labels[~part])
+    given = dataclasses.replace(given, source=rest, held_out=held_out)
+    record = run_cell(of, given, commit="")
+    rules = {row["selection"] for row in record.values if row["metric"] == "accuracy"}
+    assert rules == {"last", "entropy", "source", "iwcv", "dev", "snd", "oracle"}
+
+    turned = dataclasses.replace(given.test, labels=(given.test.labels + 1) % 3)
+    other = run_cell(of, dataclasses.replace(given, test=turned), commit="")
+    criteria = ("target_entropy", "source_accuracy", "iwcv", "dev", "snd")
+    for one, two in zip(record.history, other.history, strict=True):
+        assert [one[name] for name in criteria] == [two[name] for name in criteria]
+        assert one["test_accuracy"] != two["test_accuracy"]
