@@ -24,7 +24,7 @@ help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS"
 	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
-	@echo "Papers:  $(PAPERS)"
+	@echo "Papers:  $(PAPERS), or all"
 
 reproduce-%: $(VENV)/run.stamp ## Regenerate a paper's tables: data, training, table beside the published one
 	@$(PY) -m benchmarks reproduce $* $(RUNNING); status=$$?; \

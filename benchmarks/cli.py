@@ -146,13 +146,10 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
         tabulate(rows, headers=["paper", "experiment", "data set", "row", "setting", "task", "seed", "cell", "state"])
     )
     todo = [cell for cell in planned.cells if not executor.is_done(cell, records)]
-    expected = executor.estimates(todo, records)
     click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
-    if todo and len(expected) == len(todo):
+    if todo:
         jobs = executor.jobs_for(None, options.threads, options.device)
-        click.echo(f"About {executor.duration(sum(expected.values()) / jobs)} with {jobs} jobs.")
-    elif todo:
-        click.echo("No estimate of the time yet: nothing of that kind has been timed on this machine.")
+        click.echo(f"With {jobs} jobs {_how_long(todo, executor.estimates(todo, records), jobs)}.")
     _say(planned)
 
 
@@ -234,10 +231,13 @@ def export(
     runs: Path,
 ) -> None:
     """Merge all that was run here into the committed tables under results/."""
-    options = _all_experiments(paper, Options(experiments=experiments, datasets=datasets))
-    names = [experiment.name for experiment in plan.chosen_experiments(paper, options)]
+    wanted = Options(experiments=experiments, datasets=datasets)
     subsets = [registry.suite(name).subset for name in datasets]
-    written = tables.export(paper, names, [*datasets, *filter(None, subsets)], Store(runs), Location(data, mirror))
+    named = [*datasets, *filter(None, subsets)]
+    written: dict[Path, int] = {}
+    for one, options in plan.wanted(paper, _all_experiments(paper, wanted)):
+        names = [experiment.name for experiment in plan.chosen_experiments(one, options)]
+        written |= tables.export(one, names, named, Store(runs), Location(data, mirror))
     if not written:
         raise UserError(f"nothing of {paper} that was run here is to be exported; `make reproduce-{paper}` runs it.")
     for path, cells in written.items():
@@ -432,11 +432,21 @@ def _run(
         raise UserError(next(iter(unusable.values())))
     expected = executor.estimates(todo, records)
     parallel.wait()  # until all know what is to be done, before the first record of it is written
-    about = f", about {executor.duration(sum(expected.values()) / jobs)}" if len(expected) == len(todo) else ""
-    click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {min(jobs, len(todo))} at once{about}.")
+    at_once = min(jobs, len(todo))
+    about = _how_long(todo, expected, at_once)
+    click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {at_once} at once: {about}.")
     summary = executor.run(todo, location, records, jobs=jobs, expected=expected)
     summary.left_out += unusable.values()
     return summary
+
+
+def _how_long(todo: Sequence[Cell], expected: Mapping[str, float], jobs: int) -> str:
+    """The time that cells may take, as far as anything is known of them."""
+    unknown = len(todo) - len(expected)
+    if not expected:
+        return "no estimate of the time yet, nothing of that kind has been timed"
+    about = f"about {executor.duration(sum(expected.values()) / jobs)}"
+    return f"{about}, and {unknown} cells of which nothing has been timed" if unknown else about
 
 
 def _finish(planned: Plan, summary: executor.Summary, records: Store, location: Location, *, incomplete: bool) -> None:

@@ -24,7 +24,7 @@ from benchmarks.errors import UserError
 from benchmarks.loading import load_data
 from benchmarks.plan import Cell
 from benchmarks.records import Store
-from benchmarks.spec import Spec
+from benchmarks.spec import Spec, canonical
 from datasets import protocols
 from datasets.errors import DataError
 from datasets.protocols import Problem, Task
@@ -322,7 +322,8 @@ def estimates(cells: Iterable[Cell], store: Store) -> dict[str, float]:
 
 
 def _kind(spec: dict[str, object]) -> tuple[str, ...]:
-    return tuple(str(spec[name]) for name in ("method", "dataset", "recipe", "backbone", "track", "device", "threads"))
+    names = ("method", "dataset", "recipe", "backbone", "track", "device", "threads")
+    return tuple(canonical(spec[name]) for name in names)
 
 
 def duration(seconds: float) -> str:

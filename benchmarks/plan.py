@@ -273,12 +273,12 @@ def _add(plan: Plan, cells: dict[str, Cell], name: str, options: Options, locati
             plan.missing.append(f"{experiment.name} runs on images of your own: name them by DATASET=folder:PATH.")
         for dataset, tasks in chosen.items():
             require_fitting(choice, dataset)
-            for task in tasks:
-                if not is_ready(task, location, choice.backbone.side):
-                    text = f"{task.label} of {dataset}: {_unprepared(name, dataset, choice)}"
-                    if text not in plan.missing:
-                        plan.missing.append(text)
-                    continue
+            absent = [task.label for task in tasks if not is_ready(task, location, choice.backbone.side)]
+            if absent:
+                text = f"{', '.join(absent)} of {dataset}: {_unprepared(name, dataset, choice)}"
+                if text not in plan.missing:
+                    plan.missing.append(text)
+            for task in [task for task in tasks if task.label not in absent]:
                 for variation in _variations(experiment, options):
                     for found, use in _cells_of(name, experiment, dataset, task, variation, location, plan):
                         cell = cells.setdefault(found.spec.hash, found)

@@ -99,7 +99,7 @@ def test_reproduce_runs_what_is_missing_and_then_nothing(
     _, output, _ = call(capsys, monkeypatch, "plan", *what, *where)
     assert "4 cells, 4 done, 0 to run." in output
     _, output, _ = call(capsys, monkeypatch, "plan", *what[:-1], 2, *where)
-    assert re.search(r"8 cells, 4 done, 4 to run\.\nAbout \d+ s with", output), output
+    assert re.search(r"8 cells, 4 done, 4 to run\.\nWith \d+ jobs about \d+ s\.", output), output
     _, output, _ = call(capsys, monkeypatch, "status", *what, *where)
     assert re.search(r"digits\s+digits-mini\s+4\s+0\s+0\s+0\n", output), output
 
@@ -197,6 +197,9 @@ def test_all_papers_are_one_plan(
         assert {row["paper"] for row in rows} == {paper}
     _, output, _ = call(capsys, monkeypatch, "status", *what, *where)
     assert re.search(r"ddc\s+digits\s+digits-mini\s+2\s+0\s+0\s+0\n", output), output
+    monkeypatch.setattr(machine, "ROOT", tmp_path / "checkout")
+    assert call(capsys, monkeypatch, "export", "all", *where)[0] == 0
+    assert tables.committed_cells("dan", "ddc").keys() == {("dan", "digits"), ("ddc", "digits")}
 
     status, _, error = call(capsys, monkeypatch, "plan", "all", "--experiment", "nope", *where)
     assert (status, "no paper has an experiment for nope" in error) == (2, True)
