@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from methods.errors import UnknownMethodError
 from methods.network import Network, Passes, Prefix
 
 
@@ -319,10 +320,6 @@ class Method:
     (column).  ``Experiment.matrices`` brings them into the tables."""
     applies: Callable[[Any, Network], str | None] | None = None
     """Reason why this configuration makes no sense on this network, or None.  Shown in the plan, not run."""
-
-
-class UnknownMethodError(LookupError):
-    """A method of this name does not exist, or its module is broken; the message says which."""
 
 
 def names() -> list[str]:

@@ -11,7 +11,8 @@ from typing import ParamSpec
 
 import click
 
-from methods.contract import Experiment, Paper, UnknownMethodError, papers, recipe_key, usual_experiments
+from methods.contract import Experiment, Paper, papers, recipe_key, usual_experiments
+from methods.errors import UnknownMethodError
 from report import assemble, latex, ledger, records, render
 from report.assemble import Loaded, make_command
 from report.claims import VERDICTS

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import csvfile, executor, machine, plan, tables
-from benchmarks.cli import main
+from benchmarks.cli import SUMMARIES, main
+from benchmarks.commands import commands
 from benchmarks.plan import Options
 from benchmarks.records import Store
 from datasets.store import Location
@@ -67,6 +68,15 @@ def test_a_mistake_is_one_sentence(
     assert error.startswith("Error: ")
     assert error.count("\n") == 1
     assert "Traceback" not in error
+
+
+def test_the_list_of_commands_appears_at_once_and_is_right() -> None:
+    code = "import sys; from benchmarks import cli; print({'torch', 'pandas', 'sklearn'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    known = commands.commands
+    assert set(known) == set(SUMMARIES)
+    for name, summary in SUMMARIES.items():
+        assert (known[name].help or "").split()[:4] == summary.split()[:4]
 
 
 @pytest.fixture

@@ -1,0 +1,507 @@
+"""The commands of ``python -m benchmarks``; ``benchmarks.cli`` lists them without these imports, which take seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from tabulate import tabulate
+
+from benchmarks import choices, choosing, executor, machine, parallel, plan, rerun, tables
+from benchmarks.cli import INTERRUPTED
+from benchmarks.errors import UserError
+from benchmarks.plan import Cell, Options, Plan
+from benchmarks.records import Store
+from datasets import folders, registry, store
+from datasets.errors import DataError
+from datasets.store import Location
+from methods import contract
+
+Command = Callable[..., Any]
+
+
+def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Options that may be repeated also take several words at once."""
+    return tuple(word for text in value for word in text.split())
+
+
+def _many(*names: str, help: str) -> Callable[[Command], Command]:
+    return click.option(*names, multiple=True, callback=_words, metavar="NAME...", help=help)
+
+
+def location_options(command: Command) -> Command:
+    """Where data are and come from."""
+    for option in (
+        click.option("--mirror", envvar="DATA_MIRROR", help="Folder or URL with copies of the public files."),
+        click.option(
+            "--data", type=click.Path(path_type=Path), default=machine.ROOT / "data", envvar="DATA_ROOT",
+            show_default="data", help="Folder of the prepared data.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def runs_option(command: Command) -> Command:
+    """Where the records are."""
+    return click.option(
+        "--runs", type=click.Path(path_type=Path), default=machine.ROOT / "runs", envvar="RUNS",
+        show_default="runs", help="Folder of the records.",
+    )(command)  # fmt: skip
+
+
+def plan_options(command: Command) -> Command:
+    """What to run; gathered into ``options``."""
+
+    @functools.wraps(command)
+    def gathered(**values: Any) -> Any:
+        names = [field.name for field in dataclasses.fields(Options)]
+        options = Options(**{name: values.pop(name) for name in names})
+        machine.check_device(options.device, options.precision)
+        parallel.join(options.device)
+        return command(options=options, **values)
+
+    wrapped: Command = gathered
+    positive = click.IntRange(min=1)
+    for option in (
+        click.option("--threads", type=positive, default=1, show_default=True, help="Threads of a cell."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+        click.option("--batchnorm", help="How BatchNorm sees the two domains, instead of the backbone's default."),
+        click.option(
+            "--views",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Augmented views of each image that `late` and `frozen` cache.",
+        ),
+        click.option(
+            "--statistics",
+            type=click.Choice(["imagenet", "source", "own"]),
+            default="imagenet",
+            show_default=True,
+            help="Whose BatchNorm statistics a frozen trunk has; own: each domain's its own.",
+        ),
+        click.option("--cut", help="Where the trunk is cut, instead of the track's default."),
+        click.option("--backbone", help="Backbone, instead of the experiment's."),
+        click.option("--track", help="Track (frozen, late, finetune), instead of the experiment's."),
+        click.option("--seeds", type=positive, help="Number of seeds, instead of the experiment's."),
+        _many("--tasks", help="Tasks, source:target."),
+        _many("--dataset", "datasets", help="Data sets; default: the experiment's first, and what is prepared."),
+        _many("--experiment", "experiments", help="Experiments; default: those marked as default."),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def running_options(command: Command) -> Command:
+    """All of the above, and how to run."""
+    jobs = click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+    go_on = click.option("--continue-committed", is_flag=True, help="Count cells with committed results as done.")
+    return jobs(go_on(plan_options(location_options(runs_option(command)))))
+
+
+@click.group()
+def commands() -> None:
+    """All commands."""
+
+
+@commands.command("list")
+def list_papers() -> None:
+    """Papers, their experiments and the data sets that these are defined on."""
+    rows = [
+        [name, f"{paper.authors}, {paper.venue} {paper.year}", experiment.name, ", ".join(experiment.recipes),
+         experiment.title]
+        for name, paper in contract.papers().items()
+        for experiment in paper.experiments
+    ]  # fmt: skip
+    click.echo(tabulate(rows, headers=["paper", "", "experiment", "data sets", "what it shows"]))
+
+
+@commands.command("plan")
+@click.argument("paper")
+@plan_options
+@location_options
+@runs_option
+def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs: Path) -> None:
+    """What `run` would do, and how long it may take.  Changes nothing."""
+    location, records = Location(data, mirror), Store(runs)
+    planned = plan.make(paper, options, location)
+    committed = tables.committed_cells(*planned.papers)
+    rows = [
+        [use.paper, use.experiment, cell.spec.dataset, use.row.label or use.row.variant, use.setting or "-",
+         cell.spec.task, cell.spec.seed, cell.spec.hash, _state(cell, records, committed)]
+        for cell in planned.cells
+        for use in cell.uses
+    ]  # fmt: skip
+    click.echo(
+        tabulate(rows, headers=["paper", "experiment", "data set", "row", "setting", "task", "seed", "cell", "state"])
+    )
+    todo = [cell for cell in planned.cells if not executor.is_done(cell, records)]
+    click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
+    if todo:
+        jobs = executor.jobs_for(None, options.threads, options.device)
+        click.echo(f"With {jobs} jobs {_how_long(todo, executor.estimates(todo, records), jobs)}.")
+    _say(planned)
+
+
+@commands.command("run")
+@click.argument("paper")
+@running_options
+def run(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, **how: Any) -> None:
+    """Run the cells of a paper's experiments that have no record yet."""
+    location, records = Location(data, mirror), Store(runs)
+    planned = plan.make(paper, options, location)
+    _say(planned)
+    if planned.missing and not planned.cells:
+        raise UserError(f"nothing can run: {planned.missing[0]}")
+    summary = _run(planned, location, records, options, **how)
+    _finish(planned, summary, records, location, incomplete=bool(planned.missing or summary.left_out))
+
+
+@commands.command("reproduce")
+@click.argument("paper")
+@running_options
+def reproduce(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, **how: Any) -> None:
+    """Get the data, run what is missing and write the tables; `python -m report table` then prints them."""
+    location, records = Location(data, mirror), Store(runs)
+    absent = _prepare_all(paper, options, location)
+    planned = plan.make(paper, options, location)
+    _say(planned)
+    if (reasons := absent or planned.missing) and not planned.cells:
+        raise UserError(reasons[0])
+    summary = _run(planned, location, records, options, **how)
+    everything = paper == plan.ALL
+    if not (everything or options.experiments or options.datasets):
+        others = plan.further(paper, options, location)
+        click.echo("Also there:\n" + "\n".join(f"  {line}" for line in others))
+    for reason in plan.not_run() if everything else []:
+        click.echo(f"Not run: {reason}", err=True)
+    summary.left_out += absent
+    asked = not everything or bool(options.datasets)  # of everything it is what the machine allows
+    _finish(planned, summary, records, location, incomplete=asked and bool(summary.left_out))
+
+
+@commands.command("status")
+@click.argument("paper")
+@plan_options
+@location_options
+@runs_option
+def status(paper: str, options: Options, mirror: str | None, data: Path, runs: Path) -> None:
+    """Cells done, committed, missing and failed, per experiment and data set."""
+    location, records = Location(data, mirror), Store(runs)
+    planned = plan.make(paper, _all_experiments(paper, options), location)
+    committed = tables.committed_cells(*planned.papers)
+    counts: dict[tuple[str, ...], dict[str, int]] = {}
+    for cell in planned.cells:
+        state = _state(cell, records, committed)
+        for place in dict.fromkeys((use.paper, use.experiment, cell.spec.dataset) for use in cell.uses):
+            of_place = counts.setdefault(place, dict.fromkeys(("done", "committed", "missing", "failed"), 0))
+            of_place[state] += 1
+    rows = [[*place, *of_place.values()] for place, of_place in counts.items()]
+    headers = ["paper", "experiment", "data set", "done", "committed only", "missing", "failed"]
+    click.echo(tabulate(rows, headers=headers))
+    for cell in planned.cells:
+        error = records.failure(cell.spec.hash)
+        if error and not records.has(cell.spec.hash):
+            click.echo(f"failed: {cell.label}: {error}")
+    _say(planned)
+
+
+@commands.command("export")
+@click.argument("paper")
+@_many("--dataset", "datasets", help="Data sets; default: all.")
+@_many("--experiment", "experiments", help="Experiments; default: all.")
+@location_options
+@runs_option
+def export(
+    paper: str,
+    experiments: tuple[str, ...],
+    datasets: tuple[str, ...],
+    mirror: str | None,
+    data: Path,
+    runs: Path,
+) -> None:
+    """Merge all that was run here into the committed tables under results/."""
+    wanted = Options(experiments=experiments, datasets=datasets)
+    subsets = [registry.suite(name).subset for name in datasets]
+    named = [*datasets, *filter(None, subsets)]
+    written: dict[Path, int] = {}
+    for one, options in plan.wanted(paper, _all_experiments(paper, wanted)):
+        names = [experiment.name for experiment in plan.chosen_experiments(one, options)]
+        written |= tables.export(one, names, named, Store(runs), Location(data, mirror))
+    if not written:
+        raise UserError(f"nothing of {paper} that was run here is to be exported; `make reproduce-{paper}` runs it.")
+    for path, cells in written.items():
+        click.echo(f"{_shown(path)}: {cells} cells")
+
+
+def _all_experiments(paper: str, options: Options) -> Options:
+    """Options that name every experiment, or every one on the named data sets, unless experiments were named."""
+    if options.experiments or paper == plan.ALL:
+        return options
+    every = plan.paper(paper).experiments
+    for name in options.datasets:
+        registry.suite(name)
+    fitting = [e.name for e in every if not options.datasets or any(plan.is_defined(e, d) for d in options.datasets)]
+    return dataclasses.replace(options, experiments=tuple(fitting))
+
+
+@commands.command("rerun")
+@click.argument("cells", nargs=-1, required=True, metavar="CELL...")
+@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+@location_options
+@runs_option
+def run_again(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path, jobs: int | None) -> None:
+    """Run committed cells again and print the old values and the new ones.
+
+    Their records are kept apart from all others, in the folder ``rerun`` of the runs folder.
+    """
+    location, records = Location(data, mirror), Store(runs / "rerun")
+    found = rerun.find(cells)
+    for committed in found:
+        absent = _prepare_all(committed.paper, committed.options, location)
+        if absent:
+            raise UserError(absent[0])
+    plans = [rerun.planned(committed, location) for committed in found]
+    for committed in found:
+        records.forget(committed.cell)
+    threads = max(committed.spec.threads for committed in found)
+    options = dataclasses.replace(found[0].options, threads=threads)
+    whole = Plan([cell for again in plans for cell in again.cells])
+    summary = _run(whole, location, records, options, jobs, False)
+    _require_complete(summary, records)
+    for committed, again in zip(found, plans, strict=True):
+        _show_again(committed, again, records)
+
+
+def _show_again(committed: rerun.Committed, again: Plan, records: Store) -> None:
+    """Old and new values of a cell, and where either was made."""
+    (cell,) = again.cells
+    row, record = committed.rows[0], records.read(committed.cell)
+    differences = rerun.compare(committed, again, records)
+    moved = [one for one in differences if one.size]
+    click.echo(f"\n{committed.cell}: {committed.paper} {committed.experiment}, {cell.label}, {cell.spec.choice.name}")
+    click.echo(f"  committed: commit {row['commit']}, torch {row['torch']}, {row['device']}, {row['seconds']} s")
+    click.echo(
+        f"  here:      commit {record.commit}, torch {record.versions['torch']}, {record.device}, {record.seconds} s"
+    )
+    shown = [one for one in differences if one.metric == "accuracy" or one.size]
+    rows = [[one.metric, one.selection, one.old or "-", one.new or "-", f"{one.size:+.4g}"] for one in shown]
+    click.echo(
+        tabulate(rows, headers=["metric", "selection", "committed", "here", "difference"], disable_numparse=True)
+    )
+    count = len(differences)
+    click.echo(f"{len(moved)} of {count} values differ." if moved else f"All {count} values agree to the last digit.")
+
+
+@commands.command("choose")
+@click.argument("method")
+@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+@plan_options
+@location_options
+@runs_option
+def choose(method: str, options: Options, mirror: str | None, data: Path, runs: Path, jobs: int | None) -> None:
+    """Choose a method's open settings by the label-free rule, and write results/choices.csv."""
+    location, records = Location(data, mirror), Store(runs)
+    choosing.check(method, options)
+    absent = _prepare_all(method, options, location)
+    if absent:
+        raise UserError(absent[0])
+    for study in choosing.studies(method, options, location):
+        planned = Plan([cell for cells in study.cells.values() for cell in cells])
+        summary = _run(planned, location, records, options, jobs, False)
+        _require_complete(summary, records)
+        rows = choosing.score(study, records)
+        choices.write(rows)
+        shown = ["value", "source_error", "two_sample_error", "criterion", "chosen"]
+        click.echo(f"{study.method}.{study.parameter} on {study.dataset}:")
+        click.echo(tabulate([[row[name] for name in shown] for row in rows], headers=shown))
+        best = next(row for row in rows if row["chosen"] == "1")
+        if best in (rows[0], rows[-1]):
+            click.echo("Note: the choice lies on the edge of the grid.")
+        click.echo(f"written to {_shown(choices.path())}")
+
+
+@commands.command("data")
+@click.argument("names", nargs=-1, metavar="[DATASET...]")
+@click.option("--list", "show", is_flag=True, help="Show every data set, its state here and where it can come from.")
+@location_options
+def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path) -> None:
+    """Fetch, verify and decode data sets (suites or single domains)."""
+    location = Location(data, mirror)
+    if show or not names:
+        _list_data(location)
+        return
+    failed: dict[str, None] = {}
+    for domain in _domains(names):
+        try:
+            prepared = store.prepare(domain, location)
+            store.verify(prepared, location)
+            click.echo(f"{prepared}: prepared and verified")
+        except DataError as error:  # the others may well be at hand
+            failed[str(error)] = None
+    for text in failed:
+        click.echo(f"Error: {text}", err=True)
+    if failed:
+        sys.exit(2)
+
+
+def _domains(names: Sequence[str]) -> dict[str, None]:
+    """The domains of suites and the domains named by themselves, each once."""
+    domains: dict[str, None] = {}
+    for name in names:
+        if name in registry.SUITES or name.startswith(folders.PREFIX):
+            domains |= dict.fromkeys(registry.suite(name).domains.values())
+        elif name in registry.DOMAINS:
+            domains[name] = None
+        else:
+            known = ", ".join([*registry.SUITES, *registry.DOMAINS])
+            raise UserError(f"unknown data set {name!r}; there are: {known}, or folder:PATH.")
+    return domains
+
+
+def _list_data(location: Location) -> None:
+    rows = [
+        [entry.name, entry.title, _counts(entry.counts), _megabytes(entry.size), entry.state, "; ".join(entry.sources)]
+        for entry in store.listing(location)
+    ]
+    headers = ["domain", "", "images", "MB", "state", "can come from, tried in this order"]
+    click.echo(tabulate(rows, headers=headers, maxcolwidths=[None, 24, 22, None, None, 60], numalign="right"))
+    click.echo()
+    suites = [
+        [suite.name, suite.description, " ".join(f"{a}:{b}" for a, b in suite.tasks)]
+        for suite in registry.SUITES.values()
+    ]
+    click.echo(tabulate(suites, headers=["data set", "", "tasks"], maxcolwidths=[None, 60, 50]))
+
+
+def _counts(counts: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{part} {count if count is not None else '?'}" for part, count in counts.items())
+
+
+def _megabytes(size: int | None) -> str:
+    return "?" if size is None else f"{size / 1e6:.1f}"
+
+
+def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:
+    """Prepare the data of everything asked for; the sentences of what cannot be had."""
+    domains: dict[tuple[str, int | None], str] = {}
+    for name, its in plan.wanted(paper, options):
+        for experiment in plan.chosen_experiments(name, its):
+            choice = plan.chosen_backbone(experiment, its)
+            for dataset, tasks in plan.chosen_datasets(experiment, its, location).items():
+                plan.require_fitting(choice, dataset)
+                for domain in dict.fromkeys(domain for task in tasks for domain in task.domains):
+                    domains.setdefault((domain, choice.backbone.side), dataset)
+    absent: dict[str, None] = {}
+    for (domain, side), dataset in domains.items():
+        if store.is_prepared(domain, location, side=side):
+            continue
+        click.echo(f"preparing {domain} ({dataset}) ...")
+        try:
+            store.prepare(domain, location, side=side)
+        except DataError as error:
+            absent[str(error)] = None
+    return list(absent)
+
+
+def _run(
+    planned: Plan,
+    location: Location,
+    records: Store,
+    options: Options,
+    jobs: int | None,
+    continue_committed: bool,
+) -> executor.Summary:
+    jobs = executor.jobs_for(jobs, options.threads, options.device) if parallel.size() == 1 else 1
+    committed = tables.committed_cells(*planned.papers) if continue_committed else {}
+    todo = [c for c in planned.cells if not executor.is_done(c, records) and not tables.is_committed(c, committed)]
+    if not todo:
+        click.echo(f"All {len(planned.cells)} cells are done.")
+        return executor.Summary()
+    records.check_writable()
+    unusable = executor.prepare(todo, location, jobs=jobs)
+    todo = [cell for cell in todo if cell.spec.backbone not in unusable]
+    if not todo:
+        raise UserError(next(iter(unusable.values())))
+    expected = executor.estimates(todo, records)
+    parallel.wait()  # until all know what is to be done, before the first record of it is written
+    at_once = min(jobs, len(todo))
+    about = _how_long(todo, expected, at_once)
+    click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {at_once} at once: {about}.")
+    summary = executor.run(todo, location, records, jobs=jobs, expected=expected)
+    summary.left_out += unusable.values()
+    return summary
+
+
+def _how_long(todo: Sequence[Cell], expected: Mapping[str, float], jobs: int) -> str:
+    """The time that cells may take, as far as anything is known of them."""
+    unknown = len(todo) - len(expected)
+    if not expected:
+        return "no estimate of the time yet, nothing of that kind has been timed"
+    about = f"about {executor.duration(sum(expected.values()) / jobs)}"
+    return f"{about}, and {unknown} cells of which nothing has been timed" if unknown else about
+
+
+def _finish(planned: Plan, summary: executor.Summary, records: Store, location: Location, *, incomplete: bool) -> None:
+    """Say how it went, write the local tables, and exit with the status that tells."""
+    unwritten = ""
+    try:
+        for path, cells in (tables.write_local(planned, records, location) if parallel.leads() else {}).items():
+            click.echo(f"{cells} cells in {_shown(path)}, records in {_shown(records.root / 'cells')}")
+    except UserError as error:
+        unwritten = str(error)
+    _conclude(summary, records)
+    if unwritten:
+        click.echo(f"Error: {unwritten}", err=True)
+    if summary.interrupted:
+        sys.exit(INTERRUPTED)
+    if summary.failed or incomplete or unwritten:
+        sys.exit(1)
+
+
+def _require_complete(summary: executor.Summary, records: Store) -> None:
+    """Exit with what went wrong unless all cells are done."""
+    if summary.failed or summary.interrupted or summary.left_out:
+        _conclude(summary, records)
+        sys.exit(INTERRUPTED if summary.interrupted else 1)
+
+
+def _conclude(summary: executor.Summary, records: Store) -> None:
+    """What went wrong, on standard error."""
+    for reason in summary.left_out:
+        click.echo(f"Not run: {reason}", err=True)
+    for outcome in summary.failed:
+        click.echo(f"Failed: {outcome.label}: {outcome.error}", err=True)
+        if records.failure_path(outcome.cell).exists():
+            click.echo(f"  details in {_shown(records.failure_path(outcome.cell))}", err=True)
+    if summary.interrupted:
+        click.echo("Interrupted.  Finished cells are kept; the same command goes on from here.", err=True)
+
+
+def _state(cell: Cell, records: Store, committed: tables.Committed) -> str:
+    if records.has(cell.spec.hash):
+        return "done"
+    if tables.is_committed(cell, committed):
+        return "committed"
+    return "failed" if records.failure(cell.spec.hash) else "missing"
+
+
+def _say(planned: Plan) -> None:
+    for note in planned.notes:
+        click.echo(f"Note: {note}")
+    for reason in planned.missing:
+        click.echo(f"Left out: {reason}")
+
+
+def _shown(path: Path) -> str:
+    """A path relative to the working folder where that is shorter."""
+    shown = os.path.relpath(path)
+    return str(path) if shown.startswith("..") else shown
