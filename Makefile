@@ -18,7 +18,7 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env test test-page test-regression check-regression check format data report claims paper-tables clean
+.PHONY: help env bench test test-page test-regression check-regression check format data report claims paper-tables clean
 
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
@@ -58,6 +58,11 @@ claims: $(VENV)/run.stamp ## Write the ledger of claims, results/claims.csv
 
 paper-tables: claims ## Write all committed tables into report/tables/, the ledger and the list of contents
 	@$(PY) -m report contents && $(PY) -m report tables
+
+bench: $(VENV)/run.stamp ## Time the suite against its floor, with PEERS=1 also against skada and pytorch-adapt
+	@$(if $(PEERS),$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["peers"])' > $(VENV)/peers.txt && \
+	    $(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/peers.txt &&) \
+	$(PY) -m benchmarks bench $(if $(PEERS),--peers) $(call option,DATA,--data)
 
 data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
 	@$(PY) -m benchmarks data $(DATASET) $(call option,DATA,--data)

@@ -288,7 +288,7 @@ def _compute(
     with machine.computing(threads=1), torch.inference_mode():
         early = _early(key.backbone, key.cut, weights_path, key.device, key.pooled, state)
         parts = [
-            _views(early, np.ascontiguousarray(block[i : i + BATCH]), start + i, key)
+            views_of(early, np.ascontiguousarray(block[i : i + BATCH]), start + i, key)
             for i in range(0, len(block), BATCH)
         ]
     _save(_block(partial, start), np.concatenate(parts))
@@ -309,8 +309,15 @@ def _early(
     return early.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _views(early: nn.Module, batch: NDArray[np.uint8], first: int, key: Key) -> NDArray[np.float32]:
-    """Activations of a batch's centre crops and augmented views, float32, (B, 1 + views, ...)."""
+def views_of(early: nn.Module, batch: NDArray[np.uint8], first: int, key: Key) -> NDArray[np.float32]:
+    """Activations of a batch's centre crops and augmented views, float32, (B, 1 + views, ...).
+
+    Args:
+        early: the network up to the cut, ready to infer.
+        batch: uint8, (B, side, side, 3).
+        first: place of the batch's first image in its domain.
+        key: what is wanted.
+    """
     known = pretrained.KNOWN[key.backbone]
     images = torch.from_numpy(batch).to(key.device)
     views = [pretrained.centre_crop(images, known)]

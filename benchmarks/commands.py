@@ -13,7 +13,7 @@ from typing import Any
 import click
 from tabulate import tabulate
 
-from benchmarks import choices, choosing, executor, machine, parallel, plan, rerun, tables
+from benchmarks import choices, choosing, executor, machine, parallel, plan, rerun, speed, tables
 from benchmarks.cli import INTERRUPTED
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell, Options, Plan
@@ -351,6 +351,42 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
         click.echo(f"Error: {text}", err=True)
     if failed:
         sys.exit(2)
+
+
+@commands.command("bench")
+@click.option("--topic", "topics", multiple=True, type=click.Choice(speed.TOPICS), help="May be repeated; else all.")
+@click.option("--rounds", type=click.IntRange(min=3), default=15, show_default=True, help="How often each is measured.")
+@click.option("--peers", is_flag=True, help="Time skada and pytorch-adapt as well, where they are installed.")
+@click.option("--out", type=click.Path(path_type=Path), default=machine.ROOT / "results" / "speed" / "speed.csv")
+@location_options
+def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: str | None, data: Path) -> None:
+    """Time the suite against its floor and other suites; exit status 1 if a budget is exceeded."""
+    others = speed.installed(peers)
+    for name in (speed.SKADA, speed.ADAPT):
+        if name not in others:
+            click.echo(f"{name} takes no part: {'it is not installed' if peers else 'PEERS=1 asks for it'}.")
+    races = []
+    for one in speed.run(rounds, others, Location(data, mirror), topics or speed.TOPICS):
+        races.append(one)
+        click.echo(f"\n{one.topic}, {one.size} ({'wall clock' if one.wall else 'CPU seconds'}, one thread)")
+        first = next(iter(one.times))
+        shown = [(name, *one.seconds(name), one.ratio(name, first)[0]) for name in one.times]
+        cells = [
+            [name, f"{1e3 * seconds:.3g}", f"{1e3 * spread:.2g}", f"{ratio:.2f}"]
+            for name, seconds, spread, ratio in shown
+        ]
+        click.echo(tabulate(cells, headers=["", "ms", "±", f"over {first}"], disable_numparse=True))
+    speed.write(out, races, others)
+    found = speed.verdicts(races)
+    cells = [
+        [one.budget.says, one.budget.size, f"{one.budget.most:.2f}", f"{one.measured:.2f} ± {one.noise:.2f}",
+         "ok" if one.ok else "EXCEEDED"]
+        for one in found
+    ]  # fmt: skip
+    headers = ["budget", "size", "at most", "measured", ""]
+    click.echo("\n" + tabulate(cells, headers=headers, disable_numparse=True))
+    click.echo(f"written to {_shown(out)}")
+    sys.exit(0 if all(one.ok for one in found) else 1)
 
 
 def _domains(names: Sequence[str]) -> dict[str, None]:

@@ -140,7 +140,7 @@ def run_cell(
     """
     with machine.computing(spec.threads):
         start = time.perf_counter()
-        training = _prepare(spec, problem, weights, needed or {})
+        training = prepare(spec, problem, weights, needed or {})
         state, data, method = training.state, training.data, training.method
         if checkpoint is not None and checkpoint.exists():
             state.restore(checkpoint, training.phases, method, torch.device(spec.device))
@@ -198,7 +198,8 @@ def _new_model(spec: Spec, data: Data, weights: Path | None) -> nn.Module:
     return method.build(contract.config_of(method, spec.config), network)
 
 
-def _prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[str, Parameters]) -> Training:
+def prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[str, Parameters]) -> Training:
+    """A cell's training before its first step; arguments as for ``run_cell``."""
     device = torch.device(spec.device)
     method = contract.load(spec.method)
     data = load_data(problem, spec.choice, device, spec.views)
@@ -300,13 +301,13 @@ class Training:
                     losses_of = functools.partial(objective, state.model, batch)
                     if self.shared is not None:
                         losses_of = functools.partial(self.shared, batch)
-                    for name, term in self._update(phase, losses_of, batch.progress, stream, step).items():
+                    for name, term in self.update(phase, losses_of, batch.progress, stream, step).items():
                         sums[name] = sums.get(name, 0.0) + term.value.detach().double()
         means = parallel.mean({name: float(value) / (last - first) for name, value in sums.items()})
         if main and method.epoch_step:
             progress = last / phase.recipe.steps
             losses_of = functools.partial(method.epoch_step, state.model, domains, progress)
-            losses = self._update(phase, losses_of, progress, "epoch step", last)
+            losses = self.update(phase, losses_of, progress, "epoch step", last)
             means |= {name: float(term.value.detach()) for name, term in losses.items()}
         state.step = last
         _require_finite(means, self.spec, last)
@@ -338,7 +339,7 @@ class Training:
             seen |= selection.risks(losses.cpu().numpy(), *features)
         return seen
 
-    def _update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
+    def update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
         """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""
         recipe, state, spec = phase.recipe, self.state, self.spec
         anneal = (1 + recipe.annealing * progress) ** -recipe.power

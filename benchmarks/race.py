@@ -1,0 +1,68 @@
+"""Timing things against one another: round robin, in CPU seconds, with the noise that was seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+QUARTILES = (25.0, 50.0, 75.0)
+LEAST = 0.02
+"""CPU seconds of one measurement, at least: what is faster is called several times."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """What was measured of several contestants in the same rounds."""
+
+    topic: str
+    size: str
+    times: dict[str, NDArray[np.float64]]
+    """Contestant -> seconds of one call in each round, (rounds,)."""
+    wall: bool = False
+    """Whether these are wall-clock seconds: where other processes do the work."""
+
+    def seconds(self, name: str) -> tuple[float, float]:
+        """Median over the rounds, and half the distance between the quartiles."""
+        return _middle(self.times[name])
+
+    def ratio(self, over: str, under: str) -> tuple[float, float]:
+        """As ``seconds``, of the ratio of two contestants within a round."""
+        return _middle(self.times[over] / self.times[under])
+
+
+def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
+    low, median, high = np.percentile(values, QUARTILES)
+    return float(median), float(high - low) / 2
+
+
+def race(
+    topic: str, size: str, contestants: Mapping[str, Callable[[], object]], *, rounds: int, wall: bool = False
+) -> Race:
+    """Let contestants run in turn.
+
+    Args:
+        topic: what the race is about.
+        size: of the task.
+        contestants: name -> one call of it; each is called once before, so that nothing is built while time is taken.
+        rounds: how often each is measured.
+        wall: take the time of the clock, and call each but once a round.
+    """
+    clock = time.perf_counter if wall else time.process_time
+    calls = {}
+    for name, call in contestants.items():
+        call()
+        start = clock()
+        call()
+        calls[name] = 1 if wall else max(1, round(LEAST / max(clock() - start, 1e-6)))
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, call in contestants.items():
+            start = clock()
+            for _ in range(calls[name]):
+                call()
+            times[name].append((clock() - start) / calls[name])
+    return Race(topic, size, {name: np.array(found) for name, found in times.items()}, wall)

@@ -1,0 +1,84 @@
+"""The races: their arithmetic, what is written of them, and that contestants do the same work."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import csvfile, speed
+from benchmarks.race import Race, race
+from benchmarks.speed import OURS, Budget
+from datasets.store import Location
+
+
+def made(topic: str, size: str, **times: list[float]) -> Race:
+    return Race(topic, size, {name.replace("_", " "): np.array(found) for name, found in times.items()})
+
+
+def test_a_race_measures_each_contestant_in_every_round() -> None:
+    order = []
+    found = race("sleep", "some", {"short": lambda: order.append("s"), "long": lambda: time.sleep(0.01)}, rounds=4,
+                 wall=True)  # fmt: skip
+    assert {name: len(times) for name, times in found.times.items()} == {"short": 4, "long": 4}
+    assert len(order) == 6, "a warm-up, an estimate of the time, and one call a round"
+    assert found.seconds("long")[0] == pytest.approx(0.01, rel=0.5)
+    assert found.times["short"].max() < 0.005
+
+
+def test_ratios_are_within_rounds() -> None:
+    one = made("t", "s", a=[2, 4, 6, 8, 20], b=[1, 2, 3, 4, 5])
+    assert one.seconds("a") == (6, 2)
+    assert one.ratio("a", "b") == (2, 0), "a slow round slows both"
+
+
+def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets = (
+        Budget("t", "s", "a", "b", 2.5, "kept"),
+        Budget("t", "s", "b", "a", 0.48, "missed by less than the noise"),
+        Budget("t", "s", "a", "", 3.0, "seconds, exceeded"),
+        Budget("t", "s", "a", "absent", 1.0, "not measured"),
+        Budget("t", "other", "a", "b", 1.0, "not measured"),
+    )
+    monkeypatch.setattr(speed, "BUDGETS", budgets)
+    found = speed.verdicts([made("t", "s", a=[4, 4, 4, 6], b=[2, 2, 2, 1.5])])
+    assert [(one.budget.says, one.ok) for one in found] == [
+        ("kept", True), ("missed by less than the noise", True), ("seconds, exceeded", False),
+    ]  # fmt: skip
+    assert found[1].measured == 0.5
+    assert found[2].measured == 4
+
+
+def test_what_is_written_replaces_the_same_race_alone(tmp_path: Path) -> None:
+    path = tmp_path / "speed.csv"
+    speed.write(path, [made("mmd", "1", this=[1, 2, 3]), made("mmd", "2", this=[5, 5, 5])], ())
+    speed.write(path, [made("mmd", "2", this=[7, 7, 7])], ("skada",))
+    rows = csvfile.read(path, speed.COLUMNS)
+    assert [(row["size"], row["seconds"], row["spread"]) for row in rows] == [("1", "2", "0.5"), ("2", "7", "0")]
+    assert rows[1]["peers"].startswith("skada 0.6")
+    assert rows[0]["rounds"] == "3"
+
+
+def test_the_networks_that_race_are_the_same_network() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speed, "STEPS", 2)
+        (one,) = speed.epoch(3)  # raises where the logits differ
+        assert set(one.times) == {"plain network", OURS}
+        forward = speed.Plain.forward
+        patch.setattr(speed.Plain, "forward", lambda self, x: forward(self, x) + 1e-4)
+        with pytest.raises(AssertionError, match="not the same"):
+            list(speed.epoch(3))
+
+
+@pytest.mark.parametrize("topic", ["losses", "overhead"])
+def test_topics_run(topic: str, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    found = list(speed.run(3, (), Location(tmp_path, None), [topic]))
+    assert torch.get_num_threads() == before
+    assert {one.topic for one in found} == ({"mmd", "jmmd"} if topic == "losses" else {"overhead"})
+    for one in found:
+        assert OURS in one.times
+        assert all((times > 0).all() for times in one.times.values())
