@@ -62,7 +62,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
             for group in groups
             for cell, place in group["cells"].items()
         }
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"{path} cannot be read ({error}); restore it.") from error
 
 

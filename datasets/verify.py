@@ -41,14 +41,16 @@ def manifest(name: str) -> dict[str, Expected]:
     """Part -> what is expected of it, from ``manifests/NAME.json``.
 
     Raises:
-        DataError: the checkout has no manifest of this domain.
+        DataError: the checkout has no manifest of this domain, or a damaged one.
     """
     path = MANIFESTS / f"{name}.json"
     try:
         content = json.loads(path.read_text())
+        return {part: _expected(fields) for part, fields in content["parts"].items()}
     except OSError:
         raise DataError(f"the manifest {path} is missing: restore it from the repository.") from None
-    return {part: _expected(fields) for part, fields in content["parts"].items()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"the manifest {path} is damaged ({error}): restore it from the repository.") from error
 
 
 def _expected(fields: Mapping[str, Any]) -> Expected:

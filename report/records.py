@@ -207,6 +207,6 @@ def _specs(path: Path) -> dict[str, dict[str, Any]]:
                 own = {"task": task, "split": split, "seed": seed, "data": data[number]}
                 started = {"needs": needs[0]} if needs else {}
                 found[cell] = {"spec": {**group["spec"], **own, **started}, "versions": group["versions"]}
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ReportError(f"{path} cannot be read ({error}); restore it.") from error
     return found
