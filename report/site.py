@@ -15,7 +15,7 @@ from typing import Any
 from joblib import Parallel, delayed
 
 from methods.contract import Experiment, Paper
-from report import assemble, charts, figures, latex, ledger, overview, prose, published, records, render
+from report import assemble, charts, figures, latex, ledger, overview, prose, published, records, render, speed
 from report.assemble import Loaded, make_command
 from report.build import published_grid
 from report.cells import decision
@@ -133,7 +133,8 @@ def draw_all(shown: Sequence[Shown], results: Path, out: Path) -> Drawn:
     """
     frames = [(one.name, part.experiment, part.loaded.frame) for one in shown for part in one.filled]
     found, studied = overview.contestants(frames), overview.contestants(frames, held_out=True)
-    made: dict[str, list[Chart]] = {"": overview.of_all(found, studied)}
+    measured = speed.of_all(results / "speed" / "speed.csv")
+    made: dict[str, list[Chart]] = {"": [*overview.of_all(found, studied), *measured]}
     for one in shown:
         for part in one.parts:
             loaded = part.loaded

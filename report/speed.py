@@ -1,0 +1,137 @@
+"""Figures of what ``make bench`` measured, from ``results/speed/speed.csv``."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from report import charts, records
+from report.charts import Chart
+from report.records import ReportError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = "topic,size,contestant,seconds,spread,rounds,clock,threads,device,instructions,torch,peers,commit".split(",")
+OURS = "this suite"
+GROWTH = {
+    "mmd over the batch": ("samples of each domain", "MK-MMD of five kernels, forward and backward, over the batch"),
+    "plan over cells": ("cells of a plan", "Plans of short cells, over their number"),
+}
+"""Topics whose sizes are numbers -> what they count, and the title."""
+
+
+def read(path: Path) -> pd.DataFrame:
+    """What was measured; no rows if there is no file.
+
+    Raises:
+        ReportError: a malformed row; names file and line.
+    """
+    rows = []
+    for line, row in records.numbered_rows(path, COLUMNS) if path.is_file() else ():
+        try:
+            numbers = {name: float(row[name]) for name in ("seconds", "spread")}
+        except ValueError:
+            raise ReportError(f"{path}, line {line}: seconds and spread must be numbers.") from None
+        if not all(math.isfinite(one) and one >= 0 for one in numbers.values()):
+            raise ReportError(f"{path}, line {line}: seconds and spread must be finite and not negative.")
+        rows.append({**row, **numbers})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def of_all(path: Path) -> list[Chart]:
+    """The figures that there are measurements for.
+
+    Raises:
+        ReportError: a malformed row.
+    """
+    frame = read(path)
+    grown = [growth(str(topic), some) for topic, some in frame.groupby("topic", sort=False) if topic in GROWTH]
+    rest = frame[~frame["topic"].isin(GROWTH)]
+    return [*([races(rest)] if len(rest) else []), *grown]
+
+
+def where(frame: pd.DataFrame) -> str:
+    """On what it was measured, in words."""
+    kinds = (frame[["device", "instructions", "torch"]].drop_duplicates()).itertuples(index=False, name=None)
+    return "; ".join(f"{device}, {instructions}, one thread, torch {torch}" for device, instructions, torch in kinds)
+
+
+def races(frame: pd.DataFrame) -> Chart:
+    """Every race's times over that of its first contestant: the floor, where there is one."""
+    groups = [some.reset_index(drop=True) for _, some in frame.groupby(["topic", "size"], sort=False)]
+    names = list(dict.fromkeys(frame["contestant"]))
+    floors = {some["contestant"][0] for some in groups} - {OURS}
+    shown = [OURS, *(name for name in names if name not in floors and name != OURS)]
+    several = [some for some in groups if len(some) > 1]
+    rows = [
+        (some["topic"][0], some["size"][0], name, seconds, spread, seconds / some["seconds"][0])
+        for some in groups
+        for name, seconds, spread in zip(some["contestant"], some["seconds"], some["spread"], strict=True)
+    ]
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        height = 0.8 / len(shown)
+        for i, name in enumerate(shown):
+            places = [
+                (y, some.loc[some["contestant"] == name, "seconds"].item() / some["seconds"][0])
+                for y, some in enumerate(several)
+                if name in set(some["contestant"])
+            ]
+            axes.barh(
+                [y + (i - (len(shown) - 1) / 2) * height for y, _ in places],
+                [ratio for _, ratio in places],
+                height,
+                color=charts.COLORS[i % len(charts.COLORS)],
+                hatch=charts.HATCHES[i % len(charts.HATCHES)],
+                edgecolor="white",
+                label=name,
+            )
+        axes.axvline(1, color="black", linewidth=0.8)
+        labels = [f"{some['topic'][0]}, {some['size'][0]}\nover {some['contestant'][0]}" for some in several]
+        axes.set_yticks(range(len(several)), labels, fontsize=7)
+        axes.invert_yaxis()
+        charts.finish(canvas, axes, "time over that of the first contestant", "", "Speed", where(frame))
+        axes.legend(fontsize=7)
+
+    told = "; ".join(f"{topic}, {size}: {name} {1e3 * seconds:.3g} ms" for topic, size, name, seconds, *_ in rows)
+    return Chart(
+        "speed",
+        f"CPU time of one call over that of the first contestant of the race, medians ({where(frame)}).",
+        f"Median times of every race: {told}.",
+        draw,
+        pd.DataFrame(rows, columns=["topic", "size", "contestant", "seconds", "spread", "ratio"]),
+        (6.4, 1.2 + 0.55 * len(several)),
+    )
+
+
+def growth(topic: str, frame: pd.DataFrame) -> Chart:
+    """Times over the size, a line for each contestant."""
+    axis, title = GROWTH[topic]
+    sizes = frame["size"].str.extract(r"^(\d+)")[0].astype(float)
+    curves = {str(name): (sizes[some.index], some) for name, some in frame.groupby("contestant", sort=False)}
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        for i, (name, (x, some)) in enumerate(curves.items()):
+            charts.line(axes, i, list(x), list(some["seconds"]), list(some["spread"]), name)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xticks(sorted(set(sizes)), [f"{size:g}" for size in sorted(set(sizes))])
+        axes.minorticks_off()
+        clock = {"cpu": "CPU", "wall": "wall-clock"}[frame["clock"].iloc[0]]
+        charts.finish(canvas, axes, axis, f"{clock} time (seconds)", title, "band: half the distance of the quartiles")
+        charts.legend(axes, len(curves))
+
+    told = "; ".join(
+        f"{name}: " + ", ".join(f"{size:g} {seconds:.3g} s" for size, seconds in zip(x, some["seconds"], strict=True))
+        for name, (x, some) in curves.items()
+    )
+    columns = ["contestant", "size", "seconds", "spread"]
+    name = "speed-" + re.sub(r"\W+", "-", topic)
+    return Chart(name, f"{title} ({where(frame)}).", f"{title}: {told}.", draw, frame[columns])
