@@ -49,6 +49,8 @@ from methods import statistics
 REVISION = 1
 """Raised by hand when a change of this module or of ``pretrained`` alters the values."""
 
+VALUES, META = "values.npy", "meta.json"
+"""The files of a finished folder."""
 BATCH = 16
 """Images that go through the trunk at once."""
 
@@ -146,7 +148,7 @@ def folder(key: Key, location: Location) -> Path:
 
 def is_complete(key: Key, location: Location) -> bool:
     """Whether the activations are there; their content is checked when they are opened."""
-    return (folder(key, location) / "meta.json").is_file()
+    return (folder(key, location) / META).is_file()
 
 
 def load(key: Key, location: Location) -> NDArray[np.float32]:
@@ -220,6 +222,9 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
     images = store.load(key.domain, "train", location, side=known.side).images
     partial = folder(key, location).with_name(folder(key, location).name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
+    if (partial / META).is_file():  # a process was killed right after it had finished
+        _publish(partial, folder(key, location))
+        return
     starts = range(0, len(images), BLOCK)
     one = (1 + key.views, *_shape(key))
     missing = [s for s in starts if not _is_usable(_block(partial, s), (min(BLOCK, len(images) - s), *one))]
@@ -232,7 +237,8 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
         bar.update(len(images) - sum(min(BLOCK, len(images) - start) for start in missing))
         for count in parallel(tasks):
             bar.update(count)
-    _assemble(key, [_block(partial, start) for start in starts], len(images), partial, location)
+    _assemble(key, [_block(partial, start) for start in starts], len(images), partial)
+    _publish(partial, folder(key, location))
 
 
 def _domain_statistics(key: Key, weights_path: Path, location: Location, partial: Path) -> Path:
@@ -342,11 +348,11 @@ def _save(path: Path, values: NDArray[np.float32]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _assemble(key: Key, blocks: Sequence[Path], count: int, partial: Path, location: Location) -> None:
-    """Join the blocks in ``partial``, which then becomes the finished folder."""
+def _assemble(key: Key, blocks: Sequence[Path], count: int, partial: Path) -> None:
+    """Join the blocks in ``partial``; its ``meta.json`` is written last."""
     shape = (count, *np.load(blocks[0], mmap_mode="r").shape[1:])
     digest = hashlib.sha256(f"{shape}".encode())
-    with (partial / "values.npy").open("wb") as file:
+    with (partial / VALUES).open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for path in blocks:
@@ -356,12 +362,16 @@ def _assemble(key: Key, blocks: Sequence[Path], count: int, partial: Path, locat
         file.flush()
         os.fsync(file.fileno())
     meta = {"key": asdict(key), "shape": list(shape), "digest": digest.hexdigest()}
-    write_atomically(partial / "meta.json", json.dumps(meta, indent=1))
-    final = folder(key, location)
+    write_atomically(partial / META, json.dumps(meta, indent=1))
+
+
+def _publish(partial: Path, final: Path) -> None:
+    """Make a whole ``partial`` the finished folder, without its blocks and what a killed process left of one."""
+    for path in partial.iterdir():
+        if path.name not in (VALUES, META):
+            path.unlink()
     shutil.rmtree(final, ignore_errors=True)  # without a meta.json it is a remainder of nothing that can be used
     partial.rename(final)
-    for name in (*(path.name for path in blocks), "statistics.pt"):
-        (final / name).unlink(missing_ok=True)
 
 
 _intact: set[tuple[str, int, int]] = set()
@@ -370,9 +380,9 @@ _intact: set[tuple[str, int, int]] = set()
 
 def _open_intact(path: Path) -> NDArray[np.float32] | None:
     """The values in a folder; None if they are damaged.  The digest is recomputed once per process."""
-    file = path / "values.npy"
+    file = path / VALUES
     try:
-        meta: dict[str, Any] = json.loads((path / "meta.json").read_text())
+        meta: dict[str, Any] = json.loads((path / META).read_text())
         values: NDArray[np.float32] = np.lib.format.open_memmap(file, mode="c")
         if values.dtype != np.float32 or list(values.shape) != meta["shape"]:
             return None

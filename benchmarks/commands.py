@@ -463,6 +463,7 @@ def _run(
         click.echo(f"All {len(planned.cells)} cells are done.")
         return executor.Summary()
     records.check_writable()
+    records.tidy()
     unusable = executor.prepare(todo, location, jobs=jobs)
     todo = [cell for cell in todo if cell.spec.backbone not in unusable]
     if not todo:

@@ -124,6 +124,12 @@ class Store:
         write_atomically(probe, "")
         probe.unlink()
 
+    def tidy(self) -> None:
+        """Delete the checkpoints of finished cells, which a run leaves that is killed right after a record."""
+        for path in (self.root / "checkpoints").glob("[0-9a-f]*.pt"):
+            if self.has(path.stem):
+                path.unlink(missing_ok=True)
+
     def read(self, cell: str) -> Record:
         """The record of a finished cell.
 

@@ -395,7 +395,7 @@ def test_another_process_computes_the_same_bits(
     early = activations._early("lite0", "pool", path, "cpu", pooled=False)
     for first, last in ((0, activations.BATCH), (activations.BLOCK, count)):
         with machine.computing(threads=1), torch.inference_mode():
-            here = activations._views(early, images[first:last], first, of)
+            here = activations.views_of(early, images[first:last], first, of)
         assert np.array_equal(values[first:last], here)
 
 

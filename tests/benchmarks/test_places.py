@@ -54,7 +54,7 @@ def computed(key: Key, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What an extraction keeps of a batch."""
     with torch.inference_mode():
         early = activations._early(key.backbone, key.cut, Path("none"), key.device, key.pooled)
-        return activations._views(early, images, 0, key)
+        return activations.views_of(early, images, 0, key)
 
 
 def photos(side: int, n: int = 2) -> NDArray[np.uint8]:

@@ -418,7 +418,7 @@ def test_without_weight_it_is_source_only_to_the_bit(
     found = []
     for name, values in (("jan", contract.config_values(config)), ("source_only", {})):
         of = spec(name, recipe, backbone=backbone, batchnorm=batchnorm, config=values)
-        run = training._prepare(of, problem(), None, {})
+        run = training.prepare(of, problem(), None, {})
         seen: list[Tensor] = []
         step = run.method.step
 

@@ -349,19 +349,19 @@ def test_without_weights_it_is_training_on_both_labels_to_the_bit(backbone: str,
     """In the runner, 50 steps from the same network, with dropout."""
     recipe = dataclasses.replace(TINY, steps=50, epoch=10)
     how: dict[str, Any] = {"backbone": backbone, "batchnorm": mode}
-    base = training._prepare(spec(recipe=TINY, **how), problem(1), None, {})
+    base = training.prepare(spec(recipe=TINY, **how), problem(1), None, {})
     base.run(0.0, None)
     needed = base.state.model.state_dict()
 
     config = Config(confusion=0.0, soft=0.0)
     update = "simultaneous" if switched.endswith("simultaneous") else "alternating"
     built = config if switched == "off" else Config(update=update)
-    ours = training._prepare(
+    ours = training.prepare(
         spec("sdt", recipe, config=contract.config_values(built), **how), granting(), None, {"source": needed}
     )
     assert isinstance(ours.state.model, SDT)
     ours.state.model.config = dataclasses.replace(config, update=update)
-    theirs = training._prepare(spec(recipe=recipe, **how), granting(), None, {})
+    theirs = training.prepare(spec(recipe=recipe, **how), granting(), None, {})
     theirs.state.model.load_state_dict(needed)
     for run in (ours, theirs):
         run.run(0.0, None)
@@ -452,7 +452,7 @@ def test_training_starts_from_the_source_network() -> None:
 
 def needed_by(data: Problem) -> dict[str, Any]:
     """A source network for a cell on ``data``."""
-    base = training._prepare(spec(recipe=TINY), dataclasses.replace(data, granted=None), None, {})
+    base = training.prepare(spec(recipe=TINY), dataclasses.replace(data, granted=None), None, {})
     base.run(0.0, None)
     return {"source": base.state.model.state_dict()}
 
