@@ -18,7 +18,7 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env bench test test-page test-regression check-regression check format data report claims paper-tables clean
+.PHONY: help env bench torture test test-page test-regression check-regression check format data report claims paper-tables clean
 
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
@@ -75,6 +75,9 @@ test-regression: $(VENV)/dev.stamp ## Train on small real data and compare with 
 
 test-page: $(VENV)/page.stamp ## Open the pages in a headless Chromium and try them
 	@$(PY) -m pytest -m page
+
+torture: $(VENV)/dev.stamp ## Kill, damage and misuse everything; takes half an hour
+	@$(PY) -m tests.torture $(call option,KILLS,--kills) $(call option,DATA,--data)
 
 REGRESSION := runs/regression
 check-regression: $(VENV)/run.stamp ## Run the small trainings of the accuracy bands anew and print what moved
