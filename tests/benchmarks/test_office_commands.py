@@ -105,7 +105,7 @@ def test_the_late_track_of_one_task_and_seed(
     status, output, error = call(capsys, monkeypatch, *what)
     assert (status, error) == (0, "")
     rows = [row for row in output.splitlines() if "amazon:webcam" in row]
-    assert [re.split(r"  +", row)[:6] for row in rows] == [
+    assert [re.split(r"  +", row)[1:7] for row in rows] == [
         ["table1-late", "office31", name, "-", "amazon:webcam", "0"] for name in ("source-only", "DAN")
     ]
     assert "2 cells, 0 done, 2 to run." in output
