@@ -127,7 +127,7 @@ function cellTable(title, cells, metric) {
     body.append(row);
   }
   table.append(top, body);
-  const scroll = make("div", undefined, { class: "scroll", tabindex: "0", role: "region", "aria-label": title });
+  const scroll = make("div", undefined, { class: "scroll", tabindex: "0", role: "group", "aria-label": title });
   scroll.append(table);
   return scroll;
 }

@@ -86,6 +86,23 @@ def test_every_page_opens_and_nothing_overflows(page: Any, folder: Path, name: s
         page.screenshot(path=Path(pictures) / f"{Path(name).stem}-{size}.png")
 
 
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], "resultTypes": ["violations"]}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", names())
+def test_axe_finds_nothing(browser: Any, folder: Path, name: str, theme: str) -> None:
+    """The rules of axe-core for WCAG 2.1 A and AA, and its best practices."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed; see test-page")
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme=theme)
+    context.set_default_timeout(SLOW)
+    made = context.new_page()
+    made.goto(address(folder, name))
+    found = axe.Axe().run(made, options=RULES).response["violations"]
+    context.close()
+    assert {one["id"]: [node["html"][:200] for node in one["nodes"][:3]] for one in found} == {}
+
+
 def column(page: Any, table: str, number: int) -> list[str]:
     found: list[str] = page.locator(f"{table} tbody tr:visible > *:nth-child({number})").all_inner_texts()
     return found

@@ -28,7 +28,11 @@ def test_reads_types(tmp_path: Path) -> None:
         ("value", "100.5", "line 4: accuracy 100.5 is not a percentage"),
         ("seed", "1.5", "line 4: seed is '1.5', expected a whole number"),
         ("n_test", "many", "line 4: n_test is 'many', expected a finite number"),
-        ("selection", "best", "line 4: unknown selection 'best'; there are: last, entropy, source, iwcv, dev, snd, oracle"),
+        (
+            "selection",
+            "best",
+            "line 4: unknown selection 'best'; there are: last, entropy, source, iwcv, dev, snd, oracle",
+        ),
         ("task", "", "line 4: task is empty"),
     ],
 )

@@ -297,7 +297,7 @@ def test_tables_images_and_controls_have_names(pages: dict[str, Node]) -> None:
             assert button.text
         for node in page.all():
             if node.attributes.get("tabindex") == "0":
-                assert node.tag == "pre" or node.attributes.get("role") == "region", (name, node.attributes)
+                assert node.tag == "pre" or node.attributes.get("role") == "group", (name, node.attributes)
             assert int(node.attributes.get("tabindex", "0")) <= 0
             assert not any(key.startswith("on") for key in node.attributes)
 
