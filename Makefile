@@ -76,7 +76,7 @@ test-regression: $(VENV)/dev.stamp ## Train on small real data and compare with 
 test-page: $(VENV)/page.stamp ## Open the pages in a headless Chromium and try them
 	@$(PY) -m pytest -m page
 
-torture: $(VENV)/dev.stamp ## Kill, damage and misuse everything; takes half an hour
+torture: $(VENV)/dev.stamp ## Kill, damage and misuse everything; takes long
 	@$(PY) -m tests.torture $(call option,KILLS,--kills) $(call option,DATA,--data)
 
 REGRESSION := runs/regression

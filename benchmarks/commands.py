@@ -376,7 +376,7 @@ def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: 
             for name, seconds, spread, ratio in shown
         ]
         click.echo(tabulate(cells, headers=["", "ms", "±", f"over {first}"], disable_numparse=True))
-    speed.write(out, races, others)
+        speed.write(out, [one], others)  # at once: a later topic may lack its weights or data
     found = speed.verdicts(races)
     cells = [
         [one.budget.says, one.budget.size, f"{one.budget.most:.2f}", f"{one.measured:.2f} ± {one.noise:.2f}",

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.util
+import io
 import subprocess
 import sys
 import tempfile
@@ -32,6 +33,7 @@ from benchmarks.race import Race, race
 from benchmarks.records import Store
 from benchmarks.spec import Spec, revision
 from benchmarks.training import fields
+from datasets import registry, store
 from datasets.protocols import Labelled, Problem, Unlabelled
 from datasets.store import Location
 from methods import contract, jan, kernels
@@ -46,6 +48,9 @@ FEATURES = 1280
 FIVE = kernels.powers(-2, 2, 1)
 STEPS, BATCH = 28, 64
 """Of an epoch of LeNet."""
+
+PLANS = (1, 4, 16, 64)
+"""Cells of the plans that are timed."""
 
 Call = Callable[[], object]
 
@@ -368,19 +373,25 @@ def start(rounds: int) -> Iterator[Race]:
 
 
 def plans(location: Location) -> Iterator[Race]:
-    """A plan of short cells on real digits, over the number of cells and of jobs; needs ``digits-mini`` prepared."""
+    """A plan of short cells on real digits, over the number of cells and of jobs.
+
+    Raises:
+        DataError: the digits cannot be had.
+    """
+    for domain in registry.suite("digits-mini").domains.values():
+        store.prepare(domain, location)
     jobs = [1, *([2] if machine.cores() > 1 else [])]
     options = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=32)
     made = plan.make("dan", options, location).cells
     recipe = fields(Recipe(steps=20, epoch=20, rate=0.03))
     short = [dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=recipe)) for cell in made]
-    for count in (1, 4, 16, 64):
+    for count in PLANS:
         contestants = {f"{n} jobs": functools.partial(_run_plan, short[:count], location, n) for n in jobs}
         yield race("plan over cells", str(count), contestants, rounds=1, wall=True)
 
 
 def _run_plan(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         executor.run(cells, location, Store(Path(folder)), jobs=jobs, expected={})
 
 

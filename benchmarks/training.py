@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks import backbones, evaluation, machine, parallel, selection
@@ -34,6 +35,8 @@ CHECKPOINT_AFTER = 300.0
 
 DISTANCE_IMAGES = 1000
 """Images of each domain, at most, that the domain distances are measured on."""
+SND_IMAGES = 4000
+"""Images of the target, at most, that the soft neighbourhood density is measured on."""
 
 
 class DivergedError(UserError):
@@ -331,7 +334,10 @@ class Training:
         logits = _logits(self.spec, model, data, held_out.inputs)
         seen = {"source_accuracy": held_out.accuracy(logits)}
         if len(target_logits) > 1:
-            seen["snd"] = selection.neighbourhood_density(target_logits)
+            some = drawn(len(target_logits), SND_IMAGES, seed)  # every one is compared with every other
+            seen["snd"] = selection.neighbourhood_density(
+                target_logits[torch.from_numpy(some).to(target_logits.device)]
+            )
         if not data.alone and any(isinstance(module, Network) for module in model.modules()):
             losses = torch.nn.functional.cross_entropy(logits.double(), held_out.labels, reduction="none")
             parts = (held_out.inputs, *(subset(x, DISTANCE_IMAGES, seed) for x in (data.source.inputs, data.target)))
@@ -419,8 +425,13 @@ def _matrices(method: Method, model: nn.Module, data: Data) -> dict[str, list[li
 
 def subset(inputs: Inputs, most: int, seed: int) -> Inputs:
     """A random part of the inputs, ``most`` at the most, the same for every method."""
+    return inputs.part(drawn(len(inputs), most, seed))
+
+
+def drawn(count: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Which of ``count`` inputs are in a random part of ``most`` at the most, int64, (min(count, most),)."""
     generator = np.random.default_rng(seed_of(seed, "distances"))
-    return inputs.part(generator.permutation(len(inputs))[:most])
+    return generator.permutation(count)[:most]
 
 
 def fields(recipe: Recipe) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import csvfile, speed
+from benchmarks import csvfile, machine, speed
 from benchmarks.race import Race, race
 from benchmarks.speed import OURS, Budget
 from datasets.store import Location
@@ -82,3 +82,10 @@ def test_topics_run(topic: str, tmp_path: Path) -> None:
     for one in found:
         assert OURS in one.times
         assert all((times > 0).all() for times in one.times.values())
+
+
+def test_a_plan_is_timed_over_cells_and_jobs(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "PLANS", (1, 2))
+    found = list(speed.plans(digits_mini))
+    assert [one.size for one in found] == ["1", "2"]
+    assert all(set(one.times) == {f"{n} jobs" for n in range(1, min(2, machine.cores()) + 1)} for one in found)
