@@ -14,7 +14,9 @@ HOW = $(WHAT) $(call option,TASKS,--tasks) $(call option,SEEDS,--seeds) $(call o
       $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,CUT,--cut) \
       $(call option,VIEWS,--views) $(call option,STATISTICS,--statistics) $(call option,DEVICE,--device) \
       $(call option,PRECISION,--precision) $(call option,THREADS,--threads) $(call option,DATA,--data) $(call option,RUNS,--runs)
-RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continue-committed)
+RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continue-committed) \
+          $(call option,EXECUTOR,--executor) $(call option,ADDRESS,--address) $(call option,GPUS,--gpus) \
+          $(call option,MEMORY,--memory)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -23,10 +25,11 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS"
+	@echo "         EXECUTOR=ray, and for it ADDRESS, GPUS and MEMORY (GB) of a cell"
 	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
 	@echo "Papers:  $(PAPERS), or all"
 
-reproduce-%: $(VENV)/run.stamp ## Regenerate a paper's tables: data, training, table beside the published one
+reproduce-%: $(VENV)/run.stamp $(if $(filter ray,$(EXECUTOR)),$(VENV)/cluster.stamp) ## Regenerate a paper's tables: data, training, table beside the published one
 	@$(PY) -m benchmarks reproduce $* $(RUNNING); status=$$?; \
 	if [ $$status -le 1 ]; then echo; $(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs) || exit $$?; fi; \
 	exit $$status
@@ -121,7 +124,12 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt
 	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/run.txt
 	@touch $@
 
+$(VENV)/cluster.stamp: $(VENV)/run.stamp
+	@$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["cluster"])' > $(VENV)/cluster.txt
+	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/cluster.txt
+	@touch $@
+
 $(VENV)/dev.stamp: $(VENV)/run.stamp
-	@$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["dev"])' > $(VENV)/dev.txt
+	@$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["dev"] + p["optional-dependencies"]["cluster"])' > $(VENV)/dev.txt
 	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/dev.txt
 	@touch $@

@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ from benchmarks.spec import canonical
 from benchmarks.streams import seed_of
 from datasets import locks, store
 from datasets.errors import is_disk_full
+from datasets.fetch import write_whole
 from datasets.store import Location
 from methods import statistics
 
@@ -192,6 +193,25 @@ def ensure(keys: Iterable[Key], location: Location, *, jobs: int) -> None:
         with _told(location), _locked(key, location):
             if not is_complete(key, location):  # another process may have computed them while this one waited
                 _extract(key, location, jobs=jobs if key.device == "cpu" else 1)
+
+
+def adopt(key: Key, location: Location, files: Mapping[str, bytes]) -> None:
+    """Keep activations that another machine computed.
+
+    Args:
+        files: name -> content, of all that is in their folder there.
+
+    Raises:
+        UserError: they cannot be kept.
+    """
+    partial = folder(key, location).with_name(folder(key, location).name + ".partial")
+    with _told(location), _locked(key, location):
+        if is_complete(key, location):
+            return
+        partial.mkdir(parents=True, exist_ok=True)
+        for name in (VALUES, META):  # in the order of an extraction: with the last the folder is whole
+            write_whole(partial / name, files[name])
+        _publish(partial, folder(key, location))
 
 
 @contextlib.contextmanager

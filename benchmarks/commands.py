@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from datasets.store import Location
 from methods import contract
 
 Command = Callable[..., Any]
+LOCAL, RAY = "local", "ray"
+"""What runs cells: processes of this machine, or a cluster."""
 
 
 def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -63,7 +67,8 @@ def plan_options(command: Command) -> Command:
     def gathered(**values: Any) -> Any:
         names = [field.name for field in dataclasses.fields(Options)]
         options = Options(**{name: values.pop(name) for name in names})
-        machine.check_device(options.device, options.precision)
+        if not ("how" in values and values["how"].where == RAY):  # the machines of a cluster have the device
+            machine.check_device(options.device, options.precision)
         parallel.join(options.device)
         return command(options=options, **values)
 
@@ -100,11 +105,79 @@ def plan_options(command: Command) -> Command:
     return wrapped
 
 
+@dataclass(frozen=True)
+class How:
+    """How cells are run."""
+
+    jobs: int | None
+    """Cells at once; None: as many as there is room for."""
+    where: str
+    """``local`` or ``ray``."""
+    address: str | None
+    """Of the head of the Ray cluster; None: this machine alone."""
+    gpus: float
+    """Share of a GPU that a cell takes on a cluster."""
+    memory: float
+    """GB that a cell takes on a cluster; 0: not counted."""
+
+    @contextlib.contextmanager
+    def workers(self, options: Options, location: Location, records: Store) -> Iterator[executor.Workers]:
+        """Where the cells are run.
+
+        Raises:
+            UserError: this machine or the cluster does not offer what they take, or there is no Ray.
+        """
+        if self.where != RAY:
+            alone = parallel.size() == 1
+            jobs = executor.jobs_for(self.jobs, options.threads, options.device) if alone else 1
+            yield executor.Local(location, records, jobs)
+            return
+        if parallel.size() > 1:
+            raise UserError("processes that train one cell together cannot be cells of a cluster; start one process.")
+        try:
+            from benchmarks import cluster
+        except ImportError as error:
+            raise UserError(
+                "Ray is not installed: `make ... EXECUTOR=ray` installs it, or pip install 'ray>=2.50'."
+            ) from error
+        share = cluster.Share(options.threads, self.gpus if options.device == "cuda" else 0.0, self.memory)
+        with cluster.joined(self.address, machine.cores()):
+            yield cluster.Cluster(location, records, share, self.jobs)
+
+
+def how_options(command: Command) -> Command:
+    """How to run; gathered into ``how``."""
+
+    @functools.wraps(command)
+    def gathered(**values: Any) -> Any:
+        names = [field.name for field in dataclasses.fields(How)]
+        return command(how=How(**{name: values.pop(name) for name in names}), **values)
+
+    wrapped: Command = gathered
+    for option in (
+        click.option(
+            "--memory", type=click.FloatRange(min=0), default=0.0,
+            help="GB of memory that a cell takes on a cluster; default: not counted.",
+        ),
+        click.option(
+            "--gpus", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
+            help="Share of a GPU that a cell takes on a cluster.",
+        ),
+        click.option("--address", help="Head of the Ray cluster, host:port or auto; default: this machine alone."),
+        click.option(
+            "--executor", "where", type=click.Choice([LOCAL, RAY]), default=LOCAL, show_default=True,
+            help="Processes of this machine, or a Ray cluster.",
+        ),
+        click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: what there is room for."),
+    ):  # fmt: skip
+        wrapped = option(wrapped)
+    return wrapped
+
+
 def running_options(command: Command) -> Command:
     """All of the above, and how to run."""
-    jobs = click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
     go_on = click.option("--continue-committed", is_flag=True, help="Count cells with committed results as done.")
-    return jobs(go_on(plan_options(location_options(runs_option(command)))))
+    return how_options(go_on(plan_options(location_options(runs_option(command)))))
 
 
 @click.group()
@@ -154,21 +227,25 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
 @commands.command("run")
 @click.argument("paper")
 @running_options
-def run(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, **how: Any) -> None:
+def run(
+    paper: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How, continue_committed: bool
+) -> None:
     """Run the cells of a paper's experiments that have no record yet."""
     location, records = Location(data, mirror), Store(runs)
     planned = plan.make(paper, options, location)
     _say(planned)
     if planned.missing and not planned.cells:
         raise UserError(f"nothing can run: {planned.missing[0]}")
-    summary = _run(planned, location, records, options, **how)
+    summary = _run(planned, location, records, options, how, continue_committed)
     _finish(planned, summary, records, location, incomplete=bool(planned.missing or summary.left_out))
 
 
 @commands.command("reproduce")
 @click.argument("paper")
 @running_options
-def reproduce(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, **how: Any) -> None:
+def reproduce(
+    paper: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How, continue_committed: bool
+) -> None:
     """Get the data, run what is missing and write the tables; `python -m report table` then prints them."""
     location, records = Location(data, mirror), Store(runs)
     absent = _prepare_all(paper, options, location)
@@ -176,7 +253,7 @@ def reproduce(paper: str, options: Options, mirror: str | None, data: Path, runs
     _say(planned)
     if (reasons := absent or planned.missing) and not planned.cells:
         raise UserError(reasons[0])
-    summary = _run(planned, location, records, options, **how)
+    summary = _run(planned, location, records, options, how, continue_committed)
     everything = paper == plan.ALL
     if not (everything or options.experiments or options.datasets):
         others = plan.further(paper, options, location)
@@ -255,10 +332,10 @@ def _all_experiments(paper: str, options: Options) -> Options:
 
 @commands.command("rerun")
 @click.argument("cells", nargs=-1, required=True, metavar="CELL...")
-@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+@how_options
 @location_options
 @runs_option
-def run_again(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path, jobs: int | None) -> None:
+def run_again(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path, how: How) -> None:
     """Run committed cells again and print the old values and the new ones.
 
     Their records are kept apart from all others, in the folder ``rerun`` of the runs folder.
@@ -275,7 +352,7 @@ def run_again(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path
     threads = max(committed.spec.threads for committed in found)
     options = dataclasses.replace(found[0].options, threads=threads)
     whole = Plan([cell for again in plans for cell in again.cells])
-    summary = _run(whole, location, records, options, jobs, False)
+    summary = _run(whole, location, records, options, how, False)
     _require_complete(summary, records)
     for committed, again in zip(found, plans, strict=True):
         _show_again(committed, again, records)
@@ -303,11 +380,11 @@ def _show_again(committed: rerun.Committed, again: Plan, records: Store) -> None
 
 @commands.command("choose")
 @click.argument("method")
-@click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: cores / threads.")
+@how_options
 @plan_options
 @location_options
 @runs_option
-def choose(method: str, options: Options, mirror: str | None, data: Path, runs: Path, jobs: int | None) -> None:
+def choose(method: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How) -> None:
     """Choose a method's open settings by the label-free rule, and write results/choices.csv."""
     location, records = Location(data, mirror), Store(runs)
     choosing.check(method, options)
@@ -316,7 +393,7 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
         raise UserError(absent[0])
     for study in choosing.studies(method, options, location):
         planned = Plan([cell for cells in study.cells.values() for cell in cells])
-        summary = _run(planned, location, records, options, jobs, False)
+        summary = _run(planned, location, records, options, how, False)
         _require_complete(summary, records)
         rows = choosing.score(study, records)
         choices.write(rows)
@@ -453,10 +530,9 @@ def _run(
     location: Location,
     records: Store,
     options: Options,
-    jobs: int | None,
+    how: How,
     continue_committed: bool,
 ) -> executor.Summary:
-    jobs = executor.jobs_for(jobs, options.threads, options.device) if parallel.size() == 1 else 1
     committed = tables.committed_cells(*planned.papers) if continue_committed else {}
     todo = [c for c in planned.cells if not executor.is_done(c, records) and not tables.is_committed(c, committed)]
     if not todo:
@@ -464,16 +540,17 @@ def _run(
         return executor.Summary()
     records.check_writable()
     records.tidy()
-    unusable = executor.prepare(todo, location, jobs=jobs)
-    todo = [cell for cell in todo if cell.spec.backbone not in unusable]
-    if not todo:
-        raise UserError(next(iter(unusable.values())))
-    expected = executor.estimates(todo, records)
-    parallel.wait()  # until all know what is to be done, before the first record of it is written
-    at_once = min(jobs, len(todo))
-    about = _how_long(todo, expected, at_once)
-    click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {at_once} at once: {about}.")
-    summary = executor.run(todo, location, records, jobs=jobs, expected=expected)
+    with how.workers(options, location, records) as workers:
+        unusable = executor.prepare(todo, location, workers)
+        todo = [cell for cell in todo if cell.spec.backbone not in unusable]
+        if not todo:
+            raise UserError(next(iter(unusable.values())))
+        expected = executor.estimates(todo, records)
+        parallel.wait()  # until all know what is to be done, before the first record of it is written
+        at_once = min(workers.jobs, len(todo))
+        about = _how_long(todo, expected, at_once)
+        click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {at_once} at once: {about}.")
+        summary = executor.run(todo, workers, expected=expected)
     summary.left_out += unusable.values()
     return summary
 

@@ -6,10 +6,10 @@ import contextlib
 import os
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -74,7 +74,83 @@ def jobs_for(wanted: int | None, threads: int, device: str = "cpu") -> int:
     return wanted
 
 
-def run(cells: Sequence[Cell], location: Location, store: Store, *, jobs: int, expected: dict[str, float]) -> Summary:
+class Workers(Protocol):
+    """Where cells are run: on the cores of this machine (``Local``) or on a cluster (``benchmarks.cluster``)."""
+
+    jobs: int
+    """Cells at once."""
+    store: Store
+    """Where the records go."""
+
+    def ensure(self, keys: Sequence[activations.Key]) -> None:
+        """Compute what is missing of some activations and keep them in the data folder.
+
+        Raises:
+            UserError, DataError: they cannot be computed or kept.
+        """
+
+    def outcomes(self, cells: Sequence[Cell]) -> Generator[Outcome]:
+        """Run cells; each is in the store by the time that its outcome is yielded, in any order.
+
+        Closing the generator, or an interrupt, ends what is under way.
+        """
+
+
+@dataclass
+class Local:
+    """Processes of this machine."""
+
+    location: Location
+    store: Store
+    jobs: int
+
+    def ensure(self, keys: Sequence[activations.Key]) -> None:
+        activations.ensure(keys, self.location, jobs=self.jobs)
+
+    def outcomes(self, cells: Sequence[Cell]) -> Generator[Outcome]:
+        left = list(cells)
+        try:
+            for attempt in range(ATTEMPTS):
+                ended: set[str] = set()
+                try:
+                    for outcome in self._started(left):
+                        ended.add(outcome.cell)
+                        yield outcome
+                    return
+                except TerminatedWorkerError:
+                    left = [cell for cell in left if cell.spec.hash not in ended]
+                    last = attempt == ATTEMPTS - 1
+                    tqdm.write(f"A worker process was ended from outside; {'giving up' if last else 'going on'}.")
+        except (KeyboardInterrupt, GeneratorExit):
+            if self.jobs > 1:
+                get_reusable_executor().shutdown(wait=True, kill_workers=True)
+            raise
+        for cell in left:
+            yield lost(cell, self.store)
+
+    def _started(self, cells: Sequence[Cell]) -> Iterator[Outcome]:
+        """The outcomes of cells as they end, in any order."""
+        parallel = Parallel(n_jobs=self.jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=self.jobs)
+        commit, parent, kept = machine.commit(), os.getpid(), needed(cells)
+        tasks = (
+            delayed(run_one)(cell, self.location, self.store, commit, parent, cell.spec.hash in kept) for cell in cells
+        )
+        return iter(parallel(tasks))
+
+
+def needed(cells: Iterable[Cell]) -> set[str]:
+    """Hashes of the cells whose trained networks others start from."""
+    return {need.spec.hash for cell in cells for need in cell.needs.values()}
+
+
+def lost(cell: Cell, store: Store) -> Outcome:
+    """Note that the processes that ran a cell died, again and again."""
+    error = "its worker process was ended from outside, perhaps for want of memory; try fewer --jobs"
+    store.write_failure(cell.spec, error, "")
+    return Outcome(cell.spec.hash, cell.label, None, 0.0, error)
+
+
+def run(cells: Sequence[Cell], workers: Workers, *, expected: Mapping[str, float]) -> Summary:
     """Run cells and report each as it ends: those that others start from first, then the longest.
 
     A cell that fails is recorded with its error and stops no other.  An interrupt ends the run at once; what
@@ -82,41 +158,23 @@ def run(cells: Sequence[Cell], location: Location, store: Store, *, jobs: int, e
 
     Args:
         cells: what to run.
-        location: where the data are.
-        store: where the records go.
-        jobs: cells at once.
+        workers: where.
         expected: hash -> estimated seconds, for those that something is known of.
     """
     summary = Summary()
     cells = with_needed(cells)
-    left = sorted(cells, key=lambda cell: (cell.depth, -expected.get(cell.spec.hash, 0.0)))
+    ordered = sorted(cells, key=lambda cell: (cell.depth, -expected.get(cell.spec.hash, 0.0)))
     start = time.perf_counter()
-    with tqdm(total=len(left), unit="cell", disable=None, smoothing=0) as bar:
-
-        def note(outcome: Outcome) -> None:
-            (summary.failed if outcome.error else summary.done).append(outcome)
-            _report(outcome, bar, len(summary.done) + len(summary.failed), len(cells), start)
-
-        for attempt in range(ATTEMPTS):
-            ended: set[str] = set()
-            try:
-                for outcome in _outcomes(left, location, store, jobs):
-                    ended.add(outcome.cell)
-                    note(outcome)
-                return summary
-            except KeyboardInterrupt:
-                summary.interrupted = True
-                if jobs > 1:
-                    get_reusable_executor().shutdown(wait=True, kill_workers=True)
-                return summary
-            except TerminatedWorkerError:
-                left = [cell for cell in left if cell.spec.hash not in ended]
-                last = attempt == ATTEMPTS - 1
-                tqdm.write(f"A worker process was ended from outside; {'giving up' if last else 'going on'}.")
-        for cell in left:
-            error = "its worker process was ended from outside, perhaps for want of memory; try fewer --jobs"
-            store.write_failure(cell.spec, error, "")
-            note(Outcome(cell.spec.hash, cell.label, None, 0.0, error))
+    with (
+        tqdm(total=len(cells), unit="cell", disable=None, smoothing=0) as bar,
+        contextlib.closing(workers.outcomes(ordered)) as outcomes,
+    ):
+        try:
+            for outcome in outcomes:
+                (summary.failed if outcome.error else summary.done).append(outcome)
+                _report(outcome, bar, len(summary.done) + len(summary.failed), len(cells), start)
+        except KeyboardInterrupt:
+            summary.interrupted = True
     return summary
 
 
@@ -132,17 +190,6 @@ def with_needed(cells: Sequence[Cell]) -> list[Cell]:
     for cell in cells:
         add(cell.needs.values())
     return list(found.values())
-
-
-def _outcomes(cells: Sequence[Cell], location: Location, store: Store, jobs: int) -> Iterable[Outcome]:
-    """The outcomes of cells as they end, in any order."""
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs)
-    commit, parent = machine.commit(), os.getpid()
-    kept = {need.spec.hash for cell in cells for need in cell.needs.values()}
-    outcomes: Iterable[Outcome] = parallel(
-        delayed(run_one)(cell, location, store, commit, parent, cell.spec.hash in kept) for cell in cells
-    )
-    return outcomes
 
 
 def _report(outcome: Outcome, bar: tqdm[Any], ended: int, total: int, start: float) -> None:
@@ -254,10 +301,11 @@ def _problem(cell: Cell, location: Location) -> Problem:
 
 def _weights(spec: Spec, location: Location) -> Path | None:
     """The pretrained weights of a cell that trains layers of the trunk."""
-    return weights.path(spec.backbone, location) if _trains_trunk(spec) else None
+    return weights.path(spec.backbone, location) if trains_trunk(spec) else None
 
 
-def _trains_trunk(spec: Spec) -> bool:
+def trains_trunk(spec: Spec) -> bool:
+    """Whether a cell needs the pretrained weights themselves."""
     return spec.choice.backbone.known is not None and spec.track != "frozen"
 
 
@@ -277,7 +325,7 @@ def activation_key(spec: Spec, task: Task, domain: str, location: Location) -> a
     )
 
 
-def prepare(cells: Sequence[Cell], location: Location, *, jobs: int) -> dict[str, str]:
+def prepare(cells: Sequence[Cell], location: Location, workers: Workers) -> dict[str, str]:
     """Compute the activations that cells share, before the first of them is run.
 
     Returns:
@@ -294,8 +342,8 @@ def prepare(cells: Sequence[Cell], location: Location, *, jobs: int) -> dict[str
                 if cell.spec.cut
                 for domain in cell.task.domains
             ]
-            activations.ensure(keys, location, jobs=jobs)
-            for spec in [cell.spec for cell in its if _trains_trunk(cell.spec)][:1]:
+            workers.ensure(keys)
+            for spec in [cell.spec for cell in its if trains_trunk(cell.spec)][:1]:
                 _weights(spec, location)
         except (UserError, DataError) as error:
             unusable[backbone] = str(error)

@@ -25,6 +25,9 @@ from filelock import FileLock
 from benchmarks.errors import UserError
 from benchmarks.spec import Spec
 
+Parcel = Mapping[str, bytes]
+"""Files of a cell: path below the root of a store -> content, the record or the note of its failure last."""
+
 UNSTABLE_FIELDS = ("seconds", "commit", "time")
 """Fields in which two runs of the same cell may differ; all others are identical on the same machine."""
 
@@ -156,6 +159,33 @@ class Store:
         self.failure_path(record.cell).unlink(missing_ok=True)
         self.checkpoint_path(record.cell).unlink(missing_ok=True)
 
+    def parcel(self, cell: str) -> Parcel:
+        """All that is kept of an ended cell, to be sent to another store: path below the root -> content.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        ended = self.record_path(cell) if self.has(cell) else self.failure_path(cell)
+        paths = (self.model_path(cell), self.map_path(cell), ended)
+        try:
+            return {str(path.relative_to(self.root)): path.read_bytes() for path in paths if path.is_file()}
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+
+    def accept(self, cell: str, parcel: Parcel) -> None:
+        """Keep what another store sent of a cell; a record that stands here is not replaced.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        stands = self.has(cell)
+        for name, content in parcel.items():  # the record last: a cell that has it has all the rest
+            if not (stands and self.root / name in (self.record_path(cell), self.failure_path(cell))):
+                write_atomically(self.root / name, content)
+        if self.has(cell):
+            self.failure_path(cell).unlink(missing_ok=True)
+            self.checkpoint_path(cell).unlink(missing_ok=True)
+
     def forget(self, cell: str) -> None:
         """Delete the record of a cell, so that it is run again.
 
@@ -190,7 +220,7 @@ def _unusable(root: Path, error: OSError) -> UserError:
     return UserError(f"{root} cannot be used as the folder of records ({error.strerror or error}); choose --runs.")
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part; survives a kill at any moment.
 
     Raises:
@@ -200,8 +230,8 @@ def write_atomically(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            with temporary.open("w") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

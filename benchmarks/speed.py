@@ -392,7 +392,7 @@ def plans(location: Location) -> Iterator[Race]:
 
 def _run_plan(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        executor.run(cells, location, Store(Path(folder)), jobs=jobs, expected={})
+        executor.run(cells, executor.Local(location, Store(Path(folder)), jobs), expected={})
 
 
 def _spec(method: str, recipe: Recipe, backbone: str, track: str, cut: str) -> Spec:

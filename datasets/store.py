@@ -39,7 +39,19 @@ from datasets.photos import Photos
 from datasets.sources import Location
 from datasets.verify import manifest, per_class
 
-__all__ = ["Entry", "Images", "Location", "digest", "is_prepared", "listing", "load", "prepare", "resolve", "verify"]
+__all__ = [
+    "Entry",
+    "Images",
+    "Location",
+    "digest",
+    "folder",
+    "is_prepared",
+    "listing",
+    "load",
+    "prepare",
+    "resolve",
+    "verify",
+]
 
 FORMAT = 1
 """Raised when what is written below ``prepared/`` changes; older copies are then prepared again."""
@@ -197,6 +209,15 @@ def verify(domain_name: str, location: Location, side: int | None = None) -> Non
     for part in domain.parts:
         fields = _part_meta(domain_name, part, location, side)
         _open_intact(_folder(domain, location, side), part, fields, again=True)
+
+
+def folder(domain_name: str, location: Location, side: int | None = None) -> Path:
+    """Where a prepared domain is, or will be.
+
+    Raises:
+        DataError: unknown domain.
+    """
+    return _folder(registry.domain(domain_name), location, side)
 
 
 def digest(domain_name: str, part: str, location: Location, side: int | None = None) -> str:

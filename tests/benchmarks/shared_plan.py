@@ -45,7 +45,7 @@ def main() -> None:
         store.prepare(f"{folder}/{part}", location, side=32)
     todo = cells(location, folder)
     parallel.wait()
-    summary = executor.run(todo, location, records, jobs=1, expected={})
+    summary = executor.run(todo, executor.Local(location, records, 1), expected={})
     sys.exit(1 if summary.failed else 0)
 
 

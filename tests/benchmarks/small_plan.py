@@ -33,7 +33,7 @@ def main() -> None:
     data, runs, jobs, *poison = sys.argv[1:]
     location, store = Location(Path(data), None), Store(Path(runs))
     todo = [cell for cell in cells(location, bool(poison)) if not store.has(cell.spec.hash)]
-    summary = executor.run(todo, location, store, jobs=int(jobs), expected={})
+    summary = executor.run(todo, executor.Local(location, store, int(jobs)), expected={})
     sys.exit(130 if summary.interrupted else 1 if summary.failed else 0)
 
 

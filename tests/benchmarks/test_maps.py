@@ -42,7 +42,7 @@ def mapped(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 
 def run(cells: list[Cell], location: Location, store: Store) -> None:
-    summary = executor.run(cells, location, store, jobs=1, expected={})
+    summary = executor.run(cells, executor.Local(location, store, 1), expected={})
     assert not summary.failed, summary.failed
 
 

@@ -101,7 +101,7 @@ def planned(location: Location) -> list[Cell]:
 
 
 def run(cells: list[Cell], location: Location, store: Store) -> None:
-    summary = executor.run(cells, location, store, jobs=1, expected={})
+    summary = executor.run(cells, executor.Local(location, store, 1), expected={})
     assert not summary.failed, summary.failed
 
 

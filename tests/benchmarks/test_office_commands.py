@@ -312,14 +312,15 @@ def test_activations_are_computed_once_before_the_cells(planned: Location, monke
     monkeypatch.setattr(activations, "ensure", lambda keys, *_, **__: asked.extend(dict.fromkeys(keys)))
     monkeypatch.setattr(weights, "path", lambda name, _location: looked.append(name))
     cells = plan.make("dan", Options(datasets=("office31",), track="late", seeds=2), planned).cells
-    executor.prepare(cells, planned, jobs=1)
+    workers = executor.Local(planned, Store(planned.root / "runs"), 1)
+    executor.prepare(cells, planned, workers)
     assert sorted(key.domain for key in asked) == ["amazon", "dslr", "webcam"]
     assert {key.cut for key in asked} == {"blocks.6"}
     assert looked == ["lite0"]
     asked.clear()
     looked.clear()
     frozen = plan.make("dan", Options(datasets=("office31",), track="frozen", seeds=1), planned).cells
-    executor.prepare(frozen, planned, jobs=1)
+    executor.prepare(frozen, planned, workers)
     assert {key.cut for key in asked} == {"pool"}
     assert looked == []
 

@@ -59,7 +59,7 @@ def cells(location: Location, **options: Any) -> dict[tuple[str, str], Cell]:
 
 
 def run(wanted: list[Cell], location: Location, store: Store) -> dict[str, Record]:
-    summary = executor.run(wanted, location, store, jobs=1, expected={})
+    summary = executor.run(wanted, executor.Local(location, store, 1), expected={})
     assert not summary.failed, summary.failed
     return {cell: store.read(cell) for cell in store.cells()}
 

@@ -66,7 +66,7 @@ def run(
     # A folder that is kept between runs saves nothing here: the code under test may have changed.
     store = Store(tmp_path_factory.mktemp("regression"))
     jobs = executor.jobs_for(None, 1)
-    summary = executor.run(cells, digits_mini, store, jobs=jobs, expected={})
+    summary = executor.run(cells, executor.Local(digits_mini, store, jobs), expected={})
     assert not summary.failed, summary.failed
     records = [store.read(cell.spec.hash) for cell in cells]
     method = [record for record in records if record.spec["method"] == band.paper]

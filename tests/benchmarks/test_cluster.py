@@ -1,0 +1,263 @@
+"""Cells on a Ray cluster of two machines, both of them here; a machine that is lost; what travels between them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import activations, executor, machine, plan
+from benchmarks.errors import UserError
+from benchmarks.plan import Cell, Options
+from benchmarks.records import Store
+from benchmarks.spec import canonical
+from benchmarks.training import fields
+from datasets import store
+from datasets.store import Location
+from tests.benchmarks import small_plan, tiny_backbone
+from tests.benchmarks.test_executor import alive, finished, wait_for
+
+ray = pytest.importorskip("ray")
+cluster = pytest.importorskip("benchmarks.cluster")
+Cluster = pytest.importorskip("ray.cluster_utils").Cluster
+
+NOWHERE = Location(Path("/nowhere/data"))
+"""A data folder that no other machine sees."""
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A cluster of two machines with a core each, which keep what they copy in a folder of the test's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", "/tmp")  # the names of its sockets must be short
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("machines")))
+        patch.setattr(tempfile, "tempdir", None)
+        patch.setenv("RAY_health_check_period_ms", "500")
+        patch.setenv("RAY_health_check_failure_threshold", "4")
+        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        started.add_node(num_cpus=1)
+        started.wait_for_nodes()
+        try:
+            with cluster.joined(started.address, 2):
+                yield started
+        finally:
+            started.shutdown()
+
+
+@pytest.fixture(scope="module")
+def reference(digits_mini: Location, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The records of the plan, made by this process alone."""
+    runs = tmp_path_factory.mktemp("reference")
+    summary = executor.run(small_plan.cells(digits_mini), executor.Local(digits_mini, Store(runs), 1), expected={})
+    assert not summary.failed
+    return finished(runs)
+
+
+def workers(location: Location, runs: Path, **share: Any) -> Any:
+    """The cluster, none of whose machines sees the data folder."""
+    made = cluster.Cluster(location, Store(runs), cluster.Share(1, **share), None)
+    made.seen = NOWHERE
+    return made
+
+
+def short(cell: Cell) -> Cell:
+    """A cell of few steps, as are those that it starts from."""
+    needs = {name: short(need) for name, need in cell.needs.items()}
+    spec = dataclasses.replace(
+        cell.spec,
+        recipe=fields(small_plan.RECIPE),
+        needs={name: need.spec.hash for name, need in needs.items()},
+    )
+    return dataclasses.replace(cell, spec=spec, needs=needs)
+
+
+def test_two_machines_leave_the_records_of_one(
+    machines: Any, digits_mini: Location, reference: dict[str, Any], tmp_path: Path
+) -> None:
+    there = workers(digits_mini, tmp_path)
+    assert there.jobs == 2
+    summary = executor.run(small_plan.cells(digits_mini), there, expected={})
+    assert (len(summary.done), summary.failed) == (8, [])
+    assert finished(tmp_path) == reference
+    copied = {path.name for path in (cluster.place() / "data" / "prepared").iterdir()}
+    assert copied == {"optdigits", "mfeat"}
+    assert list((cluster.place() / "cells").glob("*[!.lock]")) == [], "what a cell left has gone to the store"
+
+
+def test_the_cells_of_a_lost_machine_run_again_elsewhere(
+    machines: Any,
+    digits_mini: Location,
+    reference: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    doomed = machines.add_node(num_cpus=2)
+    machines.wait_for_nodes()
+    there = workers(digits_mini, tmp_path)
+    assert there.jobs == 4
+    ended = there.outcomes(small_plan.cells(digits_mini))
+    outcomes = [next(ended)]  # from now on all four places are taken
+    machines.remove_node(doomed, allow_graceful=False)
+    outcomes += ended
+    assert [outcome.error for outcome in outcomes] == [""] * 8
+    assert finished(tmp_path) == reference
+    assert "1 of 3 machines left the cluster" in capsys.readouterr().out
+
+
+def test_a_network_travels_to_the_cells_that_start_from_it(
+    machines: Any, digits_mini: Location, tmp_path: Path
+) -> None:
+    options = Options(experiments=("digits",), datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=1)
+    cells = [short(cell) for cell in plan.make("adabn", options, digits_mini).cells]
+    assert any(cell.needs for cell in cells)
+    here, there = tmp_path / "here", tmp_path / "there"
+    executor.run(cells, executor.Local(digits_mini, Store(here), 1), expected={})
+    summary = executor.run(cells, workers(digits_mini, there), expected={})
+    assert not summary.failed, summary.failed
+    assert finished(there) == finished(here)
+    for path in (here / "models").iterdir():
+        assert (there / "models" / path.name).is_file()
+    # What is done is not run again, and its network serves cells that come later.
+    late = next(cell for cell in cells if cell.needs)
+    Store(there).forget(late.spec.hash)
+    before = {path: path.stat().st_mtime_ns for path in (there / "cells").iterdir()}
+    assert not executor.run([late], workers(digits_mini, there), expected={}).failed
+    assert finished(there) == finished(here)
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+
+
+def test_a_failing_cell_is_recorded_and_stops_no_other(
+    machines: Any, digits_mini: Location, reference: dict[str, Any], tmp_path: Path
+) -> None:
+    cells = small_plan.cells(digits_mini, poisoned=True)[:3]
+    summary = executor.run(cells, workers(digits_mini, tmp_path), expected={})
+    assert [outcome.cell for outcome in summary.failed] == [cells[1].spec.hash]
+    assert "became" in str(Store(tmp_path).failure(cells[1].spec.hash))
+    assert len(finished(tmp_path)) == 2
+    assert finished(tmp_path).items() <= reference.items()
+
+
+def test_what_no_machine_offers_is_said(machines: Any, digits_mini: Location, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no machine of the cluster offers what a cell takes \(1 CPU, 0\.5 GPU\)"):
+        workers(digits_mini, tmp_path, gpus=0.5)
+    with pytest.raises(UserError, match=r"1 CPU, 0 GPU and 1e\+06 GB of memory"):
+        workers(digits_mini, tmp_path, memory=1e6)
+
+
+def test_another_version_of_a_package_is_an_error_of_the_cell(
+    machines: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers of other versions do not get among those of this one; another processor may."""
+    there = {**machine.versions(), "numpy": "0.1", "instructions": "none"}
+    monkeypatch.setattr(machine, "versions", lambda: there)
+    (failed,) = executor.run(small_plan.cells(digits_mini)[:1], workers(digits_mini, tmp_path), expected={}).failed
+    assert failed.error.endswith("install the same packages on all machines.")
+    assert "numpy" in failed.error
+    assert "torch" not in failed.error
+
+
+def test_an_address_that_is_none_is_said() -> None:
+    with pytest.raises(UserError, match="an address for Ray clients"), cluster.joined("ray://head:10001", 1):
+        pass
+
+
+def test_activations_are_computed_there_and_kept_here(
+    office: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Ray: what a machine is asked for, its copies, and what it sends back."""
+    monkeypatch.setattr(cluster, "place", lambda: tmp_path / "machine")
+    monkeypatch.setattr(ray, "get", lambda content: content)
+    side = tiny_backbone.TINY.side
+    store.prepare("dslr", office, side=side)
+    read: list[str] = []
+
+    def remote(name: str) -> bytes:
+        read.append(name)
+        return (office.root / name).read_bytes()
+
+    files = SimpleNamespace(read=SimpleNamespace(remote=remote))
+    with tiny_backbone.installed(office):
+        key = activations.key_of("tiny", "dslr", "pool", office, views=1, precision="fp32", device="cpu")
+        prepared = cluster._sealed(store.folder("dslr", office, side), office)
+        wanted = [prepared, cluster._weights("tiny", office)]
+        content = cluster.extract(key, wanted, NOWHERE, files)
+        assert len(read) == 5, "images, labels, names, metadata and weights"
+        assert cluster.extract(key, wanted, NOWHERE, files) == content
+        assert len(read) == 5, "a machine keeps its copies"
+        home = Location(tmp_path / "home")
+        (home.root / "prepared").parent.mkdir(parents=True)
+        (home.root / "prepared").symlink_to(office.root / "prepared")
+        activations.adopt(key, home, content)
+        assert activations.is_complete(key, home)
+        assert np.array_equal(activations.load(key, home), activations.load(key, office))
+        assert cluster.extract(key, wanted, office, files) is None, "a machine that sees the data folder works in it"
+    changed = dataclasses.replace(prepared, seal=b"prepared again")
+    assert not changed.is_in(tmp_path / "machine" / "data")
+
+
+def test_a_parcel_does_not_replace_a_record(digits_mini: Location, reference: dict[str, Any], tmp_path: Path) -> None:
+    cell = small_plan.cells(digits_mini)[0]
+    first, second = Store(tmp_path / "first"), Store(tmp_path / "second")
+    first.write_failure(cell.spec, "it failed", "")
+    second.accept(cell.spec.hash, first.parcel(cell.spec.hash))
+    assert second.failure(cell.spec.hash) == "it failed"
+    executor.run_one(cell, digits_mini, first, "one", os.getpid(), kept=True)
+    second.accept(cell.spec.hash, first.parcel(cell.spec.hash))
+    assert second.failure(cell.spec.hash) is None
+    assert second.read(cell.spec.hash) == first.read(cell.spec.hash)
+    assert second.model_path(cell.spec.hash).read_bytes() == first.model_path(cell.spec.hash).read_bytes()
+    other = canonical(dataclasses.asdict(dataclasses.replace(first.read(cell.spec.hash), commit="two"))).encode()
+    second.accept(cell.spec.hash, {f"cells/{cell.spec.hash}.json": other})
+    assert second.read(cell.spec.hash).commit == "one"
+
+
+def test_an_interrupt_leaves_nothing_running(digits_mini: Location, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "run", "dan", "--dataset", "digits-mini", "--seeds", "1"]
+    where = ["--data", str(digits_mini.root), "--runs", str(tmp_path / "runs"), "--executor", "ray"]
+    process = subprocess.Popen(
+        [*command, *where],
+        cwd=machine.ROOT,
+        env={**os.environ, "RAY_TMPDIR": "/tmp", "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    group = os.getpgid(process.pid)
+    under_way = tmp_path / f"transfer-benchmarks-{cluster.getpass.getuser()}" / "cells"
+    wait_for(lambda: under_way.is_dir() and any(under_way.iterdir()))
+    started = below(process.pid)
+    assert len(started) > 3, "among them the parts of Ray and the processes of the cells"
+    os.killpg(group, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
+    assert "the same command goes on from here" in output
+    wait_for(lambda: not (alive(group) or started & running().keys()))
+
+
+def running() -> dict[int, int]:
+    """Process -> its parent, of all that are no zombies."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listing.splitlines()]
+    return {int(pid): int(parent) for pid, parent, state in rows if not state.startswith("Z")}
+
+
+def below(root: int) -> set[int]:
+    """A process's children and theirs."""
+    parents = running()
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {root}
