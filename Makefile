@@ -20,7 +20,7 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env bench torture test test-page test-regression check-regression check format data report claims paper-tables clean
+.PHONY: help env audit bench torture test test-page test-regression check-regression check format data report claims paper-tables clean
 
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
@@ -92,6 +92,11 @@ check-regression: $(VENV)/run.stamp ## Run the small trainings of the accuracy b
 
 check: $(VENV)/dev.stamp ## Lint, formatting and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+audit: $(VENV)/run.stamp ## Look up the pinned packages among the known vulnerabilities
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv --clear $(VENV)/audit && \
+	    $(VENV)/audit/bin/python -m pip install --quiet "pip-audit>=2.7,<3"; }
+	@$(VENV)/audit/bin/python .ci/audit
 
 format: $(VENV)/dev.stamp ## Format the code
 	@$(PY) -m ruff check --fix . && $(PY) -m ruff format .

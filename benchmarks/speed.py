@@ -373,7 +373,8 @@ def start(rounds: int) -> Iterator[Race]:
 
 
 def plans(location: Location) -> Iterator[Race]:
-    """A plan of short cells on real digits, over the number of cells and of jobs.
+    """A plan of short cells on real digits, over the number of cells and of jobs; with Ray also on a cluster of this
+    machine alone, whose start and end count.
 
     Raises:
         DataError: the digits cannot be had.
@@ -385,14 +386,25 @@ def plans(location: Location) -> Iterator[Race]:
     made = plan.make("dan", options, location).cells
     recipe = fields(Recipe(steps=20, epoch=20, rate=0.03))
     short = [dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=recipe)) for cell in made]
+    ways = {"jobs": _run_plan} | ({"jobs on Ray": _run_on_ray} if importlib.util.find_spec("ray") else {})
     for count in PLANS:
-        contestants = {f"{n} jobs": functools.partial(_run_plan, short[:count], location, n) for n in jobs}
+        contestants = {
+            f"{n} {way}": functools.partial(run, short[:count], location, n) for way, run in ways.items() for n in jobs
+        }
         yield race("plan over cells", str(count), contestants, rounds=1, wall=True)
 
 
 def _run_plan(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         executor.run(cells, executor.Local(location, Store(Path(folder)), jobs), expected={})
+
+
+def _run_on_ray(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
+    from benchmarks import cluster
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), cluster.joined(None, jobs):
+        workers = cluster.Cluster(location, Store(Path(folder)), cluster.Share(cpus=1), jobs)
+        executor.run(cells, workers, expected={})
 
 
 def _spec(method: str, recipe: Recipe, backbone: str, track: str, cut: str) -> Spec:
