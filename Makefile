@@ -45,7 +45,7 @@ choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the labe
 
 export-%: $(VENV)/run.stamp ## Merge what was run here into results/
 	@$(PY) -m benchmarks export $* $(WHAT) $(call option,DATA,--data) $(call option,RUNS,--runs)
-	@$(PY) -m report claims && $(PY) -m report contents && $(PY) -m report tables
+	@$(PY) -m report claims && $(PY) -m report contents && $(PY) -m report headline && $(PY) -m report tables
 
 table-%: $(VENV)/run.stamp ## Print a paper's tables from what is there, without running anything
 	@$(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs)
@@ -60,7 +60,7 @@ claims: $(VENV)/run.stamp ## Write the ledger of claims, results/claims.csv
 	@$(PY) -m report claims
 
 paper-tables: claims ## Write all committed tables into report/tables/, the ledger and the list of contents
-	@$(PY) -m report contents && $(PY) -m report tables
+	@$(PY) -m report contents && $(PY) -m report headline && $(PY) -m report tables
 
 bench: $(VENV)/run.stamp ## Time the suite against its floor, with PEERS=1 also against skada and pytorch-adapt
 	@$(if $(PEERS),$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["peers"])' > $(VENV)/peers.txt && \

@@ -4,6 +4,9 @@
 batch and averages its gradient with the others' (``DistributedDataParallel``); all go through the same cells in the
 same order.  One of them, the leader, writes; nothing is written by the others.  Started alone, a process is its own
 leader and nothing here does anything.
+
+The average of the shares' losses is the loss of the batch where that is a mean over examples.  What is computed over
+the batch as a whole, BatchNorm's statistics or a discrepancy between domains, is computed over each share instead.
 """
 
 from __future__ import annotations

@@ -314,6 +314,26 @@ def contents_command(results: Path) -> None:
     click.echo(results / "CONTENTS.md")
 
 
+@main.command("headline")
+@click.option("--readme", default="README.md", type=click.Path(path_type=Path, dir_okay=False), show_default=True)
+@click.option("--out", default="report/tables", type=click.Path(path_type=Path, file_okay=False), show_default=True)
+@results_option
+@one_sentence
+def headline_command(readme: Path, out: Path, results: Path) -> None:
+    """The table and the figure of the README: every method on Office-31, and the curves of layers."""
+    from report import charts, headline
+
+    try:
+        before = readme.read_text()
+    except OSError as error:
+        raise ReportError(f"{readme} cannot be read: {error.strerror or error}.") from error
+    write(headline.inserted(before, headline.table(papers(), results)), readme)
+    click.echo(readme)
+    if (chart := headline.figure(papers(), results)) is not None:
+        for path in charts.save(chart, out / headline.FIGURE, ("svg",)):
+            click.echo(path)
+
+
 @main.command()
 @click.option("--out", default="report/site", type=click.Path(path_type=Path, file_okay=False), show_default=True)
 @places

@@ -1,27 +1,56 @@
-"""The README's headline numbers are those of the committed results."""
+"""The README's numbers are those of the committed results."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from methods.contract import papers
-from report import build, records, render
+from report import build, headline, records, render
+from report.records import ReportError
 
 ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
 
 
-def test_the_table_at_the_top_is_the_committed_result() -> None:
-    readme = (ROOT / "README.md").read_text()
-    top = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in readme.splitlines() if line.startswith("|")]
-    header, _, *lines = top[:5]
-    assert [line[0] for line in lines] == ["source-only", "DAN", "difference"]
+def test_the_table_of_all_methods_is_the_committed_result() -> None:
+    """`make paper-tables` writes it."""
+    table = headline.table(papers(), ROOT / "results")
+    assert headline.inserted(README, table) == README
+    assert f"report/tables/{headline.FIGURE}.svg" in README
+    assert (ROOT / "report" / "tables" / f"{headline.FIGURE}.svg").is_file()
+
+
+def test_a_method_that_loses_is_shown_as_that(tmp_path: Path) -> None:
+    lines = [line for line in headline.table(papers(), ROOT / "results").splitlines() if "%" not in line]
+    signs = {line.split("|")[7].strip()[0] for line in lines if line.endswith("**loses** |")}
+    assert signs == {"-"}
+    assert all(line.split("|")[7].strip()[0] == "+" for line in lines if line.endswith("| yes |"))
+    assert headline.table(papers(), tmp_path).count("\n") == 2, "without results there is a header and no line"
+
+
+def test_a_readme_without_the_marks_is_not_touched() -> None:
+    with pytest.raises(ReportError, match="once each"):
+        headline.inserted("# A readme\n", "| a table |\n")
+    with pytest.raises(ReportError, match="once each"):
+        headline.inserted(headline.END + headline.BEGIN, "")
+    made = headline.inserted(f"before\n{headline.BEGIN}old\n{headline.END}after\n", "new\n")
+    assert made == f"before\n{headline.BEGIN}\nnew\n\n{headline.END}after\n"
+
+
+def test_the_table_of_digits_is_the_committed_result() -> None:
+    lines = README.splitlines()
+    start = next(number for number, line in enumerate(lines) if "mnist:optdigits" in line)
+    header, _, *rows = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in lines[start : start + 5]]
+    assert [row[0] for row in rows] == ["source-only", "DAN", "difference"]
     paper = papers()["dan"]
     experiment = next(one for one in paper.experiments if one.name == "digits")
     frame = records.load({records.COMMITTED: ROOT / "results" / "dan" / "digits.csv"})
     (group,) = (group for group in records.groups(frame) if group.dataset == "digits-mini")
     table = build.build("dan", paper, experiment, frame, group)
     accuracies, differences = table.grids[:2]
-    for line, grid, place in ((lines[0], accuracies, 0), (lines[1], accuracies, 1), (lines[2], differences, 0)):
-        shown = dict(zip(header[1:], line[1:], strict=True))
+    for row, grid, place in ((rows[0], accuracies, 0), (rows[1], accuracies, 1), (rows[2], differences, 0)):
+        shown = dict(zip(header[1:], row[1:], strict=True))
         found = dict(zip(grid.columns, map(render.cell_text, grid.lines[place].cells), strict=True))
         assert shown == {name: found[name] for name in shown}

@@ -1,0 +1,109 @@
+"""The README's table: every method on Office-31 against its own baseline, between two marks that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from methods.contract import Paper
+from report import assemble, claims, figures, overview, published, records
+from report.charts import Chart
+from report.overview import Contestant
+from report.published import AVERAGE
+from report.records import ReportError
+from report.runs import row_label
+
+DATASET = "office31"
+BEGIN, END = "<!-- made by `make paper-tables` from results/ -->\n", "<!-- end of what `make paper-tables` makes -->\n"
+HEADER = (
+    "| method | network, track | protocol | n | baseline | method | gain | 95 % interval | the paper's gain | gains? |",
+    "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+)
+WORDS = {"reproduced": "yes", "not reproduced": "**loses**", "inconclusive": "undecided"}
+"""Verdict on the gain -> what the table says."""
+TRACKS = ("frozen", "late", "finetune")
+PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
+STUDY, CURVES = "yosinski", "curves"
+FIGURE = Path("yosinski") / "transferability"
+"""The README's figure, without its suffix, below the folder of the tables."""
+
+
+def table(papers: Mapping[str, Paper], results: Path) -> str:
+    """The table, of the committed results alone.
+
+    Raises:
+        ReportError: a malformed file.
+    """
+    loaded = [
+        (name, experiment, assemble.load(name, experiment, None, results).frame)
+        for name, paper in papers.items()
+        for experiment in paper.experiments
+        if DATASET in experiment.recipes
+    ]
+    found = [one for one in overview.contestants(loaded) if one.own and one.group.dataset == DATASET]
+    found.sort(
+        key=lambda one: (PROTOCOLS.index(one.group.protocol), TRACKS.index(one.group.track), papers[one.paper].year)
+    )
+    return "\n".join((*HEADER, *(_line(one, papers[one.paper], results) for one in found))) + "\n"
+
+
+def _line(one: Contestant, paper: Paper, results: Path) -> str:
+    gap, base, own = (
+        one.run.compare(one.entry, one.base),
+        *(one.run.mean(entry) for entry in (one.base, one.entry)),
+    )
+    assert base is not None
+    assert own is not None
+    fields = [
+        one.label,
+        f"{one.group.backbone}, {one.group.track}",
+        f"{one.group.protocol}, {len(one.run.tasks)} tasks",
+        str(gap.n if gap else "-"),
+        f"{base.mean:.1f} ± {base.se:.1f}",
+        f"{own.mean:.1f} ± {own.se:.1f}",
+        f"{gap.effect:+.2f} ± {gap.se:.2f}" if gap else "-",
+        f"{gap.low:+.2f} to {gap.high:+.2f}" if gap else "-",
+        _theirs(one, paper, results),
+        WORDS.get(claims.verdict(gap), claims.verdict(gap)),
+    ]
+    return f"| {' | '.join(fields)} |"
+
+
+def _theirs(one: Contestant, paper: Paper, results: Path) -> str:
+    """The gain that the paper states for the same data, with its network."""
+    names = [name for experiment in paper.experiments if experiment.default for name in experiment.published]
+    for beside in published.read(results / "published.csv", paper.key or one.paper, list(dict.fromkeys(names))):
+        method, base = (
+            beside.name_of(paper.published_rows.get(row_label(entry.row))) for entry in (one.entry, one.base)
+        )
+        gain = beside.difference(method, base, AVERAGE) if published.same_data(beside, one.group) else None
+        if gain is not None:
+            return f"{gain.value:+.1f}{' (unverified)' if gain.mark else ''}, {beside.backbone}"
+    return "-"
+
+
+def figure(papers: Mapping[str, Paper], results: Path) -> Chart | None:
+    """The curves of the study of layers on the data that most of its cells are of; None if nothing is committed.
+
+    Raises:
+        ReportError: a malformed file.
+    """
+    paper = papers[STUDY]
+    experiment = next(one for one in paper.experiments if one.name == CURVES)
+    loaded = assemble.load(STUDY, experiment, None, results)
+    if not loaded.groups:
+        return None
+    group = max(loaded.groups, key=lambda one: len(records.of_group(loaded.frame, one)))
+    return figures.of_experiment(STUDY, paper, experiment, loaded.frame, group, results)[0]
+
+
+def inserted(readme: str, text: str) -> str:
+    """The README with the table between its marks.
+
+    Raises:
+        ReportError: the marks are not there, once each and in order.
+    """
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
+        raise ReportError(f"README.md must have the lines {BEGIN.strip()!r} and {END.strip()!r}, once each.")
+    before, after = readme.split(BEGIN)[0], readme.split(END)[1]
+    return f"{before}{BEGIN}\n{text}\n{END}{after}"
