@@ -386,12 +386,20 @@ def plans(location: Location) -> Iterator[Race]:
     made = plan.make("dan", options, location).cells
     recipe = fields(Recipe(steps=20, epoch=20, rate=0.03))
     short = [dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=recipe)) for cell in made]
-    ways = {"jobs": _run_plan} | ({"jobs on Ray": _run_on_ray} if importlib.util.find_spec("ray") else {})
     for count in PLANS:
         contestants = {
-            f"{n} {way}": functools.partial(run, short[:count], location, n) for way, run in ways.items() for n in jobs
+            f"{n} {way}": functools.partial(run, short[:count], location, n)
+            for way, run in ways().items()
+            for n in jobs
         }
         yield race("plan over cells", str(count), contestants, rounds=1, wall=True)
+
+
+def ways() -> dict[str, Callable[[Sequence[plan.Cell], Location, int], None]]:
+    """How plans are run here; on Ray as well where it is installed."""
+    if importlib.util.find_spec("ray") is None:
+        return {"jobs": _run_plan}
+    return {"jobs": _run_plan, "jobs on Ray": _run_on_ray}
 
 
 def _run_plan(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:

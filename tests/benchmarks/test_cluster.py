@@ -118,8 +118,8 @@ def test_a_network_travels_to_the_cells_that_start_from_it(
     machines: Any, digits_mini: Location, tmp_path: Path
 ) -> None:
     options = Options(experiments=("digits",), datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=1)
-    cells = [short(cell) for cell in plan.make("adabn", options, digits_mini).cells]
-    assert any(cell.needs for cell in cells)
+    made = [short(cell) for cell in plan.make("adabn", options, digits_mini).cells]
+    cells = [cell for cell in made if cell.needs][:2]  # they bring what they start from with them
     here, there = tmp_path / "here", tmp_path / "there"
     executor.run(cells, executor.Local(digits_mini, Store(here), 1), expected={})
     summary = executor.run(cells, workers(digits_mini, there), expected={})

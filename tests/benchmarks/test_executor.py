@@ -61,7 +61,7 @@ def test_killed_at_random_and_started_again_it_ends_with_the_same_records(
 ) -> None:
     moments = random.Random(0)
     jobs = min(2, machine.cores())
-    for _ in range(4):
+    for _ in range(2):  # `make torture` does it a hundred times
         process = start(digits_mini, tmp_path, jobs=jobs)
         deadline = time.monotonic() + moments.uniform(4, 12)
         while time.monotonic() < deadline and process.poll() is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from benchmarks import choices, executor, plan, tables
@@ -20,7 +21,7 @@ from benchmarks.records import Store
 from benchmarks.spec import canonical
 from benchmarks.training import fields
 from datasets.store import Location
-from methods import contract, source_only
+from methods import adabn, contract, source_only
 from methods.contract import Batch, Domains, Experiment, Losses, Method, Need, Paper, Recipe, Row
 from methods.network import Network
 
@@ -261,9 +262,12 @@ def test_a_need_without_configuration_is_the_row_of_the_table(
 
 
 @pytest.mark.parametrize("variant", ["default", "adabn-coral"])
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_adabn_is_a_function_of_its_spec_and_draws_by_the_seed(
-    variant: str, add: Any, digits_mini: Location, tmp_path: Path
+    variant: str, add: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Features of a network of twelve steps are hard to separate, and nothing here asks for the best separation.
+    monkeypatch.setattr(adabn, "LinearSVC", lambda **given: LinearSVC(**{**given, "max_iter": 20}))
     method = contract.load("adabn")
     few = dataclasses.replace(method.variants[variant], images=32)
     experiment = Experiment(
@@ -273,7 +277,7 @@ def test_adabn_is_a_function_of_its_spec_and_draws_by_the_seed(
         recipes={"digits-mini": RECIPE},
         baseline=Row("source_only"),
         seeds=2,
-        tasks={"digits-mini": ("optdigits:mfeat",)},
+        tasks={"digits-mini": ("mfeat:optdigits",)},
         backbone="lenet-bn",
         default=True,
     )

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import csvfile, machine, speed
+from benchmarks import csvfile, executor, machine, speed
 from benchmarks.race import Race, race
 from benchmarks.speed import OURS, Budget
 from datasets.store import Location
+from tests.benchmarks import small_plan
 
 
 def made(topic: str, size: str, **times: list[float]) -> Race:
@@ -85,7 +86,21 @@ def test_topics_run(topic: str, tmp_path: Path) -> None:
 
 
 def test_a_plan_is_timed_over_cells_and_jobs(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
     monkeypatch.setattr(speed, "PLANS", (1, 2))
+    note = {"jobs": lambda cells, _location, jobs: asked.append((len(cells), jobs))}
+    monkeypatch.setattr(speed, "ways", lambda: note)
     found = list(speed.plans(digits_mini))
+    jobs = range(1, min(2, machine.cores()) + 1)
     assert [one.size for one in found] == ["1", "2"]
-    assert all(set(one.times) == {f"{n} jobs" for n in range(1, min(2, machine.cores()) + 1)} for one in found)
+    assert all(set(one.times) == {f"{n} jobs" for n in jobs} for one in found)
+    assert asked[0] == (1, 1), "the first is for warming up"
+    assert set(asked) == {(count, n) for count in (1, 2) for n in jobs}
+
+
+def test_a_timed_plan_is_run_and_leaves_nothing(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    run = executor.run
+    monkeypatch.setattr(executor, "run", lambda *given, **named: ended.append(len(run(*given, **named).done)))
+    speed._run_plan(small_plan.cells(digits_mini)[:2], digits_mini, 1)
+    assert ended == [2]
