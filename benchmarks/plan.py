@@ -120,8 +120,9 @@ ALL = "all"
 def wanted(name: str, options: Options) -> list[tuple[str, Options]]:
     """Paper and options of everything asked for: of one paper, or of ``all``.
 
-    Of all papers, on named data sets: the experiments that run by default there, on the wanted track, or those that
-    were named.  With no data set named it is every experiment on every data set that it is defined on.
+    Of all papers, on named data sets: the experiments that run by default there, on the wanted track or else on
+    ``frozen`` where a paper has it, or those that were named.  With no data set named it is every experiment on every
+    data set that it is defined on.
 
     Raises:
         UserError: there is no such paper, or no paper has what was named.
@@ -151,7 +152,7 @@ def _of_all(its: Paper, options: Options) -> list[Experiment]:
     if options.experiments:
         return [experiment for experiment in its.experiments if experiment.name in options.experiments]
     if options.datasets:
-        usual = contract.usual_experiments(its, options.datasets, options.track)
+        usual = contract.usual_experiments(its, options.datasets, options.track or contract.SHARED_TRACK)
         return [experiment for experiment in usual if options.track in (None, experiment.track)]
     return [experiment for experiment in its.experiments if options.track in (None, experiment.track)]
 

@@ -8,6 +8,7 @@ of two contestants of one race, so that they hold on any machine.
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import importlib.util
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,6 +40,7 @@ from datasets.protocols import Labelled, Problem, Unlabelled
 from datasets.store import Location
 from methods import contract, jan, kernels
 from methods.contract import Recipe
+from methods.network import Network
 from methods.recipes import HEAD
 
 COLUMNS = "topic,size,contestant,seconds,spread,rounds,clock,threads,device,instructions,torch,peers,commit".split(",")
@@ -81,6 +84,8 @@ BUDGETS = (
         )
     ),
     Budget("epoch", "28 steps", OURS, "plain network", 0.75, "an epoch of LeNet with DAN over the plain network alone"),
+    Budget("epoch", "28 steps", OURS, SKADA, 1 / 1.5, "the same over skada's loop, its MMD on one layer"),
+    Budget("epoch", "28 steps", OURS, ADAPT, 1 / 1.5, "the same over pytorch-adapt's loop, its MMD on one layer"),
     Budget("extraction", "16 images", OURS, "bare forward", 1 / 0.9, "extraction over the bare forward pass"),
     Budget("frozen", "600 steps", OURS, "bare algebra", 1.5, "a cell on cached activations over its matrix products"),
     Budget("start", "--help", OURS, "", 0.5, "start of the command line, seconds"),
@@ -261,8 +266,9 @@ def digits(method: str) -> tuple[Spec, Problem]:
     return spec, _problem(lambda n: generator.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8), STEPS * BATCH, 64, 10)
 
 
-def epoch(rounds: int) -> Iterator[Race]:
-    """The 28 steps of an epoch, both domains: LeNet with DAN as the harness trains it, and the network alone."""
+def epoch(rounds: int, peers: Sequence[str]) -> Iterator[Race]:
+    """The 28 steps of an epoch, both domains: LeNet with DAN as the harness trains it, the network alone, and the same
+    network in the loops of other suites with their MMD of five kernels on the bottleneck alone."""
     spec, problem = digits("dan")
     task = training.prepare(spec, problem, None, {})
     phase, sampler = task.phases[-1], Sampler(task.data, Recipe(**spec.recipe), spec.seed)
@@ -293,7 +299,59 @@ def epoch(rounds: int) -> Iterator[Race]:
             functional.cross_entropy(plain(x), y).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
-    yield race("epoch", f"{STEPS} steps", {"plain network": alone, OURS: ours}, rounds=rounds)
+    theirs = {name: _PEERS_EPOCH[name](copy.deepcopy(network), problem) for name in peers}
+    yield race("epoch", f"{STEPS} steps", {"plain network": alone, OURS: ours, **theirs}, rounds=rounds)
+
+
+def _skada_epoch(network: Network, problem: Problem) -> Call:
+    """An epoch in skada's loop, which is skorch's, with its batches of as many images of both domains."""
+    from skada.deep import DAN
+
+    net = DAN(
+        network,
+        layer_name="bottleneck",
+        sigmas=[2.0**u for u in FIVE],
+        batch_size=BATCH,
+        max_epochs=1,
+        train_split=None,
+        verbose=0,
+        lr=0.03,
+        optimizer=torch.optim.SGD,
+        optimizer__momentum=0.9,
+        optimizer__weight_decay=5e-4,
+    ).initialize()
+    count = len(problem.source.labels)
+    x = np.concatenate([_pixels(problem.source.images), _pixels(problem.target.images)])
+    y = np.concatenate([problem.source.labels, np.full(count, -1)])  # how skada marks what has no label
+    domain = np.repeat([1, -2], count)
+    return lambda: net.partial_fit(x, y, sample_domain=domain)
+
+
+def _adapt_epoch(network: Network, problem: Problem) -> Call:
+    """An epoch of pytorch-adapt's hook for an alignment beside the classification, on ready batches of tensors."""
+    from pytorch_adapt.hooks import AlignerHook, AlignerPlusCHook
+
+    upper, lower = nn.Sequential(network.trunk, network.bottleneck), nn.Sequential(network.dropout, network.classifier)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
+    hook = AlignerPlusCHook([optimiser], aligner_hook=AlignerHook(_adapt_mmd()), softmax=False)
+    source, target = (torch.from_numpy(_pixels(one.images)) for one in (problem.source, problem.target))
+    labels = torch.from_numpy(problem.source.labels)
+
+    def call() -> None:
+        order = torch.randperm(len(source)), torch.randperm(len(target))
+        for first, second in zip(*(torch.split(one, BATCH) for one in order), strict=True):
+            batch = {"src_imgs": source[first], "target_imgs": target[second], "src_labels": labels[first]}
+            hook({"G": upper, "C": lower, **batch})
+
+    return call
+
+
+_PEERS_EPOCH = {SKADA: _skada_epoch, ADAPT: _adapt_epoch}
+
+
+def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """As a network takes them, (N, 1, 28, 28), in [-1, 1]."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
 
 
 def batch_of(problem: Problem) -> Tensor:
@@ -460,7 +518,7 @@ def run(rounds: int, peers: Sequence[str], location: Location, topics: Sequence[
     races: dict[str, Callable[[], Iterator[Race]]] = {
         "losses": lambda: losses(rounds, peers),
         "growth": lambda: growth(rounds),
-        "epoch": lambda: epoch(rounds),
+        "epoch": lambda: epoch(rounds, peers),
         "extraction": lambda: extraction(rounds, location),
         "frozen": lambda: frozen(rounds),
         "overhead": lambda: overhead(rounds),

@@ -372,6 +372,10 @@ def recipe_key(dataset: str) -> str:
     return "folder" if dataset.startswith("folder:") else dataset
 
 
+SHARED_TRACK = "frozen"
+"""The track on which all papers are run and shown together, where a paper has it."""
+
+
 def usual_experiments(paper: Paper, datasets: Sequence[str] = (), track: str | None = None) -> list[Experiment]:
     """What is run and shown where no experiment is named: the default ones of the named data sets.
 

@@ -11,7 +11,7 @@ from typing import ParamSpec
 
 import click
 
-from methods.contract import Experiment, Paper, papers, recipe_key, usual_experiments
+from methods.contract import SHARED_TRACK, Experiment, Paper, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
 from report import assemble, latex, ledger, records, render
 from report.assemble import Loaded, make_command
@@ -240,7 +240,8 @@ def table(
     shown: list[Table] = []
     last = []
     for name, found, its, on in selections(paper, names, datasets):
-        experiments = chosen_experiments(name, found, its, on, track)
+        together = SHARED_TRACK if paper == ALL else None
+        experiments = chosen_experiments(name, found, its, on, track or together)
         try:
             tables, used, lacking = tables_of(name, found, experiments, on, track, runs, results)
         except NoResultsError as error:

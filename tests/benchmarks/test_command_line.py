@@ -191,6 +191,16 @@ def two_papers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contract, "papers", lambda: chosen)
 
 
+def test_all_papers_are_run_on_the_track_that_they_share() -> None:
+    def tracks(name: str, **named: str) -> set[str]:
+        asked = [(one, its) for one, its in plan.wanted(name, Options(datasets=("office31",), **named))]
+        return {experiment.track for one, its in asked for experiment in plan.chosen_experiments(one, its)}
+
+    assert tracks("adabn") == {"late"}, "as the paper trains"
+    assert tracks("all") == {"frozen"}
+    assert tracks("all", track="late") == {"late"}
+
+
 @pytest.mark.usefixtures("two_papers")
 def test_all_papers_are_one_plan(
     digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
