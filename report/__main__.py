@@ -72,7 +72,7 @@ def selections(
         return
     for name, found in papers().items():
         its = [one.name for one in found.experiments if one.name in names]
-        keys = {key for one in found.experiments for key in one.recipes}
+        keys = {key for one in found.experiments if one.default or one.name in names for key in one.recipes}
         on = [dataset for dataset in datasets if recipe_key(dataset) in keys]
         if bool(its) == bool(names) and bool(on) == bool(datasets):
             yield name, found, its, on
