@@ -314,6 +314,7 @@ def _skada_epoch(network: Network, problem: Problem) -> Call:
         batch_size=BATCH,
         max_epochs=1,
         train_split=None,
+        warm_start=True,  # every call is one more epoch
         verbose=0,
         lr=0.03,
         optimizer=torch.optim.SGD,
@@ -324,7 +325,7 @@ def _skada_epoch(network: Network, problem: Problem) -> Call:
     x = np.concatenate([_pixels(problem.source.images), _pixels(problem.target.images)])
     y = np.concatenate([problem.source.labels, np.full(count, -1)])  # how skada marks what has no label
     domain = np.repeat([1, -2], count)
-    return lambda: net.partial_fit(x, y, sample_domain=domain)
+    return lambda: net.fit(x, y, sample_domain=domain)
 
 
 def _adapt_epoch(network: Network, problem: Problem) -> Call:

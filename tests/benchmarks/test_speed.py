@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import csvfile, executor, machine, speed
+from benchmarks import backbones, csvfile, executor, machine, speed
 from benchmarks.race import Race, race
 from benchmarks.speed import OURS, Budget
 from datasets.store import Location
@@ -66,12 +66,32 @@ def test_what_is_written_replaces_the_same_race_alone(tmp_path: Path) -> None:
 def test_the_networks_that_race_are_the_same_network() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(speed, "STEPS", 2)
-        (one,) = speed.epoch(3)  # raises where the logits differ
+        (one,) = speed.epoch(3, ())  # raises where the logits differ
         assert set(one.times) == {"plain network", OURS}
         forward = speed.Plain.forward
         patch.setattr(speed.Plain, "forward", lambda self, x: forward(self, x) + 1e-4)
         with pytest.raises(AssertionError, match="not the same"):
-            list(speed.epoch(3))
+            list(speed.epoch(3, ()))
+
+
+@pytest.mark.parametrize(("peer", "needed"), [(speed.SKADA, "skorch"), (speed.ADAPT, "pytorch_adapt")])
+def test_another_suite_trains_the_same_network_as_often(
+    peer: str, needed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(needed)
+    monkeypatch.setattr(speed, "STEPS", 3)
+    _, problem = speed.digits("dan")
+    network = backbones.build(backbones.choose("lenet", "finetune"), width=1, classes=10)
+    before = network.classifier.weight.detach().clone()
+    steps: list[int] = []
+    step = torch.optim.SGD.step
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda *given, **named: (steps.append(1), step(*given, **named))[1])
+    seen: list[int] = []
+    network.bottleneck.register_forward_hook(lambda _module, _inputs, output: seen.append(len(output)))
+    speed._PEERS_EPOCH[peer](network, problem)()
+    assert len(steps) == 3
+    assert sum(seen) == 3 * 2 * speed.BATCH, "both domains, each once"
+    assert not torch.equal(before, network.classifier.weight)
 
 
 @pytest.mark.parametrize("topic", ["losses", "overhead"])
