@@ -299,6 +299,9 @@ def _above_shallow(experiment: str, where: str) -> tuple[Claim, ...]:
     )
 
 
+ON_FEATURES = ("office31", "down-sampled", "supervised")
+"""Experiments on a trunk's features of photographs, which the paper did not have; its claims are asked there too."""
+
 PAPER = Paper(
     title="Domain Adaptive Neural Networks for Object Recognition",
     authors="Muhammad Ghifary, W. Bastiaan Kleijn, Mengjie Zhang",
@@ -448,6 +451,7 @@ PAPER = Paper(
         *_claims("surf", "surf"),
         *_claims("surf-per-domain", "surf-per-domain"),
         *_claims("pixels", "pixels"),
+        *(claim for name in ON_FEATURES for claim in (*_claims(name, name), *_above_shallow(name, name))),
         *_above_shallow("surf", "surf"),
         *_above_shallow("surf-per-domain", "surf-per-domain"),
         *_above_shallow("pixels", "pixels"),
