@@ -89,7 +89,7 @@ from methods.contract import (
     frozen,
 )
 from methods.network import Network
-from methods.recipes import CLASSIC, DIGITS, HEAD, LATE, MINI, selection
+from methods.recipes import BRIEF, BRIEF_MINI, CLASSIC, HEAD, LATE, selection
 from methods.statistics import Moments
 
 
@@ -227,7 +227,7 @@ PAPER = Paper(
             name="digits",
             title="DDC and its source-only baseline on digits, beside the paper's Table 2 (Office-31)",
             rows=(SOURCE_ONLY, FULL),
-            recipes=DIGITS,
+            recipes=BRIEF,
             baseline=SOURCE_ONLY,
             default=True,
             published=("Table2 unsupervised",),
@@ -285,7 +285,7 @@ PAPER = Paper(
             name="ablations",
             title="The MMD of the batches' means on digits: without it, as in the paper, and without bias",
             rows=(SOURCE_ONLY, FULL, UNBIASED),
-            recipes=MINI,
+            recipes=BRIEF_MINI,
             baseline=SOURCE_ONLY,
         ),
         Experiment(
@@ -334,7 +334,7 @@ PAPER = Paper(
             name="placement-lenet",
             title="Where LeNet's means are compared: MMD without and with the term beside accuracy",
             rows=(SOURCE_ONLY, UNADAPTED, FULL),
-            recipes=MINI,
+            recipes=BRIEF_MINI,
             baseline=SOURCE_ONLY,
             sweep=frozen({"layer": ("fc6", "fc7", "fc8")}),
             selects="linear_mmd",

@@ -79,7 +79,7 @@ from methods.contract import (
     rising,
 )
 from methods.network import Layers, Network
-from methods.recipes import CALTECH, DIGITS, HEAD, LATE, MINI, selection
+from methods.recipes import BRIEF, BRIEF_MINI, CALTECH, HEAD, LATE, selection
 
 SINGLE = (0.0,)
 """u of the paper's kernel gamma 2^u."""
@@ -321,7 +321,7 @@ PAPER = Paper(
             name="digits",
             title="JAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)",
             rows=(SOURCE_ONLY, FULL),
-            recipes=DIGITS,
+            recipes=BRIEF,
             baseline=SOURCE_ONLY,
             default=True,
             published=("Table1 ResNet",),
@@ -330,7 +330,7 @@ PAPER = Paper(
             name="digits-compared",
             title="JAN on digits beside DAN and JAN-A",
             rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
-            recipes=DIGITS,
+            recipes=BRIEF,
             baseline=SOURCE_ONLY,
             published=("Table1 ResNet",),
         ),
@@ -419,7 +419,7 @@ PAPER = Paper(
             name="ablations",
             title="What JAN's layers, estimator, kernels, weight and adversarial layers contribute",
             rows=PARTS,
-            recipes=MINI,
+            recipes=BRIEF_MINI,
             baseline=SOURCE_ONLY,
         ),
         Experiment(
@@ -436,7 +436,7 @@ PAPER = Paper(
             name="lambda-sensitivity",
             title="Accuracy over the weight lambda, the paper's sensitivity figure",
             rows=(SOURCE_ONLY, FULL),
-            recipes=MINI,
+            recipes=BRIEF_MINI,
             baseline=SOURCE_ONLY,
             sweep=frozen({"weight": LAMBDAS}),
         ),

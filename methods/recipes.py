@@ -20,6 +20,13 @@ DIGITS = frozen(
 MINI = frozen({"digits-mini": DIGITS["digits-mini"]})
 """The smaller of the two alone."""
 
+# At 0.05 the error on a tenth of the source that was held out is least: 1.7 % beside 2.4, 1.8 and 1.8 at 0.02, 0.03 and
+# 0.08, mean of three tasks and two seeds, source_only; 600 steps at 0.03 have 1.4 %.
+BRIEF = frozen({**DIGITS, "digits-mini": Recipe(steps=300, epoch=30, rate=0.05)})
+"""LeNet from scratch in half the steps, for what a laptop shall run through in minutes."""
+BRIEF_MINI = frozen({"digits-mini": BRIEF["digits-mini"]})
+"""The smaller of the two alone."""
+
 HEAD = Recipe(steps=600, epoch=60, rate=0.1)
 """Bottleneck and classifier on cached activations.  Of 0.03, 0.1, 0.2 and 0.3 this rate and 0.2 gave source_only the
 least error (3.8 %) on a tenth of Office-31's source that was held out, six tasks and three seeds."""
