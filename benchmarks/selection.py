@@ -42,6 +42,9 @@ BEST = 10
 """How many of the best evaluations the rule ``ten-best`` takes."""
 TEMPERATURE = 0.05
 """Of the rule ``snd``."""
+SURE = -math.log(np.finfo(np.float64).eps)
+"""The largest log-odds of the domains that a weight is made of: beyond it a probability is 1 in float64, and the weights
+of domains that are told apart without doubt would overflow."""
 
 HELD_OUT = {"source": ("source_accuracy", -1), "iwcv": ("iwcv", 1), "dev": ("dev", 1), "snd": ("snd", -1)}
 """Rule -> what of the history it looks at, and the sign under which the least is the best."""
@@ -79,8 +82,8 @@ def risks(
     """
     domains = np.repeat([0, 1], [len(train), len(target)])
     classifier = two_sample_classifier().fit(np.concatenate([train, target]), domains)
-    log_p = classifier.predict_log_proba(held_out)
-    weights = len(train) / len(target) * np.exp(log_p[:, 1] - log_p[:, 0])
+    log_odds = np.clip(classifier.decision_function(held_out), -SURE, SURE)
+    weights = len(train) / len(target) * np.exp(log_odds)
     weighted = weights * losses
     variance = np.var(weights, ddof=1)
     eta = -np.cov(weighted, weights)[0, 1] / variance if variance > 0 else 0.0

@@ -79,6 +79,15 @@ def test_risks_follow_the_formulas() -> None:
     assert constant["iwcv"] == pytest.approx(2 * mean_w)
 
 
+def test_a_sample_far_from_both_domains_has_a_finite_weight() -> None:
+    """A feature that hardly moves in training and much in a held-out sample."""
+    losses, held_out, train, target = features()
+    train[:, 0], target[:, 0] = 0.0, 0.0
+    target[0, 0] = 1e-6
+    held_out[0, 0] = 1e9
+    assert all(map(np.isfinite, selection.risks(losses, held_out, train, target).values()))
+
+
 def test_the_control_variate_is_that_of_skada() -> None:
     """skada splits the source itself; the same split, features and classifier give the same risk."""
 

@@ -50,7 +50,13 @@ def violations(band: Band, records: list[Record], baseline: list[Record]) -> lis
     return found
 
 
-@pytest.fixture(scope="module", params=bands(), ids=lambda band: f"{band.paper} {band.task}")
+def apart(band: Band) -> object:
+    """The band with a process of its own where several test at once, so that its cells are run once."""
+    name = f"{band.paper} {band.task}"
+    return pytest.param(band, id=name, marks=pytest.mark.xdist_group(name))
+
+
+@pytest.fixture(scope="module", params=map(apart, bands()))
 def run(
     request: pytest.FixtureRequest, digits_mini: Location, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Band, list[Cell], list[Record], list[Record]]:
@@ -65,8 +71,7 @@ def run(
     ]
     # A folder that is kept between runs saves nothing here: the code under test may have changed.
     store = Store(tmp_path_factory.mktemp("regression"))
-    jobs = executor.jobs_for(None, 1)
-    summary = executor.run(cells, executor.Local(digits_mini, store, jobs), expected={})
+    summary = executor.run(cells, executor.Local(digits_mini, store, 1), expected={})
     assert not summary.failed, summary.failed
     records = [store.read(cell.spec.hash) for cell in cells]
     method = [record for record in records if record.spec["method"] == band.paper]
