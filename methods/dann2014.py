@@ -324,6 +324,7 @@ PAPER = Paper(
             rows=ALL,
             recipes=SURF,
             baseline=NN,
+            seeds=5,
             backbone="mlp",
             default=True,
         ),
@@ -334,7 +335,6 @@ PAPER = Paper(
             recipes=SURF,
             baseline=NN,
             backbone="mlp-per-domain",
-            default=True,
         ),
         Experiment(
             name="surf-full-batch",
