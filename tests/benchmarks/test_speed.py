@@ -25,7 +25,7 @@ def test_a_race_measures_each_contestant_in_every_round() -> None:
     found = race("sleep", "some", {"short": lambda: order.append("s"), "long": lambda: time.sleep(0.01)}, rounds=4,
                  wall=True)  # fmt: skip
     assert {name: len(times) for name, times in found.times.items()} == {"short": 4, "long": 4}
-    assert len(order) == 6, "a warm-up, an estimate of the time, and one call a round"
+    assert len(order) == 5, "a warm-up and one call a round"
     assert found.seconds("long")[0] == pytest.approx(0.01, rel=0.5)
     assert found.times["short"].max() < 0.005
 
