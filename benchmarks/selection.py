@@ -44,7 +44,7 @@ TEMPERATURE = 0.05
 """Of the rule ``snd``."""
 SURE = -math.log(np.finfo(np.float64).eps)
 """The largest log-odds of the domains that a weight is made of.  Beyond it a probability is 1 in float64, and the
-weight of one told apart without doubt would overflow."""
+weight of a sample that leaves no doubt would overflow."""
 
 HELD_OUT = {"source": ("source_accuracy", -1), "iwcv": ("iwcv", 1), "dev": ("dev", 1), "snd": ("snd", -1)}
 """Rule -> what of the history it looks at, and the sign under which the least is the best."""

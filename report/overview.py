@@ -213,7 +213,8 @@ def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
     words = f"Average rank over {len(tasks)} tasks of {named(group)}"
     return Chart(
         _safe("ranks-" + "-".join(group)),
-        f"{words}; line: from the best to the worst rank on a task. Tasks are fixed, not a sample.",
+        f"{words}; line: from the best to the worst rank on a task. Tasks are fixed, not a sample. "
+        "Every row is trained by its own paper's recipe.",
         f"{words}: {told}.",
         draw,
         pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,rank,best,worst,tasks".split(",")),
