@@ -16,6 +16,7 @@ import io
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -432,8 +434,8 @@ def start(rounds: int) -> Iterator[Race]:
 
 
 def plans(location: Location) -> Iterator[Race]:
-    """A plan of short cells on real digits, over the number of cells and of jobs; with Ray also on a cluster of this
-    machine alone, whose start and end count.
+    """A plan of short cells on real digits, over the number of cells and of jobs, each once by the clock: from the
+    start of its worker processes, or of a Ray cluster of this machine alone, to their end.
 
     Raises:
         DataError: the digits cannot be had.
@@ -445,16 +447,23 @@ def plans(location: Location) -> Iterator[Race]:
     made = plan.make("dan", options, location).cells
     recipe = fields(Recipe(steps=20, epoch=20, rate=0.03))
     short = [dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=recipe)) for cell in made]
+    ways()["jobs"](short[:1], location, 1)  # what this process builds once is built before time is taken
     for count in PLANS:
-        contestants = {
-            f"{n} {way}": functools.partial(run, short[:count], location, n)
-            for way, run in ways().items()
-            for n in jobs
-        }
-        yield race("plan over cells", str(count), contestants, rounds=1, wall=True)
+        times = {f"{n} {way}": _seconds(run, short[:count], location, n) for way, run in ways().items() for n in jobs}
+        yield Race("plan over cells", str(count), times, wall=True)
 
 
-def ways() -> dict[str, Callable[[Sequence[plan.Cell], Location, int], None]]:
+RunPlan = Callable[[Sequence[plan.Cell], Location, int], None]
+
+
+def _seconds(run: RunPlan, cells: Sequence[plan.Cell], location: Location, jobs: int) -> NDArray[np.float64]:
+    """Of one run by the clock, (1,)."""
+    start = time.perf_counter()
+    run(cells, location, jobs)
+    return np.array([time.perf_counter() - start])
+
+
+def ways() -> dict[str, RunPlan]:
     """How plans are run here; on Ray as well where it is installed."""
     if importlib.util.find_spec("ray") is None:
         return {"jobs": _run_plan}
@@ -464,6 +473,8 @@ def ways() -> dict[str, Callable[[Sequence[plan.Cell], Location, int], None]]:
 def _run_plan(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         executor.run(cells, executor.Local(location, Store(Path(folder)), jobs), expected={})
+    if jobs > 1:
+        get_reusable_executor().shutdown()  # else the next plan would find its processes started
 
 
 def _run_on_ray(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from joblib.externals.loky import reusable_executor
 
 from benchmarks import backbones, csvfile, executor, machine, speed
 from benchmarks.race import Race, race
@@ -118,9 +120,21 @@ def test_a_plan_is_timed_over_cells_and_jobs(digits_mini: Location, monkeypatch:
     assert set(asked) == {(count, n) for count in (1, 2) for n in jobs}
 
 
-def test_a_timed_plan_is_run_and_leaves_nothing(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_timed_plan_is_run_and_leaves_nothing(
+    jobs: int, digits_mini: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended: list[int] = []
+    workers: list[Any] = []
     run = executor.run
-    monkeypatch.setattr(executor, "run", lambda *given, **named: ended.append(len(run(*given, **named).done)))
-    speed._run_plan(small_plan.cells(digits_mini)[:2], digits_mini, 1)
+
+    def note(*given: Any, **named: Any) -> None:
+        ended.append(len(run(*given, **named).done))
+        if jobs > 1:
+            workers.extend(reusable_executor._executor._processes.values())
+
+    monkeypatch.setattr(executor, "run", note)
+    speed._run_plan(small_plan.cells(digits_mini)[:2], digits_mini, jobs)
     assert ended == [2]
+    assert len(workers) == (jobs if jobs > 1 else 0)
+    assert not any(worker.is_alive() for worker in workers), "the next plan starts its own"
