@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from benchmarks.feeding import Inputs, in_order
 from methods import kernels
 from methods.contract import network_of
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,10 @@ def domain_distances(source: Tensor, target: Tensor) -> dict[str, float]:
 
 def two_sample_classifier() -> Pipeline:
     """The linear classifier that tells source features from target ones, not yet fitted."""
+    from sklearn.linear_model import LogisticRegression  # two seconds, which few commands and cells need to spend
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=200))
 
 

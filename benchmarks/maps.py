@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.manifold import TSNE
 from torch import Tensor, nn
 
 from benchmarks import csvfile, evaluation
@@ -40,6 +39,8 @@ def points(model: nn.Module, data: Data, seed: int) -> list[dict[str, str]]:
         data: of its cell.
         seed: of the draw and of t-SNE.
     """
+    from sklearn.manifold import TSNE  # it takes seconds, and no other command needs it
+
     test = data.test
     rows = test.rows.cpu().numpy() if test.rows is not None else np.arange(len(test.inputs))
     parts = {

@@ -49,7 +49,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 
 from methods import contract, statistics
@@ -229,6 +228,8 @@ def retrain(network: Network, source: Tensor, labels: Tensor, target: Tensor) ->
         labels: int64, (n,); every class occurs.
         target: (m, width), float64.
     """
+    from sklearn.svm import LinearSVC  # it takes seconds, and nothing else needs it
+
     mean, deviation = standardisation(source)
     target_mean, target_deviation = standardisation(target)
     x = aligned((source - mean) / deviation, (target - target_mean) / target_deviation)

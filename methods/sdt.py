@@ -69,9 +69,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
@@ -308,6 +305,10 @@ def domain_accuracy(source: Tensor, target: Tensor) -> float:
 
     As many of both are drawn at random; half of them train it, the others test it.  50 where nothing can be told.
     """
+    from sklearn.pipeline import make_pipeline  # it takes seconds, and nothing else needs it
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
     random = torch.Generator().manual_seed(0)
     count = min(len(source), len(target), MOST)
     half = count // 2

@@ -30,17 +30,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.svm import SVC
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from methods.contract import Domains, Method, ParameterGroup, frozen
 from methods.network import Network
+
+if TYPE_CHECKING:
+    from sklearn.svm import SVC
 
 Vectors = NDArray[np.float64]
 
@@ -109,7 +111,7 @@ def new_alignment(config: Config, most: int) -> Alignment | None:
     """
     if config.alignment == "none":
         return None
-    import skada  # it takes seconds, and nothing else needs it
+    import skada  # it takes seconds, as scikit-learn does, and nothing else needs it
 
     alignment: Alignment = {
         "tca": lambda: skada.TransferComponentAnalysisAdapter(),
@@ -121,6 +123,8 @@ def new_alignment(config: Config, most: int) -> Alignment | None:
 
 def begin(model: Shallow, domains: Domains) -> None:
     """Fits the alignment to the inputs of both domains, then the classifier to the labelled ones."""
+    from sklearn.svm import SVC
+
     pairs = {name: list(part()) for name, part in (("source", domains.source), ("granted", domains.granted))}
     source = vectors(model.trunk, (x for x, _ in pairs["source"]))
     target = vectors(model.trunk, domains.target())

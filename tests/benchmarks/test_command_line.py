@@ -301,6 +301,17 @@ def test_a_broken_method_is_named(content: str, says: str, tmp_path: Path) -> No
         assert "Traceback" not in run.stderr
 
 
+def test_no_command_waits_for_what_only_some_cells_need() -> None:
+    """They take seconds to import, and with them every command and every worker process would."""
+    code = (
+        "import sys; from benchmarks import commands, executor; from methods import contract; "
+        "[contract.load(name) for name in contract.names()]; "
+        "print(*{'sklearn', 'skada', 'scipy', 'pandas', 'torchvision', 'matplotlib'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=machine.ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
 METHOD_FILE = '''"""A method of one file."""
 from __future__ import annotations
 from dataclasses import dataclass
