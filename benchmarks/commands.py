@@ -39,13 +39,10 @@ def commands() -> None:
 @commands.command("list")
 def list_papers() -> None:
     """Papers, their experiments and the data sets that these are defined on."""
-    rows = [
-        [name, f"{paper.authors}, {paper.venue} {paper.year}", experiment.name, ", ".join(experiment.recipes),
-         experiment.title]
-        for name, paper in contract.papers().items()
-        for experiment in paper.experiments
-    ]  # fmt: skip
-    click.echo(tabulate(rows, headers=["paper", "", "experiment", "data sets", "what it shows"]))
+    for name, paper in contract.papers().items():
+        click.echo(f"{name}: {paper.title}\n{paper.authors}; {paper.venue} {paper.year}\n")
+        rows = [[one.name, ", ".join(one.recipes), one.title] for one in paper.experiments]
+        click.echo(tabulate(rows, headers=["experiment", "data sets", "what it shows"]) + "\n")
 
 
 @commands.command("plan")

@@ -365,7 +365,10 @@ def test_every_paper_and_data_set_is_listed(
     digits_mini: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, output, _ = call(capsys, monkeypatch, "list")
-    assert all(name in output for name in contract.papers())
+    for name, paper in contract.papers().items():
+        assert f"{name}: {paper.title}" in output
+        assert all(f"\n{one.name} " in output and one.title in output for one in paper.experiments)
+    assert max(map(len, output.splitlines())) < 180, "a line fits a wide window"
     _, output, _ = call(capsys, monkeypatch, "data", "--list", "--data", digits_mini.root)
     assert re.search(r"optdigits .* prepared", output)
     assert re.search(r"svhn .* not here", output)
