@@ -77,7 +77,7 @@ test-regression: $(VENV)/dev.stamp ## Train on small real data and compare with 
 	@$(PY) -m pytest -n auto --dist loadgroup -m regression
 
 test-page: $(VENV)/page.stamp ## Open the pages in a headless Chromium and try them
-	@$(PY) -m pytest -n auto -m page tests/report/test_page.py
+	@$(PY) -m pytest -m page tests/report/test_page.py
 
 torture: $(VENV)/dev.stamp ## Kill, damage and misuse everything; takes long
 	@$(PY) -m tests.torture $(call option,KILLS,--kills) $(call option,DATA,--data)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn import svm
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from benchmarks.records import Store
 from benchmarks.spec import canonical
 from benchmarks.training import fields
 from datasets.store import Location
-from methods import adabn, contract, source_only
+from methods import contract, source_only
 from methods.contract import Batch, Domains, Experiment, Losses, Method, Need, Paper, Recipe, Row
 from methods.network import Network
 
@@ -267,7 +268,7 @@ def test_adabn_is_a_function_of_its_spec_and_draws_by_the_seed(
     variant: str, add: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Features of a network of twelve steps are hard to separate, and nothing here asks for the best separation.
-    monkeypatch.setattr(adabn, "LinearSVC", lambda **given: LinearSVC(**{**given, "max_iter": 20}))
+    monkeypatch.setattr(svm, "LinearSVC", lambda **given: LinearSVC(**{**given, "max_iter": 20}))
     method = contract.load("adabn")
     few = dataclasses.replace(method.variants[variant], images=32)
     experiment = Experiment(
