@@ -100,7 +100,7 @@ def domain_distances(source: Tensor, target: Tensor) -> dict[str, float]:
 
 def two_sample_classifier() -> Pipeline:
     """The linear classifier that tells source features from target ones, not yet fitted."""
-    from sklearn.linear_model import LogisticRegression  # two seconds, which few commands and cells need to spend
+    from sklearn.linear_model import LogisticRegression  # two seconds, which commands that train nothing are spared
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
