@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
+# Nothing is compiled ahead: Python compiles what is imported, which is a small part of the packages.
+INSTALL := -m pip install --quiet --no-compile
 PAPERS := $(patsubst methods/%.py,%,$(shell grep -lE '^PAPER|paper=Paper' methods/*.py))
 
 # A make variable becomes a command-line option if it is set.
@@ -64,7 +66,7 @@ paper-tables: claims ## Write all committed tables into report/tables/, the ledg
 
 bench: $(VENV)/run.stamp ## Time the suite against its floor, with PEERS=1 also against skada and pytorch-adapt
 	@$(if $(PEERS),$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["peers"])' > $(VENV)/peers.txt && \
-	    $(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/peers.txt &&) \
+	    $(PY) $(INSTALL) -c constraints.txt -r $(VENV)/peers.txt &&) \
 	$(PY) -m benchmarks bench $(if $(PEERS),--peers) $(call option,DATA,--data)
 
 data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
@@ -95,7 +97,7 @@ check: $(VENV)/dev.stamp ## Lint, formatting and types
 
 audit: $(VENV)/run.stamp ## Look up the pinned packages among the known vulnerabilities
 	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv --clear $(VENV)/audit && \
-	    $(VENV)/audit/bin/python -m pip install --quiet "pip-audit>=2.7,<3"; }
+	    $(VENV)/audit/bin/python $(INSTALL) "pip-audit>=2.7,<3"; }
 	@$(VENV)/audit/bin/python .ci/audit
 
 format: $(VENV)/dev.stamp ## Format the code
@@ -109,7 +111,7 @@ clean: ## Remove the virtual environment; data/, runs/ and results/ stay
 # The browser is Debian's: no package index carries one.
 $(VENV)/page.stamp: $(VENV)/dev.stamp
 	@$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["page"])' > $(VENV)/page.txt
-	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/page.txt
+	@$(PY) $(INSTALL) -c constraints.txt -r $(VENV)/page.txt
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then echo "Installing Chromium ..."; \
 	apt-get install -qq -y --no-install-recommends chromium >/dev/null || { apt-get update -qq && \
@@ -126,15 +128,15 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt
 	@$(PY) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@$(PY) -c '$(call REQUIREMENTS,[])' > $(VENV)/run.txt
 	@echo "Installing the packages (several GB with PyTorch for GPUs) ..."
-	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/run.txt
+	@$(PY) $(INSTALL) -c constraints.txt -r $(VENV)/run.txt
 	@touch $@
 
 $(VENV)/cluster.stamp: $(VENV)/run.stamp
 	@$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["cluster"])' > $(VENV)/cluster.txt
-	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/cluster.txt
+	@$(PY) $(INSTALL) -c constraints.txt -r $(VENV)/cluster.txt
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp
 	@$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["dev"] + p["optional-dependencies"]["cluster"])' > $(VENV)/dev.txt
-	@$(PY) -m pip install --quiet -c constraints.txt -r $(VENV)/dev.txt
+	@$(PY) $(INSTALL) -c constraints.txt -r $(VENV)/dev.txt
 	@touch $@
