@@ -233,20 +233,31 @@ def choose(name: str, track: str, batchnorm: str | None = None, cut: str | None 
     return Choice(name, track, cast(BatchNormMode, mode), _cut(name, track, cut))
 
 
+def takes(name: str, track: str, mode: str) -> bool:
+    """Whether a backbone can have a BatchNorm mode on a track.
+
+    Raises:
+        UserError: the backbone does not exist.
+    """
+    usual = backbone(name).tracks.get(track)
+    if track == "frozen":  # its network is the head, which has BatchNorm only where it is asked for
+        return usual is not None and mode != "kept"
+    return usual is not None and (usual == "none") == (mode == "none")
+
+
 def _check_mode(name: str, track: str, mode: str) -> None:
     known = backbone(name)
     modes = get_args(BatchNormMode)
     if mode not in modes:
         raise UserError(f"unknown BatchNorm mode {mode!r}; there are: {', '.join(modes)}.")
-    if track == "frozen":  # its network is the head, which has BatchNorm only where it is asked for
-        if mode == "kept":
-            raise UserError(
-                "the head on the track 'frozen' has no BatchNorm statistics of ImageNet to keep; choose another mode."
-            )
+    if takes(name, track, mode):
         return
-    if (known.tracks[track] == "none") != (mode == "none"):
-        layers = "no BatchNorm layers" if known.tracks[track] == "none" else "BatchNorm layers"
-        raise UserError(f"backbone {name!r} has {layers}, so its BatchNorm mode cannot be {mode!r}.")
+    if track == "frozen":
+        raise UserError(
+            "the head on the track 'frozen' has no BatchNorm statistics of ImageNet to keep; choose another mode."
+        )
+    layers = "no BatchNorm layers" if known.tracks[track] == "none" else "BatchNorm layers"
+    raise UserError(f"backbone {name!r} has {layers}, so its BatchNorm mode cannot be {mode!r}.")
 
 
 def _cut(name: str, track: str, cut: str | None) -> str:

@@ -310,7 +310,9 @@ def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
     """
     name, track = options.backbone or experiment.backbone, options.track or experiment.track
     same = (name, track) == (experiment.backbone, experiment.track)
-    batchnorm = options.batchnorm or (experiment.batchnorm if same else "") or None
+    # The mode is part of what the experiment compares, so it holds on another backbone too, where there is such a mode.
+    wanted = experiment.batchnorm if track == experiment.track else ""
+    batchnorm = options.batchnorm or (wanted if wanted and (same or backbones.takes(name, track, wanted)) else None)
     cut = options.cut or (experiment.cut if same else "") or None
     choice = backbones.choose(name, track, batchnorm, cut)
     if options.statistics != "imagenet" and not (choice.track == "frozen" and choice.backbone.known is not None):

@@ -61,6 +61,24 @@ def test_a_sweep_gives_one_row_per_value_and_leaves_the_baseline_alone(digits_mi
     assert settings == [("source_only", ""), *[("dan", f"weight={value}") for value in grid]]
 
 
+@pytest.mark.parametrize(
+    ("experiment", "options", "mode"),
+    [
+        ("table1-frozen", {}, "source"),
+        ("table1-frozen", {"backbone": "lite2"}, "source"),
+        ("table1", {"backbone": "lite2"}, "source"),
+        ("table1", {"backbone": "lite2", "batchnorm": "joint"}, "joint"),
+        ("table1", {"backbone": "alexnet"}, "none"),
+        ("table1-frozen", {"track": "late"}, "kept"),
+    ],
+)
+def test_the_mode_of_an_experiment_holds_on_another_backbone_that_has_it(
+    experiment: str, options: dict[str, str], mode: str
+) -> None:
+    (found,) = [one for one in contract.papers()["adabn"].experiments if one.name == experiment]
+    assert plan.chosen_backbone(found, Options(**options)).batchnorm == mode  # type: ignore[arg-type]
+
+
 def test_what_differs_from_the_defaults_is_in_the_setting(digits_mini: Location) -> None:
     options = with_(seeds=1, backbone="lenet-bn", batchnorm="joint", precision="bf16")
     assert {use.setting for cell in plan.make("dan", options, digits_mini).cells for use in cell.uses} == {
