@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from methods.contract import Experiment, Paper, Row
-from report import published, statistics
+from report import published, records, statistics
 from report.cells import decision, difference, estimated
 from report.claims import claims_grid
 from report.published import AVERAGE, PROVENANCE, Accuracy, PublishedDifference, PublishedTable
@@ -379,11 +379,11 @@ def _incomplete(experiment: Experiment, run: Run, found: Sequence[Entry], column
     replicates = list(run.frame[run.over].drop_duplicates())
     if run.over == "seed" and len(replicates) < experiment.seeds:
         notes.append(f"{run.origin}: n = {len(replicates)} of {experiment.seeds} planned seeds")
-    pairs = {(str(split), int(seed)) for split, seed in run.frame[["split", "seed"]].itertuples(index=False)}
+    pairs = set(records.plain(run.frame, ["split", "seed"]))
     for entry in found:
         if not run.has(entry):
             continue
-        have = set(run.values(entry).index)
+        have = run.values(entry)
         lacking = [(task, *pair) for task in run.tasks for pair in sorted(pairs) if (task, *pair) not in have]
         if lacking:
             several = len({split for split, _ in pairs}) > 1

@@ -382,7 +382,7 @@ def transfer_curves(
     for entry in found:
         text = setting_values(entry.setting).get(TREATED, "0")
         name = Entry(entry.row, without(entry.setting, (TREATED,))).label
-        for (task, split, seed), value in run.places(entry).items():
+        for (task, split, seed), value in run.values(entry).items():
             part = next((f" on {', '.join(tasks)}" for tasks in parts if task in tasks), "")
             rows_of[name + part] = row_label(entry.row)
             points.setdefault(name + part, []).append((int(text), float(value), str(task), str(split), int(seed)))

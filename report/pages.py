@@ -14,6 +14,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from report import records
 from report.records import COMMITTED, SELECTIONS
 from report.render import cell_text
 from report.table import MISSING, Basis, Cell, Grid, Number, Table
@@ -70,10 +71,9 @@ class Sources:
         found: dict[str, dict[str, Any]] = {}
         columns = ["cell", "origin", "paper", "experiment", "seconds", "metric", "selection", "value", *FACTS]
         for frame in self.frames:
-            for row in frame[columns].astype({"value": float}).to_dict("records"):
-                name, metric = str(row["cell"]), str(row["metric"])
-                if name not in self.places:
-                    continue
+            for values in records.plain(frame[frame["cell"].isin(list(self.places))], columns):
+                row = dict(zip(columns, values, strict=True))
+                name, metric = row["cell"], row["metric"]
                 if name not in found:
                     facts = [str(row[fact]) for fact in FACTS]
                     found[name] = {"cell": name, "facts": facts, "values": {}, "in": []}

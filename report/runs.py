@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from methods.contract import Experiment, Row
 from report import records, statistics
 from report.records import COMMITTED, LOCAL, Group, of_group
-from report.statistics import KEY, Comparison, Estimate
+from report.statistics import KEY, Comparison, Estimate, Place, Values
 from report.table import Basis
 
 KEYS = ["method", "variant", "setting", "task", "split", "seed", "selection", "metric"]
@@ -34,10 +33,6 @@ class Entry:
     def label(self) -> str:
         """As the table names it."""
         return f"{row_label(self.row)}, {self.setting.replace(';', ', ')}" if self.setting else row_label(self.row)
-
-
-Place = tuple[str, str, int]
-"""Task, split, seed."""
 
 
 class _Line(NamedTuple):
@@ -68,9 +63,7 @@ class Run:
         """(method, variant, setting) -> what there is of the line: tables ask for thousands of them."""
         found: dict[tuple[str, str, str], _Line] = {}
         columns = ["method", "variant", "setting", *KEY, "selection", "metric", "value", "cell"]
-        for method, variant, setting, task, split, seed, *rest in self.frame[columns].itertuples(
-            index=False, name=None
-        ):
+        for method, variant, setting, task, split, seed, *rest in records.plain(self.frame, columns):
             selection, metric, value, cell = rest
             line = found.setdefault((method, variant, setting), _Line({}, {}))
             values = line.values.setdefault((selection, metric), {})
@@ -89,12 +82,8 @@ class Run:
         same = (frame["method"] == entry.row.method) & (frame["variant"] == entry.row.variant)
         return frame[same & (frame["setting"] == entry.setting)]
 
-    def values(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> pd.Series[float]:
-        """The values of a line, indexed by (task, split, seed)."""
-        return statistics.indexed(self.places(entry, selection, metric))
-
-    def places(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> dict[Place, float]:
-        """The same as a mapping."""
+    def values(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> Values:
+        """The values of a line."""
         return self._line(entry).values.get((selection, metric), {})
 
     def mean(self, entry: Entry, selection: str = "last", metric: str = "accuracy") -> Estimate | None:
@@ -124,11 +113,11 @@ class Run:
         first, second = (self._average(side, metric) for side in (better, worse))
         return statistics.compare(first, second, tasks or self.tasks, self.over, margin=margin, than=than)
 
-    def _average(self, side: Entry | Sequence[Entry], metric: str) -> pd.Series[float]:
+    def _average(self, side: Entry | Sequence[Entry], metric: str) -> Values:
         """The values of a line, or the means over several where all of them have one."""
         if isinstance(side, Entry):
             return self.values(side, metric=metric)
-        return pd.concat([self.values(entry, metric=metric) for entry in side], axis=1).mean(axis=1, skipna=False)
+        return statistics.mean_of([self.values(entry, metric=metric) for entry in side])
 
     def basis(
         self, entry: Entry, tasks: Sequence[str] = (), selection: str = "last", metric: str = "accuracy"
@@ -136,7 +125,7 @@ class Run:
         """The cells behind ``mean``, or behind the mean of the one task that is named."""
         values = self.values(entry, selection, metric)
         used = statistics.complete(values, tasks or self.tasks, self.over)
-        return Basis(self._cells(entry, used.index), metric=metric, selection=selection)
+        return Basis(self._cells(entry, used), metric=metric, selection=selection)
 
     def bases(
         self,
@@ -149,14 +138,15 @@ class Run:
         """The cells behind ``compare``: those that raise the effect, and those that lower it."""
         first, second = (self._average(side, metric) for side in (better, worse))
         named = tasks or self.tasks
-        used = statistics.complete((first - second).dropna(), [*named, *than], self.over).index
-        turned = np.array([task in than for task, _, _ in used], dtype=bool)
+        used = statistics.complete(statistics.paired(first, second), [*named, *than], self.over)
+        straight = [place for place in used if place[0] not in than]
+        turned = [place for place in used if place[0] in than]
         sides = [[side] if isinstance(side, Entry) else list(side) for side in (better, worse)]
         plus, minus = (
-            tuple(cell for side, place in pairs for entry in side for cell in self._cells(entry, used[place]))
+            tuple(cell for side, places in pairs for entry in side for cell in self._cells(entry, places))
             for pairs in (
-                ((sides[0], ~turned), (sides[1], turned)),
-                ((sides[1], ~turned), (sides[0], turned)),
+                ((sides[0], straight), (sides[1], turned)),
+                ((sides[1], straight), (sides[0], turned)),
             )
         )
         return Basis(plus, minus, metric)
@@ -172,9 +162,9 @@ class Run:
         """Hash -> task."""
         return {cell: place[0] for line in self._lines.values() for place, cell in line.cells.items()}
 
-    def _cells(self, entry: Entry, index: pd.Index[Any]) -> tuple[str, ...]:
+    def _cells(self, entry: Entry, places: Iterable[Place]) -> tuple[str, ...]:
         cells = self._line(entry).cells
-        return tuple(cells[place] for place in index)
+        return tuple(cells[place] for place in places)
 
     def has(self, entry: Entry) -> bool:
         """Whether there is any row of this line."""
@@ -224,8 +214,7 @@ def shown(runs: Sequence[Run]) -> list[Run]:
 
 
 def _equal(first: Run, second: Run) -> bool:
-    keys = [*KEYS, "value"]
-    one, other = (set(run.frame[keys].itertuples(index=False, name=None)) for run in (first, second))
+    one, other = (set(records.plain(run.frame, [*KEYS, "value"])) for run in (first, second))
     return one == other
 
 
@@ -234,11 +223,7 @@ def entries(experiment: Experiment, runs: Sequence[Run]) -> list[Entry]:
 
     Rows of the files that the experiment does not have come last: they are shown, not dropped.
     """
-    keys = dict.fromkeys(
-        (str(method), str(variant), str(setting))
-        for run in runs
-        for method, variant, setting in run.frame[["method", "variant", "setting"]].itertuples(index=False)
-    )
+    keys = dict.fromkeys(key for run in runs for key in records.plain(run.frame, ["method", "variant", "setting"]))
     settings: dict[tuple[str, str], list[str]] = {(row.method, row.variant): [] for row in experiment.rows}
     for method, variant, setting in keys:
         settings.setdefault((method, variant), []).append(setting)

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ LEVEL = 0.05
 KEY = ["task", "split", "seed"]
 SPREADS = {"seed": "initialisation and batch noise", "split": "draws of the split, with initialisation and batch noise"}
 """Unit of replication -> what the spread over it is."""
+
+Place = tuple[str, str, int]
+"""Task, split, seed."""
+Values = Mapping[Place, float]
+"""The values of one line of a table."""
 
 
 @dataclass(frozen=True)
@@ -67,59 +73,50 @@ class Comparison:
     """Task -> mean difference."""
 
 
-def values(frame: pd.DataFrame) -> pd.Series[float]:
-    """The column ``value`` of the rows of one table line, indexed by (task, split, seed).
-
-    Raises:
-        ValueError: two rows share an index; averaging over them would mix what must not be mixed.
-    """
-    series = frame.set_index(KEY)["value"]
-    if series.index.has_duplicates:
-        raise ValueError("two values for one task, split and seed")
-    return series.astype(float)
-
-
-def indexed(found: Mapping[tuple[str, str, int], float]) -> pd.Series[float]:
-    """Values of one table line, (task, split, seed) -> value, as ``values`` gives them, but for a plainer index."""
-    return pd.Series(list(found.values()), index=pd.Index(list(found), dtype=object, tupleize_cols=False), dtype=float)
-
-
 def unit(frame: pd.DataFrame) -> str:
     """What the spread of these rows is over: ``split`` if there are several, else ``seed``."""
     return "split" if frame["split"].nunique() > 1 else "seed"
 
 
-def matrix(series: pd.Series[float], tasks: Sequence[str], over: str) -> pd.DataFrame:
-    """Replicates x tasks, nan where a cell is missing; the other of split and seed is averaged."""
-    cells = _by_replicate(series, over)
-    order = sorted(cells)
-    means = [[float(np.mean(cells[one].get(task, math.nan))) for task in tasks] for one in order]
-    return pd.DataFrame(means, index=order, columns=list(tasks), dtype=float)
-
-
-def _by_replicate(series: pd.Series[float], over: str) -> dict[Any, dict[str, list[float]]]:
-    """Replicate -> task -> values."""
-    place = KEY.index(over)
+def _by_replicate(values: Values, over: str) -> dict[Any, dict[str, float]]:
+    """Replicate, in order -> task -> value; the other of split and seed is averaged."""
+    at = KEY.index(over)
     cells: dict[Any, dict[str, list[float]]] = {}
-    for key, value in zip(series.index, series.tolist(), strict=True):
-        cells.setdefault(key[place], {}).setdefault(key[0], []).append(value)
-    return cells
+    for place, value in values.items():
+        cells.setdefault(place[at], {}).setdefault(place[0], []).append(value)
+    return {one: {task: fmean(found) for task, found in cells[one].items()} for one in sorted(cells)}
 
 
-def complete(series: pd.Series[float], tasks: Sequence[str], over: str) -> pd.Series[float]:
+def complete(values: Values, tasks: Sequence[str], over: str) -> dict[Place, float]:
     """The values on these tasks of the replicates that have every one of them: what ``over_tasks`` is a mean of."""
-    place, wanted = KEY.index(over), set(tasks)
-    kept = {one for one, found in _by_replicate(series, over).items() if wanted <= found.keys()}
-    return series[[key[0] in wanted and key[place] in kept for key in series.index]]
+    at, wanted = KEY.index(over), set(tasks)
+    kept = {one for one, found in _by_replicate(values, over).items() if wanted <= found.keys()}
+    return {place: value for place, value in values.items() if place[0] in wanted and place[at] in kept}
 
 
-def estimate(numbers: Iterable[float]) -> Estimate | None:
+def mean_of(several: Sequence[Values]) -> dict[Place, float]:
+    """The means over several lines where all of them have a value."""
+    first, *others = several
+    return {
+        place: fmean([value, *(other[place] for other in others)])
+        for place, value in first.items()
+        if all(place in other for other in others)
+    }
+
+
+def paired(better: Values, worse: Values) -> dict[Place, float]:
+    """``better - worse`` where both have a value."""
+    return {place: value - worse[place] for place, value in better.items() if place in worse}
+
+
+def estimate(numbers: Sequence[float]) -> Estimate | None:
     """Mean and standard error; None for no numbers."""
-    array = np.asarray(list(numbers), dtype=float)
-    if array.size == 0:
-        return None
-    se = float(stats.sem(array)) if array.size > 1 else math.nan
-    return Estimate(float(array.mean()), se, int(array.size))
+    return Estimate(fmean(numbers), standard_error(numbers), len(numbers)) if numbers else None
+
+
+def standard_error(numbers: Sequence[float]) -> float:
+    """Of the mean of at least one number; nan of one, and nothing but 0 of equal ones."""
+    return stdev(numbers) / math.sqrt(len(numbers)) if len(numbers) > 1 else math.nan
 
 
 @functools.cache
@@ -128,18 +125,17 @@ def quantile(n: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
 
 
-def per_task(series: pd.Series[float], tasks: Sequence[str], over: str) -> dict[str, Estimate | None]:
+def per_task(values: Values, tasks: Sequence[str], over: str) -> dict[str, Estimate | None]:
     """Task -> mean over the replicates that it has."""
-    cells = _by_replicate(series, over)
-    order = sorted(cells)
-    return {task: estimate([float(np.mean(cells[one][task])) for one in order if task in cells[one]]) for task in tasks}
+    cells = _by_replicate(values, over).values()
+    return {task: estimate([found[task] for found in cells if task in found]) for task in tasks}
 
 
-def over_tasks(series: pd.Series[float], tasks: Sequence[str], over: str) -> Estimate | None:
+def over_tasks(values: Values, tasks: Sequence[str], over: str) -> Estimate | None:
     """Mean over tasks: per replicate, then over the replicates that have every task.  None if there is none."""
-    cells = _by_replicate(series, over)
-    whole = [cells[one] for one in sorted(cells) if all(task in cells[one] for task in tasks)]
-    return estimate([float(np.mean([np.mean(found[task]) for task in tasks])) for found in whole]) if tasks else None
+    cells = _by_replicate(values, over).values()
+    whole = [[found[task] for task in tasks] for found in cells if all(task in found for task in tasks)]
+    return estimate([fmean(found) for found in whole]) if tasks else None
 
 
 def sign_flip_p(differences: NDArray[np.float64]) -> float:
@@ -162,15 +158,15 @@ def _sign_flip_p(differences: tuple[float, ...]) -> float:
     return float(result.pvalue)
 
 
-def interval(numbers: NDArray[np.float64]) -> tuple[float, float]:
+def interval(numbers: Sequence[float]) -> tuple[float, float]:
     """95 % t-interval of the mean of at least two numbers; a point if they are all equal."""
-    mean, se = float(numbers.mean()), float(stats.sem(numbers))
-    return mean - quantile(numbers.size) * se, mean + quantile(numbers.size) * se
+    mean, half = fmean(numbers), quantile(len(numbers)) * standard_error(numbers)
+    return mean - half, mean + half
 
 
 def compare(
-    better: pd.Series[float],
-    worse: pd.Series[float],
+    better: Values,
+    worse: Values,
     tasks: Sequence[str],
     over: str,
     *,
@@ -179,29 +175,30 @@ def compare(
 ) -> Comparison | None:
     """``better - worse`` over the replicates that both have on every task; None if there is none.
 
-    Both are indexed by (task, split, seed), see ``values``.
-
     Args:
+        better: the values of one line.
+        worse: those of the other.
+        tasks: the tasks whose mean the effect is.
+        over: the replicate, ``seed`` or ``split``.
         margin: what is added to every difference.
         than: tasks whose differences are subtracted, each from that of its place in ``tasks``.
     """
-    paired = (better - worse).dropna()
-    if paired.empty:
+    named = [*tasks, *than]
+    cells = _by_replicate(paired(better, worse), over).values()
+    whole = [[found[task] for task in named] for found in cells if all(task in found for task in named)]
+    if not whole or not tasks:
         return None
-    both = matrix(paired, [*tasks, *than], over).dropna()
-    if both.empty:
-        return None
-    table = both[list(tasks)] + margin
+    both = np.array(whole)
+    differences = both[:, : len(tasks)] + margin
     if than:
-        table = table - both[list(than)].to_numpy(dtype=float)
-    differences = table.to_numpy(dtype=float)
-    means = differences.mean(axis=1)
-    by_task = {task: float(table[task].mean()) for task in tasks}
+        differences = differences - both[:, len(tasks) :]
+    means = differences.mean(axis=1).tolist()
+    by_task = dict(zip(tasks, differences.mean(axis=0).tolist(), strict=True))
     if len(means) == 1:
-        return Comparison(float(means[0]), math.nan, math.nan, math.nan, math.nan, 1, by_task)
+        return Comparison(means[0], math.nan, math.nan, math.nan, math.nan, 1, by_task)
     low, high = interval(means)
     p = sign_flip_p(differences)
-    return Comparison(float(means.mean()), float(stats.sem(means)), low, high, p, len(means), by_task)
+    return Comparison(fmean(means), standard_error(means), low, high, p, len(means), by_task)
 
 
 def is_gain(comparison: Comparison) -> bool:

@@ -12,20 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from report.statistics import compare, estimate, over_tasks, per_task, sign_flip_p, unit, values
+from report.statistics import Place, compare, estimate, mean_of, over_tasks, per_task, sign_flip_p, unit
 
 TASKS = ("a:b", "b:a")
 
 
-def series(numbers: Mapping[str, Sequence[float | None]], split: str = "0") -> pd.Series[float]:
+def series(numbers: Mapping[str, Sequence[float | None]], split: str = "0") -> dict[Place, float]:
     """Task -> values of seeds 0, 1, ...; None is a missing cell."""
-    rows = [
-        (task, split, seed, value)
+    return {
+        (task, split, seed): value
         for task, found in numbers.items()
         for seed, value in enumerate(found)
         if value is not None
-    ]
-    return values(pd.DataFrame(rows, columns=["task", "split", "seed", "value"]))
+    }
 
 
 def enumerated_p(differences: np.ndarray) -> float:
@@ -79,16 +78,16 @@ def test_splits_are_the_replicates_where_there_are_several() -> None:
     frame = pd.DataFrame(rows, columns=["task", "split", "seed", "value"])
     assert unit(frame) == "split"
     assert unit(frame[frame["split"] == "0"]) == "seed"
-    found = over_tasks(values(frame), ("a:b",), "split")
+    numbers = {(task, split, seed): float(value) for task, split, seed, value in rows}
+    found = over_tasks(numbers, ("a:b",), "split")
     assert found is not None
     assert (found.mean, found.n) == (30, 2)
     assert found.se == pytest.approx(15)
 
 
-def test_two_values_for_one_cell_are_refused() -> None:
-    frame = pd.DataFrame([("a:b", "0", 0, 1.0), ("a:b", "0", 0, 2.0)], columns=["task", "split", "seed", "value"])
-    with pytest.raises(ValueError, match="two values"):
-        values(frame)
+def test_a_mean_over_lines_is_where_all_have_a_value() -> None:
+    found = mean_of([series({"a:b": (1, 2, 3)}), series({"a:b": (5, None, 7), "b:a": (9,)})])
+    assert found == {("a:b", "0", 0): 3, ("a:b", "0", 2): 5}
 
 
 def test_comparison_by_hand() -> None:
@@ -148,8 +147,8 @@ def test_invariances(cells: list[tuple[int, int]], shift: int) -> None:
     first = series({"a:b": [a / 4 for a, _ in cells[:2]], "b:a": [a / 4 for a, _ in cells[2:]]})
     second = series({"a:b": [b / 4 for _, b in cells[:2]], "b:a": [b / 4 for _, b in cells[2:]]})
     found, back = compare(first, second, TASKS, "seed"), compare(second, first, TASKS, "seed")
-    moved = compare(first + shift, second + shift, TASKS, "seed")
-    mixed = compare(first.sample(frac=1, random_state=0), second, TASKS[::-1], "seed")
+    moved = compare(*({place: value + shift for place, value in one.items()} for one in (first, second)), TASKS, "seed")
+    mixed = compare(dict(reversed(first.items())), second, TASKS[::-1], "seed")
     assert found is not None
     assert back is not None
     for other in (moved, mixed):

@@ -16,6 +16,7 @@ from methods.contract import Claim
 from report import published, render
 from report.build import build
 from report.records import COMMITTED, LOCAL, Group, groups, load
+from report.runs import Entry, Run
 from report.table import Grid, Interval, Line, Number, Table
 from tests.report.samples import ABLATIONS, BASE, FULL, MAIN, PAPER, SINGLE, SWEEP, VALUES, rows, write, write_published
 
@@ -32,6 +33,14 @@ def frame(
     if local:
         paths[LOCAL] = write(tmp_path / "local.csv", local)
     return load(paths)
+
+
+def test_two_values_for_one_cell_are_refused(tmp_path: Path) -> None:
+    """Files with such rows are refused before; this is the last guard against a mean over what must not be mixed."""
+    once = frame(tmp_path, rows(VALUES))
+    run = Run("twice", False, pd.concat([once, once]), ("a:b",), "seed")
+    with pytest.raises(ValueError, match="two values"):
+        run.mean(Entry(FULL))
 
 
 def grid(table: Table, name: str) -> Grid:
