@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from tabulate import tabulate
 
-from benchmarks import choices, choosing, executor, machine, parallel, plan, rerun, speed, tables
+from benchmarks import adoption, choices, choosing, executor, machine, parallel, plan, rerun, speed, tables
 from benchmarks.cli import INTERRUPTED
 from benchmarks.errors import UserError
 from benchmarks.plan import Cell, Options, Plan
@@ -383,11 +383,16 @@ def _run(
 ) -> executor.Summary:
     committed = tables.committed_cells(*planned.papers) if continue_committed else {}
     todo = [c for c in planned.cells if not executor.is_done(c, records) and not tables.is_committed(c, committed)]
+    if todo:
+        records.check_writable()
+        records.tidy()
+    if continue_committed and parallel.leads() and (adopted := adoption.adopt(todo, records)):
+        click.echo(f"{adopted} cells that other tables have committed are taken from these.")
+    parallel.wait()
+    todo = [cell for cell in todo if not executor.is_done(cell, records)]
     if not todo:
         click.echo(f"All {len(planned.cells)} cells are done.")
         return executor.Summary()
-    records.check_writable()
-    records.tidy()
     with how.workers(options, location, records) as workers:
         unusable = executor.prepare(todo, location, workers)
         todo = [cell for cell in todo if cell.spec.backbone not in unusable]

@@ -170,5 +170,6 @@ def how_options(command: Command) -> Command:
 
 def running_options(command: Command) -> Command:
     """All of the above, and how to run."""
-    go_on = click.option("--continue-committed", is_flag=True, help="Count cells with committed results as done.")
+    words = "Count cells with committed results as done; one that another table has is taken from there."
+    go_on = click.option("--continue-committed", is_flag=True, help=words)
     return how_options(go_on(plan_options(location_options(runs_option(command)))))

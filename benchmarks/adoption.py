@@ -1,0 +1,68 @@
+"""Records of cells that a table lacks and another one has committed: papers share baselines, experiments more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from benchmarks import machine, specs, tables
+from benchmarks.plan import Cell
+from benchmarks.records import Record, Store
+from methods import contract
+
+
+def adopt(cells: Iterable[Cell], store: Store) -> int:
+    """Keep a record of each cell that is committed anywhere, made of its committed rows and spec.
+
+    It says by its commit, versions and time in seconds where it was computed.  It has no history, so a cell whose
+    experiments show curves, matrices or maps is left to be run.
+
+    Args:
+        cells: unfinished cells.
+        store: gets the records.
+
+    Returns:
+        The number of records.
+
+    Raises:
+        UserError: a committed file is damaged, or a record cannot be written.
+    """
+    wanted = {cell.spec.hash: cell for cell in cells if not _needs_history(cell)}
+    count = 0
+    for path in sorted((machine.ROOT / "results").glob("*/specs/*.json")):
+        known = specs.read(path)
+        found = wanted.keys() & known.keys()
+        rows = tables.read(tables.committed_path(path.parent.parent.name, path.stem)) if found else []
+        for cell in sorted(found):
+            own = [row for row in rows if row["cell"] == cell]
+            if own:
+                store.write(_record(own, known[cell]))
+                del wanted[cell]
+                count += 1
+    return count
+
+
+def _needs_history(cell: Cell) -> bool:
+    """Whether a table or figure that the cell fills shows more than a committed row holds."""
+    papers = contract.papers()
+    experiments = (one for use in cell.uses for one in papers[use.paper].experiments if one.name == use.experiment)
+    return any(one.curve or one.matrices or one.maps for one in experiments)
+
+
+def _record(rows: list[dict[str, str]], origin: Mapping[str, Any]) -> Record:
+    """The record that committed rows were made of, as far as they tell."""
+    first = rows[0]
+    single = [row for row in rows if "@" not in row["metric"]]  # the others are of a history or a matrix
+    return Record(
+        cell=first["cell"],
+        spec=origin["spec"],
+        values=[
+            {"selection": row["selection"], "metric": row["metric"], "value": float(row["value"])} for row in single
+        ],
+        n_test=int(first["n_test"]),
+        history=[],
+        device=first["device"],
+        versions=origin["versions"],
+        seconds=float(first["seconds"]),
+        commit=first["commit"],
+    )
