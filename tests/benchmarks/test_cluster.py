@@ -40,6 +40,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A cluster of two machines with a core each, which keep what they copy in a folder of the test's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", "/tmp")  # the names of its sockets must be short
+        patch.setenv("RAY_worker_niceness", "0")  # not behind the tests that run beside these
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("machines")))
         patch.setattr(tempfile, "tempdir", None)
         patch.setenv("RAY_health_check_period_ms", "500")
@@ -227,7 +228,7 @@ def test_an_interrupt_leaves_nothing_running(digits_mini: Location, tmp_path: Pa
     process = subprocess.Popen(
         [*command, *where],
         cwd=machine.ROOT,
-        env={**os.environ, "RAY_TMPDIR": "/tmp", "TMPDIR": str(tmp_path)},
+        env={**os.environ, "RAY_worker_niceness": "0", "RAY_TMPDIR": "/tmp", "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
