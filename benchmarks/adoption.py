@@ -8,7 +8,6 @@ from typing import Any
 from benchmarks import machine, specs, tables
 from benchmarks.plan import Cell
 from benchmarks.records import Record, Store
-from methods import contract
 
 
 def adopt(cells: Iterable[Cell], store: Store) -> int:
@@ -27,25 +26,24 @@ def adopt(cells: Iterable[Cell], store: Store) -> int:
     Raises:
         UserError: a committed file is damaged, or a record cannot be written.
     """
-    wanted = {cell.spec.hash: cell for cell in cells if not _needs_history(cell)}
-    count = 0
+    wanted = {cell.spec.hash for cell in cells if not _needs_history(cell)}
+    adopted: set[str] = set()
     for path in sorted((machine.ROOT / "results").glob("*/specs/*.json")):
         known = specs.read(path)
-        found = wanted.keys() & known.keys()
-        rows = tables.read(tables.committed_path(path.parent.parent.name, path.stem)) if found else []
-        for cell in sorted(found):
-            own = [row for row in rows if row["cell"] == cell]
-            if own:
-                store.write(_record(own, known[cell]))
-                del wanted[cell]
-                count += 1
-    return count
+        found = (wanted - adopted) & known.keys()
+        rows_of: dict[str, list[dict[str, str]]] = {}
+        for row in tables.read(tables.committed_path(path.parent.parent.name, path.stem)) if found else []:
+            if row["cell"] in found:
+                rows_of.setdefault(row["cell"], []).append(row)
+        for cell, rows in rows_of.items():
+            store.write(_record(rows, known[cell]))
+        adopted |= rows_of.keys()
+    return len(adopted)
 
 
 def _needs_history(cell: Cell) -> bool:
     """Whether a table or figure that the cell fills shows more than a committed row holds."""
-    papers = contract.papers()
-    experiments = (one for use in cell.uses for one in papers[use.paper].experiments if one.name == use.experiment)
+    experiments = (tables.experiment_of(use.paper, use.experiment) for use in cell.uses)
     return any(one.curve or one.matrices or one.maps for one in experiments)
 
 

@@ -95,14 +95,14 @@ def _figures(record: Record) -> Iterator[dict[str, Any]]:
 def _curves(record: Record, use: Use) -> Iterator[dict[str, Any]]:
     """The entries of the training history that the experiment shows as curves, ``name@step``."""
     for epoch in record.history:
-        for name in _experiment(use.paper, use.experiment).curve:
+        for name in experiment_of(use.paper, use.experiment).curve:
             if name in epoch:
                 yield {"selection": "last", "metric": f"{name}@{epoch['step']:.0f}", "value": epoch[name]}
 
 
 def _matrices(record: Record, use: Use) -> Iterator[dict[str, Any]]:
     """The matrices that the experiment shows, ``name@row,column`` with the names of classes; without small entries."""
-    for name in _experiment(use.paper, use.experiment).matrices:
+    for name in experiment_of(use.paper, use.experiment).matrices:
         if name not in record.matrices:
             continue
         classes = registry.suite(record.spec["dataset"]).classes
@@ -112,7 +112,8 @@ def _matrices(record: Record, use: Use) -> Iterator[dict[str, Any]]:
                     yield {"selection": "last", "metric": f"{name}@{label},{other}", "value": value}
 
 
-def _experiment(paper: str, name: str) -> Experiment:
+def experiment_of(paper: str, name: str) -> Experiment:
+    """An experiment of a paper by its name."""
     return next(one for one in contract.papers()[paper].experiments if one.name == name)
 
 
@@ -231,6 +232,6 @@ def export(
             written[path] = merge(path, rows, store, location)
             specs.export(path.parent / "specs" / f"{experiment}.json", {row["cell"] for row in read(path)}, store)
             drawn = path.parent / "maps" / path.name
-            if _experiment(paper, experiment).maps and (count := maps.export(drawn, rows, store)):
+            if experiment_of(paper, experiment).maps and (count := maps.export(drawn, rows, store)):
                 written[drawn] = count
     return written

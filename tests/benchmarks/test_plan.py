@@ -169,41 +169,38 @@ def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatc
     assert committed.read_bytes() == local.read_bytes(), "exporting twice changes nothing"
 
 
-def test_what_another_table_has_committed_is_taken_from_there(
-    digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def committed_digits(digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A plan whose made-up results are committed."""
     monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
-    first = Store(tmp_path / "first")
+    store = Store(tmp_path / "first")
     digits = plan.make("dan", with_(seeds=1), digits_mini)
-    finish(digits, first, accuracy=100 / 3, mmd=0.25)
-    tables.write_local(digits, first, digits_mini)
-    tables.export("dan", ["digits"], [], first, digits_mini)
+    finish(digits, store, accuracy=100 / 3, mmd=0.25)
+    tables.write_local(digits, store, digits_mini)
+    tables.export("dan", ["digits"], [], store, digits_mini)
+    return digits
 
-    second = Store(tmp_path / "second")
+
+def test_what_another_table_has_committed_is_taken_from_there(
+    committed_digits: Plan, digits_mini: Location, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "second")
     ablations = plan.make("dan", with_(experiments=("ablations",), seeds=1), digits_mini)
-    shared = {cell.spec.hash for cell in digits.cells}
-    assert adoption.adopt(ablations.cells, second) == 2
-    assert set(second.cells()) == shared
-    (path,) = tables.write_local(ablations, second, digits_mini)
+    shared = {cell.spec.hash for cell in committed_digits.cells}
+    assert adoption.adopt(ablations.cells, store) == 2
+    assert set(store.cells()) == shared
+    (path,) = tables.write_local(ablations, store, digits_mini)
     committed = rows_in(tables.committed_path("dan", "digits"))
     assert rows_in(path) == [{**row, "experiment": "ablations"} for row in committed]
     assert {row["value"] for row in rows_in(path)} == {"33.3333", "0.25"}
-    tables.export("dan", ["ablations"], [], second, digits_mini)
+    tables.export("dan", ["ablations"], [], store, digits_mini)
     assert specs.read(tmp_path / "results/dan/specs/ablations.json").keys() == shared
 
 
-def test_a_cell_whose_history_is_shown_is_not_taken_from_another_table(
-    digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
-    store = Store(tmp_path / "runs")
-    digits = plan.make("dan", with_(seeds=1), digits_mini)
-    finish(digits, store)
-    tables.write_local(digits, store, digits_mini)
-    tables.export("dan", ["digits"], [], store, digits_mini)
-    shown = [dataclasses.replace(cell, uses=[*cell.uses, dataclasses.replace(cell.uses[0], paper="ddc",
-             experiment="learning-curve")]) for cell in digits.cells]  # fmt: skip
-    assert adoption.adopt(shown, Store(tmp_path / "other")) == 0
+def test_a_cell_whose_history_is_shown_is_not_taken_from_another_table(committed_digits: Plan, tmp_path: Path) -> None:
+    for cell in committed_digits.cells:
+        cell.uses.append(dataclasses.replace(cell.uses[0], paper="ddc", experiment="learning-curve"))
+    assert adoption.adopt(committed_digits.cells, Store(tmp_path / "second")) == 0
 
 
 def test_a_line_never_mixes_two_states_of_the_suite(
