@@ -4,8 +4,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
-# Nothing is compiled ahead: Python compiles what is imported, which is a small part of the packages.
+# Nothing is compiled ahead: Python compiles what is imported, which is a small part of the packages, and keeps it, also
+# where the environment forbids that: each of many short processes would compile PyTorch again, for six seconds.
 INSTALL := -m pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 PAPERS := $(patsubst methods/%.py,%,$(shell grep -lE '^PAPER|paper=Paper' methods/*.py))
 
 # A make variable becomes a command-line option if it is set.
