@@ -321,15 +321,16 @@ def contents_command(results: Path) -> None:
 @results_option
 @one_sentence
 def headline_command(readme: Path, out: Path, results: Path) -> None:
-    """The table and the figure of the README: every method on Office-31, and the curves of layers."""
+    """The README's table and figure, all methods on Office-31 and the curves of layers, and FINDINGS.md's table."""
     from report import charts, headline
 
-    try:
-        before = readme.read_text()
-    except OSError as error:
-        raise ReportError(f"{readme} cannot be read: {error.strerror or error}.") from error
-    write(headline.inserted(before, headline.table(papers(), results)), readme)
-    click.echo(readme)
+    for page, make in ((readme, headline.table), (results / "FINDINGS.md", headline.other_data)):
+        try:
+            before = page.read_text()
+        except OSError as error:
+            raise ReportError(f"{page} cannot be read: {error.strerror or error}.") from error
+        write(headline.inserted(before, make(papers(), results), str(page)), page)
+        click.echo(page)
     if (chart := headline.figure(papers(), results)) is not None:
         for path in charts.save(chart, out / headline.FIGURE, ("svg",)):
             click.echo(path)

@@ -1,4 +1,4 @@
-"""The README's table: every method on Office-31 against its own baseline, between two marks that are kept."""
+"""Every method against its own baseline: on Office-31 for the README, on other data for the findings."""
 
 from __future__ import annotations
 
@@ -29,32 +29,53 @@ FIGURE = Path("yosinski") / "transferability"
 
 
 def table(papers: Mapping[str, Paper], results: Path) -> str:
-    """The table, of the committed results alone.
+    """The README's table, of the committed results alone.
 
     Raises:
         ReportError: a malformed file.
     """
+    found = [one for one in _full_methods(papers, results) if one.group.dataset == DATASET]
+    return _table(HEADER, [_fields(one, papers[one.paper], results) for one in found])
+
+
+def other_data(papers: Mapping[str, Paper], results: Path) -> str:
+    """The same of all other data, which a column names.
+
+    Raises:
+        ReportError: a malformed file.
+    """
+    found = [one for one in _full_methods(papers, results) if one.group.dataset != DATASET]
+    found.sort(key=lambda one: one.group.dataset)
+    header = (f"| data {HEADER[0]}", f"|---{HEADER[1]}")
+    return _table(header, [[one.group.dataset, *_fields(one, papers[one.paper], results)] for one in found])
+
+
+def _full_methods(papers: Mapping[str, Paper], results: Path) -> list[Contestant]:
+    """Every paper's own full method, by protocol, track and year."""
     loaded = [
         (name, experiment, assemble.load(name, experiment, None, results).frame)
         for name, paper in papers.items()
         for experiment in paper.experiments
-        if DATASET in experiment.recipes
     ]
-    found = [one for one in overview.contestants(loaded) if one.own and one.group.dataset == DATASET]
+    found = [one for one in overview.contestants(loaded) if one.own]
     found.sort(
         key=lambda one: (PROTOCOLS.index(one.group.protocol), TRACKS.index(one.group.track), papers[one.paper].year)
     )
-    return "\n".join((*HEADER, *(_line(one, papers[one.paper], results) for one in found))) + "\n"
+    return found
 
 
-def _line(one: Contestant, paper: Paper, results: Path) -> str:
+def _table(header: tuple[str, str], lines: list[list[str]]) -> str:
+    return "\n".join((*header, *(f"| {' | '.join(fields)} |" for fields in lines))) + "\n"
+
+
+def _fields(one: Contestant, paper: Paper, results: Path) -> list[str]:
     gap, base, own = (
         one.run.compare(one.entry, one.base),
         *(one.run.mean(entry) for entry in (one.base, one.entry)),
     )
     assert base is not None
     assert own is not None
-    fields = [
+    return [
         one.label,
         f"{one.group.backbone}, {one.group.track}",
         f"{one.group.protocol}, {len(one.run.tasks)} tasks",
@@ -66,7 +87,6 @@ def _line(one: Contestant, paper: Paper, results: Path) -> str:
         _theirs(one, paper, results),
         WORDS.get(claims.verdict(gap), claims.verdict(gap)),
     ]
-    return f"| {' | '.join(fields)} |"
 
 
 def _theirs(one: Contestant, paper: Paper, results: Path) -> str:
@@ -97,13 +117,13 @@ def figure(papers: Mapping[str, Paper], results: Path) -> Chart | None:
     return figures.of_experiment(STUDY, paper, experiment, loaded.frame, group, results)[0]
 
 
-def inserted(readme: str, text: str) -> str:
-    """The README with the table between its marks.
+def inserted(page: str, text: str, name: str = "README.md") -> str:
+    """A page, the README or the findings, with the table between its marks.
 
     Raises:
         ReportError: the marks are not there, once each and in order.
     """
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise ReportError(f"README.md must have the lines {BEGIN.strip()!r} and {END.strip()!r}, once each.")
-    before, after = readme.split(BEGIN)[0], readme.split(END)[1]
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise ReportError(f"{name} must have the lines {BEGIN.strip()!r} and {END.strip()!r}, once each.")
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
     return f"{before}{BEGIN}\n{text}\n{END}{after}"

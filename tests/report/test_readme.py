@@ -1,4 +1,4 @@
-"""The README's numbers are those of the committed results."""
+"""The numbers of the README and of FINDINGS.md are those of the committed results."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from report.records import ReportError
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+FINDINGS = (ROOT / "results" / "FINDINGS.md").read_text()
 
 
 def test_the_table_of_all_methods_is_the_committed_result() -> None:
@@ -20,6 +21,17 @@ def test_the_table_of_all_methods_is_the_committed_result() -> None:
     assert headline.inserted(README, table) == README
     assert f"report/tables/{headline.FIGURE}.svg" in README
     assert (ROOT / "report" / "tables" / f"{headline.FIGURE}.svg").is_file()
+
+
+def test_the_table_of_other_data_is_the_committed_result() -> None:
+    made = headline.other_data(papers(), ROOT / "results")
+    assert headline.inserted(FINDINGS, made) == FINDINGS
+    header, rule, *lines = [line.split("|")[1:-1] for line in made.splitlines()]
+    assert {len(fields) for fields in (header, rule, *lines)} == {len(header)}
+    data = [fields[0].strip() for fields in lines]
+    assert data == sorted(data)
+    assert headline.DATASET not in data
+    assert {"digits", "digits-mini", "office-caltech10", "office-caltech10-surf"} <= set(data)
 
 
 def test_a_method_that_loses_is_shown_as_that(tmp_path: Path) -> None:
@@ -40,7 +52,7 @@ def test_a_readme_without_the_marks_is_not_touched() -> None:
 
 
 def test_the_table_of_digits_is_the_committed_result() -> None:
-    lines = README.splitlines()
+    lines = FINDINGS.splitlines()
     start = next(number for number, line in enumerate(lines) if "mnist:optdigits" in line)
     header, _, *rows = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in lines[start : start + 5]]
     assert [row[0] for row in rows] == ["source-only", "DAN", "difference"]
