@@ -91,7 +91,9 @@ def _of_claim(name: str, claim: Claim, experiment: Experiment, frame: pd.DataFra
         return Verdict(name, claim.name, claim.text, claim.experiment, rule, NOT_RUN, why)
 
     if frame.empty:
-        yield without(sides(claim), f"experiment {experiment.name} has no committed results")
+        command = f"make reproduce-{name} EXPERIMENT={experiment.name} DATASET={next(iter(experiment.recipes))}"
+        place = f"{experiment.backbone}, {experiment.track}"
+        yield without(sides(claim), f"there are no committed results; `{command}` makes them on {place}")
         return
     for group in records.groups(frame):
         runs = shown(runs_of(frame, group))
