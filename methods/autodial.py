@@ -365,8 +365,7 @@ RECIPES = frozen(
         "digits": Recipe(steps=2000, epoch=200, rate=0.03, by_size=True),
     }
 )
-MINI = frozen({"digits-mini": RECIPES["digits-mini"]})
-EQUAL = frozen({key: dataclasses.replace(recipe, by_size=False) for key, recipe in MINI.items()})
+EQUAL = frozen({key: dataclasses.replace(recipe, by_size=False) for key, recipe in RECIPES.items()})
 
 HEAD = dataclasses.replace(recipes.HEAD, batch=128, by_size=True)
 """256 images of both domains a step, as in the released AlexNet definition; rate and steps are those of the suite's
@@ -446,7 +445,7 @@ PAPER = Paper(
             name="ablations",
             title="What alignment, entropy and the learned alpha contribute, in place of BatchNorm",
             rows=(SOURCE_ONLY, *PARTS),
-            recipes=MINI,
+            recipes=RECIPES,
             baseline=SOURCE_ONLY,
             backbone="lenet-bn",
         ),
