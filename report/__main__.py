@@ -324,12 +324,15 @@ def headline_command(readme: Path, out: Path, results: Path) -> None:
     """The README's table and figure, all methods on Office-31 and the curves of layers, and FINDINGS.md's table."""
     from report import charts, headline
 
+    made = {}  # all of it before anything is written
     for page, make in ((readme, headline.table), (results / "FINDINGS.md", headline.other_data)):
         try:
             before = page.read_text()
         except OSError as error:
             raise ReportError(f"{page} cannot be read: {error.strerror or error}.") from error
-        write(headline.inserted(before, make(papers(), results), str(page)), page)
+        made[page] = headline.inserted(before, make(papers(), results), str(page))
+    for page, text in made.items():
+        write(text, page)
         click.echo(page)
     if (chart := headline.figure(papers(), results)) is not None:
         for path in charts.save(chart, out / headline.FIGURE, ("svg",)):

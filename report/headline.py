@@ -56,6 +56,7 @@ def _full_methods(papers: Mapping[str, Paper], results: Path) -> list[Contestant
         (name, experiment, assemble.load(name, experiment, None, results).frame)
         for name, paper in papers.items()
         for experiment in paper.experiments
+        if experiment.default  # the only ones that contestants come from
     ]
     found = [one for one in overview.contestants(loaded) if one.own]
     found.sort(
@@ -117,8 +118,8 @@ def figure(papers: Mapping[str, Paper], results: Path) -> Chart | None:
     return figures.of_experiment(STUDY, paper, experiment, loaded.frame, group, results)[0]
 
 
-def inserted(page: str, text: str, name: str = "README.md") -> str:
-    """A page, the README or the findings, with the table between its marks.
+def inserted(page: str, text: str, name: str) -> str:
+    """The page of that name, the README or the findings, with the table between its marks.
 
     Raises:
         ReportError: the marks are not there, once each and in order.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from methods.contract import papers
 from report import build, headline, records, render
+from report.__main__ import main
 from report.records import ReportError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,14 +20,14 @@ FINDINGS = (ROOT / "results" / "FINDINGS.md").read_text()
 def test_the_table_of_all_methods_is_the_committed_result() -> None:
     """`make paper-tables` writes it."""
     table = headline.table(papers(), ROOT / "results")
-    assert headline.inserted(README, table) == README
+    assert headline.inserted(README, table, "README.md") == README
     assert f"report/tables/{headline.FIGURE}.svg" in README
     assert (ROOT / "report" / "tables" / f"{headline.FIGURE}.svg").is_file()
 
 
 def test_the_table_of_other_data_is_the_committed_result() -> None:
     made = headline.other_data(papers(), ROOT / "results")
-    assert headline.inserted(FINDINGS, made) == FINDINGS
+    assert headline.inserted(FINDINGS, made, "FINDINGS.md") == FINDINGS
     header, rule, *lines = [line.split("|")[1:-1] for line in made.splitlines()]
     assert {len(fields) for fields in (header, rule, *lines)} == {len(header)}
     data = [fields[0].strip() for fields in lines]
@@ -44,11 +46,24 @@ def test_a_method_that_loses_is_shown_as_that(tmp_path: Path) -> None:
 
 def test_a_readme_without_the_marks_is_not_touched() -> None:
     with pytest.raises(ReportError, match="once each"):
-        headline.inserted("# A readme\n", "| a table |\n")
+        headline.inserted("# A readme\n", "| a table |\n", "README.md")
     with pytest.raises(ReportError, match="once each"):
-        headline.inserted(headline.END + headline.BEGIN, "")
-    made = headline.inserted(f"before\n{headline.BEGIN}old\n{headline.END}after\n", "new\n")
+        headline.inserted(headline.END + headline.BEGIN, "", "README.md")
+    made = headline.inserted(f"before\n{headline.BEGIN}old\n{headline.END}after\n", "new\n", "README.md")
     assert made == f"before\n{headline.BEGIN}\nnew\n\n{headline.END}after\n"
+
+
+def test_nothing_is_written_where_a_page_is_missing(tmp_path: Path) -> None:
+    readme, results = tmp_path / "README.md", tmp_path / "results"
+    results.mkdir()
+    before = f"{headline.BEGIN}old\n{headline.END}"
+    readme.write_text(before)
+    outcome = CliRunner().invoke(
+        main, ["headline", "--readme", str(readme), "--results", str(results), "--out", str(tmp_path / "tables")]
+    )
+    assert outcome.exit_code != 0
+    assert "FINDINGS.md cannot be read" in outcome.output
+    assert readme.read_text() == before
 
 
 def test_the_table_of_digits_is_the_committed_result() -> None:
