@@ -11,12 +11,13 @@ from typing import ParamSpec
 
 import click
 
+from benchmarks.machine.errors import UserError
 from methods.contract import SHARED_TRACK, Experiment, Paper, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
 from report import assemble, latex, ledger, records, render
 from report.assemble import Loaded, make_command
 from report.claims import VERDICTS
-from report.records import COMMITTED, ReportError
+from report.records import COMMITTED
 from report.table import Table
 
 P = ParamSpec("P")
@@ -26,7 +27,7 @@ ALL = "all"
 """Stands for every paper."""
 
 
-class NoResultsError(ReportError):
+class NoResultsError(UserError):
     """What was asked for exists, and nothing of it has been run."""
 
 
@@ -34,11 +35,11 @@ def known(name: str) -> Paper:
     """The paper of that name.
 
     Raises:
-        ReportError: there is none; the message lists those that there are.
+        UserError: there is none; the message lists those that there are.
     """
     found = papers()
     if name not in found:
-        raise ReportError(f"unknown paper {name!r}; there are: {', '.join(found) or 'none'}.")
+        raise UserError(f"unknown paper {name!r}; there are: {', '.join(found) or 'none'}.")
     return found[name]
 
 
@@ -48,12 +49,12 @@ def chosen_experiments(
     """The named experiments, in the paper's order, or those that run where none is named.
 
     Raises:
-        ReportError: an experiment is unknown; the message lists those that there are.
+        UserError: an experiment is unknown; the message lists those that there are.
     """
     existing = {experiment.name: experiment for experiment in paper.experiments}
     for wanted in names:
         if wanted not in existing:
-            raise ReportError(f"{name} has no experiment {wanted!r}; there are: {', '.join(existing)}.")
+            raise UserError(f"{name} has no experiment {wanted!r}; there are: {', '.join(existing)}.")
     if not names:
         return usual_experiments(paper, datasets, track) or list(paper.experiments)
     return [experiment for experiment in paper.experiments if experiment.name in names]
@@ -65,7 +66,7 @@ def selections(
     """The paper, or each of all papers that has something of what is named, with what of it is named.
 
     Raises:
-        ReportError: there is no such paper.
+        UserError: there is no such paper.
     """
     if paper != ALL:
         yield paper, known(paper), names, datasets
@@ -90,7 +91,7 @@ def tables_of(
     """The tables, the files they were read from, and the experiments that have no results.
 
     Raises:
-        ReportError: unknown data set, malformed file, or no results at all.
+        UserError: unknown data set, malformed file, or no results at all.
     """
     found = [assemble.load(name, experiment, runs, results) for experiment in experiments]
     _check_datasets(name, found, datasets)
@@ -117,7 +118,7 @@ def _check_datasets(name: str, found: Sequence[Loaded], datasets: Sequence[str])
     existing |= dict.fromkeys(str(dataset) for one in found for dataset in one.frame["dataset"].unique())
     for wanted in datasets:
         if wanted not in existing:
-            raise ReportError(f"{name} has nothing on a data set {wanted!r}; there are: {', '.join(existing)}.")
+            raise UserError(f"{name} has nothing on a data set {wanted!r}; there are: {', '.join(existing)}.")
 
 
 def closing(
@@ -137,7 +138,7 @@ def write(text: str, out: Path | None) -> None:
     """To the file, or to standard output.
 
     Raises:
-        ReportError: the file cannot be written.
+        UserError: the file cannot be written.
     """
     if out is None:
         click.echo(text, nl=False)
@@ -146,7 +147,7 @@ def write(text: str, out: Path | None) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise ReportError(f"{out} cannot be written: {error.strerror}.") from error
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
 
 
 def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
@@ -156,7 +157,7 @@ def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (ReportError, UnknownMethodError) as error:
+        except (UserError, UnknownMethodError) as error:
             click.echo(f"Error: {error}", err=True)
             sys.exit(2)
 
@@ -272,7 +273,7 @@ def tables(paper: str | None, out: Path, results: Path) -> None:
     for name, found in chosen.items():
         committed = [one for one in found.experiments if COMMITTED in records.files(name, one.name, None, results)]
         if paper and not committed:
-            raise ReportError(f"there are no committed results of {name} in {results / name}.")
+            raise UserError(f"there are no committed results of {name} in {results / name}.")
         written = set()
         for experiment in committed:
             shown, _, _ = tables_of(name, found, [experiment], (), None, None, results)
@@ -329,7 +330,7 @@ def headline_command(readme: Path, out: Path, results: Path) -> None:
         try:
             before = page.read_text()
         except OSError as error:
-            raise ReportError(f"{page} cannot be read: {error.strerror or error}.") from error
+            raise UserError(f"{page} cannot be read: {error.strerror or error}.") from error
         made[page] = headline.inserted(before, make(papers(), results), str(page))
     for page, text in made.items():
         write(text, page)
@@ -423,12 +424,12 @@ def figures(
                 drawn += 1
     if not drawn and any(one.paths for one in loaded):
         about = " and ".join(names) or "the experiments that have results"
-        raise ReportError(
+        raise UserError(
             f"there is nothing to draw of {about} of {paper}: nothing is swept, followed or measured there."
         )
     if not drawn:
         command = make_command(paper, experiments[0], datasets)
-        raise ReportError(f"there is nothing to draw yet; get results with: {command}")
+        raise UserError(f"there is nothing to draw yet; get results with: {command}")
 
 
 if __name__ == "__main__":

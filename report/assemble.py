@@ -33,7 +33,7 @@ def load(name: str, experiment: Experiment, runs: Path | None, results: Path) ->
     """The rows of an experiment; ``runs`` None leaves this machine's out.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     paths = records.files(name, experiment.name, runs, results)
     return Loaded(experiment, paths, records.load(paths))
@@ -49,7 +49,7 @@ def tables(name: str, paper: Paper, loaded: Loaded, groups: Sequence[Group], res
     """One table per group.
 
     Raises:
-        ReportError: a malformed row of the published numbers.
+        UserError: a malformed row of the published numbers.
     """
     if not groups:
         return []

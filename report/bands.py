@@ -8,8 +8,10 @@ from statistics import fmean
 
 import pandas as pd
 
+from benchmarks.machine.errors import UserError
+from benchmarks.records.files import numbered_rows
 from report import records
-from report.records import ReportError, number, numbered_rows
+from report.records import number
 
 NUMBERS = ("baseline_low", "baseline_high", "low", "high", "gain")
 DISTANCE = "distance"
@@ -40,7 +42,7 @@ def read(path: Path) -> list[Band]:
     """The committed bands.
 
     Raises:
-        ReportError: a malformed row; names file and line.
+        UserError: a malformed row; names file and line.
     """
     return [
         Band(
@@ -96,11 +98,11 @@ def check(band: Band, runs: Path, results: Path, experiment: str) -> Check:
     """Holds a fresh run against its band, and cell by cell against the committed result.
 
     Raises:
-        ReportError: the run is not there, or a malformed file.
+        UserError: the run is not there, or a malformed file.
     """
     path = runs / "tables" / band.paper / f"{experiment}.csv"
     if not path.is_file():
-        raise ReportError(f"there is no fresh run in {path}; `make check-regression` makes it.")
+        raise UserError(f"there is no fresh run in {path}; `make check-regression` makes it.")
     frame = records.read(path)
     frame = frame[(frame["dataset"] == band.dataset) & (frame["task"] == band.task) & (frame["selection"] == "last")]
     method = frame[(frame["method"] == band.paper) & (frame["variant"] == "default")]
@@ -110,7 +112,7 @@ def check(band: Band, runs: Path, results: Path, experiment: str) -> Check:
         for metric in ("accuracy", "mmd"):
             found = rows.loc[rows["metric"] == metric, "value"]
             if found.empty:
-                raise ReportError(f"{path} has no {metric} of {band.paper}'s {name} on {band.task}.")
+                raise UserError(f"{path} has no {metric} of {band.paper}'s {name} on {band.task}.")
             values[name, metric] = fmean(found)
     committed = results / band.paper / f"{experiment}.csv"
     moved = _moved(pd.concat([base, method]), records.read(committed)) if committed.is_file() else ()

@@ -30,7 +30,7 @@ def contents(papers: Mapping[str, Paper], results: Path) -> str:
     """The text of ``CONTENTS.md``; the same bytes for the same results.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     parts = [INTRODUCTION]
     for name, paper in papers.items():

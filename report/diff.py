@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.machine.errors import UserError
 from methods.contract import Paper
 from report import ledger, records
-from report.records import COMMITTED, IDENTITY, ReportError
+from report.records import COMMITTED, IDENTITY
 from report.runs import entries, runs_of
 
 PLACE = [*IDENTITY]
@@ -20,11 +21,11 @@ def compare(old: Path, new: Path, papers: Mapping[str, Paper]) -> list[str]:
     """The differences in words, file by file; empty if the trees hold the same results.
 
     Raises:
-        ReportError: a folder does not exist, or a malformed file.
+        UserError: a folder does not exist, or a malformed file.
     """
     for folder in (old, new):
         if not folder.is_dir():
-            raise ReportError(f"{folder} is no folder of results.")
+            raise UserError(f"{folder} is no folder of results.")
     names = sorted({path.relative_to(folder) for folder in (old, new) for path in folder.glob("*/*.csv")})
     lines = []
     for name in names:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from benchmarks.machine.errors import UserError
+from benchmarks.records.files import numbered_rows
+from benchmarks.records.schema import TSNE
 from methods.contract import Experiment, Paper
 from report import charts, figure, published, records, statistics
 from report.charts import Chart
 from report.published import PublishedTable
-from report.records import COMMITTED, Group, ReportError
+from report.records import COMMITTED, Group
 from report.runs import Entry, Run, entries, row_label, runs_of, setting_values, swept, without
 from report.statistics import Estimate
 
@@ -25,11 +28,6 @@ if TYPE_CHECKING:
 TREATED = "n"
 """The field that a study of transferability sweeps: how many layers are copied."""
 DISTANCE = "a_distance"
-MAP_COLUMNS = (
-    *("paper", "experiment", "method", "variant", "setting", "dataset", "task", "split", "seed", "cell"),
-    *("domain", "class", "predicted", "x", "y"),
-)
-"""Of ``results/<paper>/maps/<experiment>.csv``: features in the plane, one row per image."""
 MATRIX = "@.*,"
 """What the names of a matrix's entries match: ``name@row,column`` with the names of two classes."""
 MOST = 12
@@ -44,7 +42,7 @@ def of_experiment(
     Of the committed results if there are any, else of this machine's.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     runs = runs_of(frame, group)
     if not runs:
@@ -512,18 +510,18 @@ def map_charts(name: str, experiment: Experiment, results: Path) -> list[Chart]:
         results: the folder of committed results.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     path = results / name / "maps" / f"{experiment.name}.csv"
     if not path.is_file():
         return []
     rows = []
-    for line, row in records.numbered_rows(path, MAP_COLUMNS):
+    for line, row in numbered_rows(path, TSNE):
         at = {axis: records.number(row[axis], axis, path, line) for axis in ("x", "y")}
         if row["domain"] not in ("source", "target"):
-            raise ReportError(f"{path}, line {line}: domain is {row['domain']!r}, expected source or target.")
+            raise UserError(f"{path}, line {line}: domain is {row['domain']!r}, expected source or target.")
         rows.append({**row, **at})
-    frame = pd.DataFrame(rows, columns=list(MAP_COLUMNS))
+    frame = pd.DataFrame(rows, columns=list(TSNE))
     made = []
     for (dataset, task), part in frame.groupby(["dataset", "task"], sort=False):
         first = part[(part["split"] == part["split"].iloc[0]) & (part["seed"] == part["seed"].iloc[0])]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks.machine.errors import UserError
 from methods.contract import Paper
 from report import assemble, claims, figures, overview, published, records
 from report.charts import Chart
 from report.overview import Contestant
 from report.published import AVERAGE
-from report.records import ReportError
 from report.runs import row_label
 
 DATASET = "office31"
@@ -32,7 +32,7 @@ def table(papers: Mapping[str, Paper], results: Path) -> str:
     """The README's table, of the committed results alone.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     found = [one for one in _full_methods(papers, results) if one.group.dataset == DATASET]
     return _table(HEADER, [_fields(one, papers[one.paper], results) for one in found])
@@ -42,7 +42,7 @@ def other_data(papers: Mapping[str, Paper], results: Path) -> str:
     """The same of all other data, which a column names.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     found = [one for one in _full_methods(papers, results) if one.group.dataset != DATASET]
     found.sort(key=lambda one: one.group.dataset)
@@ -107,7 +107,7 @@ def figure(papers: Mapping[str, Paper], results: Path) -> Chart | None:
     """The curves of the study of layers on the data that most of its cells are of; None if nothing is committed.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     paper = papers[STUDY]
     experiment = next(one for one in paper.experiments if one.name == CURVES)
@@ -122,9 +122,9 @@ def inserted(page: str, text: str, name: str) -> str:
     """The page of that name, the README or the findings, with the table between its marks.
 
     Raises:
-        ReportError: the marks are not there, once each and in order.
+        UserError: the marks are not there, once each and in order.
     """
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ReportError(f"{name} must have the lines {BEGIN.strip()!r} and {END.strip()!r}, once each.")
+        raise UserError(f"{name} must have the lines {BEGIN.strip()!r} and {END.strip()!r}, once each.")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
     return f"{before}{BEGIN}\n{text}\n{END}{after}"

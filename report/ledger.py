@@ -64,7 +64,7 @@ def ledger(
         frames: (paper, experiment) -> rows, of what has been read already.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     return [row for name, paper in papers.items() for row in of_paper(name, paper, results, frames or {})]
 

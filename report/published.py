@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from report.records import Group, ReportError, number, numbered_rows
+from benchmarks.machine.errors import UserError
+from benchmarks.records.files import numbered_rows
+from report.records import Group, number
 
 COLUMNS = (
     *(
@@ -135,7 +137,7 @@ def read(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:
     A number that several rows give alike is that of the best source.
 
     Raises:
-        ReportError: a malformed row, an unknown provenance or two values of one number; names file and line.
+        UserError: a malformed row, an unknown provenance or two values of one number; names file and line.
     """
     if not path.is_file():
         return []
@@ -148,7 +150,7 @@ def read(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:
         tasks = methods.setdefault(row["method"], {})
         earlier = tasks.get(row["task"])
         if earlier is not None and earlier.value != accuracy.value:
-            raise ReportError(f"{path}, line {line}: {row['method']} on {row['task']} is given twice.")
+            raise UserError(f"{path}, line {line}: {row['method']} on {row['task']} is given twice.")
         if earlier is None or WORTH.index(accuracy.provenance) < WORTH.index(earlier.provenance):
             tasks[row["task"]] = accuracy
     ordered = sorted(found.items(), key=lambda item: names.index(item[0][0]))
@@ -159,11 +161,11 @@ def accuracy_of(row: dict[str, str], path: Path, line: int) -> Accuracy:
     """The number of a row of the file.
 
     Raises:
-        ReportError: it has none, or an unknown provenance; names file and line.
+        UserError: it has none, or an unknown provenance; names file and line.
     """
     if row["provenance"] not in PROVENANCE:
         known = ", ".join(PROVENANCE)
-        raise ReportError(f"{path}, line {line}: unknown provenance {row['provenance']!r}; there are: {known}.")
+        raise UserError(f"{path}, line {line}: unknown provenance {row['provenance']!r}; there are: {known}.")
     spread = number(row["spread"], "spread", path, line) if row["spread"] else None
     return Accuracy(number(row["accuracy"], "accuracy", path, line), spread, row["provenance"], _where(row, line))
 

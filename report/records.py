@@ -6,7 +6,6 @@ half-understood file looks exactly like a right one.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -16,17 +15,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-COLUMNS = (
-    *("paper", "experiment", "method", "variant", "dataset", "protocol", "task", "split", "seed", "backbone", "track"),
-    *("setting", "selection", "metric", "value", "n_test", "seconds", "device", "torch", "commit", "cell"),
-)
-"""The schema, in order."""
-
-CHOICES = (
-    *("method", "parameter", "dataset", "backbone", "track", "value", "source_error", "two_sample_error"),
-    *("criterion", "chosen", "cells", "tasks"),
-)
-"""The schema of ``choices.csv``."""
+from benchmarks.machine.errors import UserError
+from benchmarks.records import provenance
+from benchmarks.records.files import numbered_rows
+from benchmarks.records.schema import RESULTS
 
 SELECTIONS = {
     "last": "last iterate",
@@ -40,15 +32,11 @@ SELECTIONS = {
 }
 """Selection rule -> how a table names it; the headline first."""
 
-COMMITTED = "committed"
-LOCAL = "this machine"
-
-IDENTITY = (*COLUMNS[: COLUMNS.index("metric") + 1], "device")
+IDENTITY = (*RESULTS[: RESULTS.index("metric") + 1], "device")
 """Columns that no two rows of one file share all of."""
 
-
-class ReportError(Exception):
-    """A mistake of the user or in a file; the message is one sentence that says what to do about it."""
+COMMITTED = "committed"
+LOCAL = "this machine"
 
 
 class Group(NamedTuple):
@@ -60,41 +48,18 @@ class Group(NamedTuple):
     track: str
 
 
-def numbered_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and fields of every row of a CSV file that has exactly ``columns`` in its header, in any order.
-
-    Raises:
-        ReportError: the file is unreadable, a column is missing or unknown, or a row has too few or too many fields.
-    """
-    wanted = set(columns)
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            header = set(reader.fieldnames or ())
-            if missing := sorted(wanted - header):
-                raise ReportError(f"{path}, line 1: missing column {', '.join(missing)}.")
-            if unknown := sorted(header - wanted):
-                raise ReportError(f"{path}, line 1: unknown column {', '.join(unknown)}.")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise ReportError(f"{path}, line {reader.line_num}: expected {len(wanted)} fields.")
-                yield reader.line_num, row
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReportError(f"{path} cannot be read as a CSV file: {error}.") from error
-
-
 def number(text: str, name: str, path: Path, line: int) -> float:
     """The finite number that ``text`` holds.
 
     Raises:
-        ReportError: it holds none; the message names file and line.
+        UserError: it holds none; the message names file and line.
     """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ReportError(f"{path}, line {line}: {name} is {text!r}, expected a finite number.")
+        raise UserError(f"{path}, line {line}: {name} is {text!r}, expected a finite number.")
     return value
 
 
@@ -102,39 +67,39 @@ def _checked(row: dict[str, str], path: Path, line: int) -> dict[str, str | int 
     """The row with ``seed`` as int and ``value`` as float; ``n_test`` and ``seconds`` may be empty."""
     for name in ("method", "variant", "dataset", "protocol", "task", "backbone", "track", "metric"):
         if not row[name]:
-            raise ReportError(f"{path}, line {line}: {name} is empty.")
+            raise UserError(f"{path}, line {line}: {name} is empty.")
     if row["selection"] not in SELECTIONS:
-        raise ReportError(
+        raise UserError(
             f"{path}, line {line}: unknown selection {row['selection']!r}; there are: {', '.join(SELECTIONS)}."
         )
     value = number(row["value"], "value", path, line)
     if row["metric"] == "accuracy" and not 0 <= value <= 100:
-        raise ReportError(f"{path}, line {line}: accuracy {value:g} is not a percentage.")
+        raise UserError(f"{path}, line {line}: accuracy {value:g} is not a percentage.")
     for name in ("n_test", "seconds"):
         if row[name]:
             number(row[name], name, path, line)
     try:
         seed = int(row["seed"])
     except ValueError:
-        raise ReportError(f"{path}, line {line}: seed is {row['seed']!r}, expected a whole number.") from None
+        raise UserError(f"{path}, line {line}: seed is {row['seed']!r}, expected a whole number.") from None
     return {**row, "seed": seed, "value": value}
 
 
 def read(path: Path) -> pd.DataFrame:
-    """All rows of a results file: ``COLUMNS``, ``seed`` int, ``value`` float, everything else text.
+    """All rows of a results file: ``RESULTS``, ``seed`` int, ``value`` float, everything else text.
 
     Raises:
-        ReportError: a malformed row, or two rows for the same cell, selection and metric; names file and line.
+        UserError: a malformed row, or two rows for the same cell, selection and metric; names file and line.
     """
     rows: list[dict[str, str | int | float]] = []
     seen: dict[tuple[str, ...], int] = {}
-    for line, fields in numbered_rows(path, COLUMNS):
+    for line, fields in numbered_rows(path, RESULTS):
         rows.append(_checked(fields, path, line))
         key = tuple(fields[name] for name in IDENTITY)
         if key in seen:
-            raise ReportError(f"{path}, line {line}: the same cell, selection and metric as in line {seen[key]}.")
+            raise UserError(f"{path}, line {line}: the same cell, selection and metric as in line {seen[key]}.")
         seen[key] = line
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": int, "value": float})
+    return pd.DataFrame(rows, columns=list(RESULTS)).astype({"seed": int, "value": float})
 
 
 def files(paper: str, experiment: str, runs: Path | None, results: Path) -> dict[str, Path]:
@@ -149,7 +114,7 @@ def load(paths: dict[str, Path]) -> pd.DataFrame:
     """The rows of several files under one another, with their ``origin`` as a further column."""
     frames = [read(path).assign(origin=origin) for origin, path in paths.items()]
     if not frames:
-        return pd.DataFrame(columns=[*COLUMNS, "origin"])
+        return pd.DataFrame(columns=[*RESULTS, "origin"])
     return pd.concat(frames, ignore_index=True)
 
 
@@ -182,12 +147,12 @@ def kept(frames: Iterable[pd.DataFrame], runs: Path | None, results: Path) -> di
     """What is recorded of the cells of some rows, here or beside the committed results: hash -> spec and versions.
 
     Raises:
-        ReportError: a record or a file of specs that is damaged.
+        UserError: a record or a file of specs that is damaged.
     """
     found: dict[str, dict[str, Any]] = {}
     for frame in frames:
         for paper, experiment in frame[["paper", "experiment"]].drop_duplicates().itertuples(index=False, name=None):
-            found |= _specs(results / str(paper) / "specs" / f"{experiment}.json")
+            found |= provenance.read(results / str(paper) / "specs" / f"{experiment}.json")
         for cell in map(str, frame["cell"].unique()):
             path = runs / "cells" / f"{cell}.json" if runs is not None else None
             if path is None or not path.is_file():
@@ -196,22 +161,5 @@ def kept(frames: Iterable[pd.DataFrame], runs: Path | None, results: Path) -> di
                 record = json.loads(path.read_text(encoding="utf-8"))
                 found[cell] = {"spec": record["spec"], "versions": record["versions"]}
             except (OSError, ValueError, KeyError, TypeError) as error:
-                raise ReportError(f"{path} is not a readable record ({error}); delete it and run again.") from error
-    return found
-
-
-def _specs(path: Path) -> dict[str, dict[str, Any]]:
-    """The committed specs of an experiment's cells; nothing if there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        data, *groups = json.loads(path.read_text(encoding="utf-8"))
-        found = {}
-        for group in groups:
-            for cell, (task, split, seed, number, *needs) in group["cells"].items():
-                own = {"task": task, "split": split, "seed": seed, "data": data[number]}
-                started = {"needs": needs[0]} if needs else {}
-                found[cell] = {"spec": {**group["spec"], **own, **started}, "versions": group["versions"]}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ReportError(f"{path} cannot be read ({error}); restore it.") from error
+                raise UserError(f"{path} is not a readable record ({error}); delete it and run again.") from error
     return found

@@ -14,6 +14,9 @@ from typing import Any
 
 from joblib import Parallel, delayed
 
+from benchmarks.machine.errors import UserError
+from benchmarks.records import schema
+from benchmarks.records.files import numbered_rows
 from methods.contract import Experiment, Paper
 from report import assemble, charts, figures, latex, ledger, overview, prose, published, records, render, speed
 from report.assemble import Loaded, make_command
@@ -23,7 +26,7 @@ from report.charts import Chart
 from report.claims import VERDICTS
 from report.ledger import Verdict
 from report.pages import TEMPLATES, Sources, cell_view, environment, grid_view, table_view
-from report.records import COMMITTED, ReportError
+from report.records import COMMITTED
 from report.runs import row_label
 from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table
 
@@ -71,7 +74,7 @@ def collect(papers: Mapping[str, Paper], runs: Path | None, results: Path) -> li
     """All papers with what there is of them.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     found = []
     for name, paper in papers.items():
@@ -88,13 +91,13 @@ def absent(papers: Mapping[str, Paper], results: Path) -> list[str]:
     """Papers of the published numbers that no module reproduces yet.
 
     Raises:
-        ReportError: a malformed row.
+        UserError: a malformed row.
     """
     path = results / "published.csv"
     if not path.is_file():
         return []
     known = {paper.key or name for name, paper in papers.items()}
-    theirs = [row["paper"] for _, row in records.numbered_rows(path, published.COLUMNS) if not row["run_by"]]
+    theirs = [row["paper"] for _, row in numbered_rows(path, published.COLUMNS) if not row["run_by"]]
     return [name for name in dict.fromkeys(theirs) if name not in known]
 
 
@@ -102,7 +105,7 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
     """Write the pages; returns their paths, the overview first.
 
     Raises:
-        ReportError: a malformed file, or the folder cannot be written.
+        UserError: a malformed file, or the folder cannot be written.
     """
     shown = sorted(collect(papers, runs, results), key=lambda one: (one.paper.year, one.name))
     missing = absent(papers, results)
@@ -118,7 +121,7 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
             paths.append(_write(out / f"{one.name}.html", _page(one, results, runs, nav, drawn)))
         _write(out / "claims.csv", ledger.comma_separated([row for one in shown for row in one.verdicts]))
     except OSError as error:
-        raise ReportError(f"{out} cannot be written: {error.strerror}.") from error
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
     return paths
 
 
@@ -129,7 +132,7 @@ def draw_all(shown: Sequence[Shown], results: Path, out: Path) -> Drawn:
         What pages say of them.
 
     Raises:
-        ReportError: a malformed file.
+        UserError: a malformed file.
     """
     frames = [(one.name, part.experiment, part.loaded.frame) for one in shown for part in one.filled]
     found, studied = overview.contestants(frames), overview.contestants(frames, held_out=True)
@@ -269,7 +272,7 @@ def _choices(name: str, results: Path) -> list[dict[str, str]]:
     path = results / "choices.csv"
     if not path.is_file():
         return []
-    return [row for _, row in records.numbered_rows(path, records.CHOICES) if row["method"] == name]
+    return [row for _, row in numbered_rows(path, schema.CHOICES) if row["method"] == name]
 
 
 # ---------------------------------------------------------------------------------------------- the overview
@@ -373,7 +376,7 @@ def others(results: Path, own: Sequence[str] = ()) -> list[Grid]:
     if not path.is_file():
         return []
     found: dict[str, dict[tuple[str, str], dict[str, Number]]] = {}
-    for line, row in records.numbered_rows(path, published.COLUMNS):
+    for line, row in numbered_rows(path, published.COLUMNS):
         if row["provenance"] != "reimplementation":
             continue
         if own and not set(re.findall(r"[A-Za-z0-9]+", row["method"])) & set(own):

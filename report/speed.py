@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from report import charts, records
+from benchmarks.machine.errors import UserError
+from benchmarks.records.files import numbered_rows
+from benchmarks.records.schema import SPEED
+from report import charts
 from report.charts import Chart
-from report.records import ReportError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = "topic,size,contestant,seconds,spread,rounds,clock,threads,device,instructions,torch,peers,commit".split(",")
 OURS = "this suite"
 GROWTH = {
     "mmd over the batch": ("samples of each domain", "MK-MMD of five kernels, forward and backward, over the batch"),
@@ -29,25 +30,25 @@ def read(path: Path) -> pd.DataFrame:
     """What was measured; no rows if there is no file.
 
     Raises:
-        ReportError: a malformed row; names file and line.
+        UserError: a malformed row; names file and line.
     """
     rows = []
-    for line, row in records.numbered_rows(path, COLUMNS) if path.is_file() else ():
+    for line, row in numbered_rows(path, SPEED) if path.is_file() else ():
         try:
             numbers = {name: float(row[name]) for name in ("seconds", "spread")}
         except ValueError:
-            raise ReportError(f"{path}, line {line}: seconds and spread must be numbers.") from None
+            raise UserError(f"{path}, line {line}: seconds and spread must be numbers.") from None
         if not all(math.isfinite(one) and one >= 0 for one in numbers.values()):
-            raise ReportError(f"{path}, line {line}: seconds and spread must be finite and not negative.")
+            raise UserError(f"{path}, line {line}: seconds and spread must be finite and not negative.")
         rows.append({**row, **numbers})
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=SPEED)
 
 
 def of_all(path: Path) -> list[Chart]:
     """The figures that there are measurements for.
 
     Raises:
-        ReportError: a malformed row.
+        UserError: a malformed row.
     """
     frame = read(path)
     grown = [growth(str(topic), some) for topic, some in frame.groupby("topic", sort=False) if topic in GROWTH]

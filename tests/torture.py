@@ -23,7 +23,7 @@ from typing import Any
 from tabulate import tabulate
 from tqdm import tqdm
 
-from benchmarks import machine
+from benchmarks.machine import host
 from datasets import registry, store
 from datasets.store import Location
 from tests.benchmarks.test_executor import finished, start
@@ -54,7 +54,7 @@ def random_kills(location: Location, wanted: int, seed: int) -> tuple[int, int, 
         Kills, plans that then came to their end, and cells that were lost or differ from the undisturbed run.
     """
     moments, kills, plans, lost = random.Random(seed), 0, 0, 0
-    jobs = min(2, machine.cores())
+    jobs = min(2, host.cores())
     with tempfile.TemporaryDirectory() as folder, tqdm(total=wanted, unit="kill", disable=None) as bar:
         reference, longest = _undisturbed(location, Path(folder) / "reference", jobs)
         while kills < wanted:
@@ -108,7 +108,7 @@ def inflicted(files: tuple[str, ...], data: Path) -> tuple[int, int]:
             *files,
         ]
         environment = {**os.environ, "TORTURE": "1", "DATA_ROOT": str(data)}
-        subprocess.run(command, cwd=machine.ROOT, env=environment, check=False)
+        subprocess.run(command, cwd=host.ROOT, env=environment, check=False)
         counts = next(ElementTree.parse(report).getroot().iter("testsuite")).attrib
     ran = int(counts["tests"]) - int(counts["skipped"])
     return ran, int(counts["failures"]) + int(counts["errors"])
@@ -118,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.torture")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("DATA_ROOT", machine.ROOT / "data")))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("DATA_ROOT", host.ROOT / "data")))
     options = parser.parse_args()
     location = Location(options.data, os.environ.get("DATA_MIRROR") or None)
     for domain in registry.suite("digits-mini").domains.values():

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.spec import Spec, revision
-from benchmarks.training import fields
+from benchmarks.records.spec import Spec, recipe_values, revision
 from datasets.protocols import Labelled, Problem, Unlabelled
 from methods import contract
 from methods.contract import Recipe
@@ -22,7 +21,7 @@ def spec(method: str = "source_only", recipe: Recipe = TINY, variant: str = "def
     base = Spec(
         method=method,
         config=config,
-        recipe=fields(recipe),
+        recipe=recipe_values(recipe),
         dataset="made-up",
         task="left:right",
         protocol="full",

@@ -6,9 +6,12 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from benchmarks import backbones, executor, parallel, plan
-from benchmarks.plan import Cell, Options
-from benchmarks.records import Store
+from benchmarks.executors import execute, local
+from benchmarks.machine import processes
+from benchmarks.networks import backbones
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Cell, Options
+from benchmarks.records.store import Store
 from datasets import store
 from datasets.store import Location
 from methods import contract
@@ -40,12 +43,12 @@ def cells(location: Location, folder: str) -> list[Cell]:
 def main() -> None:
     data, folder, runs = sys.argv[1:]
     location, records = Location(Path(data), None), Store(Path(runs))
-    parallel.join("cpu")
+    processes.join("cpu")
     for part in ("train", "val"):
         store.prepare(f"{folder}/{part}", location, side=32)
     todo = cells(location, folder)
-    parallel.wait()
-    summary = executor.run(todo, executor.Local(location, records, 1), expected={})
+    processes.barrier()
+    summary = execute.run(todo, local.Local(location, records, 1), expected={})
     sys.exit(1 if summary.failed else 0)
 
 

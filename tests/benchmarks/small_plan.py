@@ -6,10 +6,11 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from benchmarks import executor, plan
-from benchmarks.plan import Cell, Options
-from benchmarks.records import Store
-from benchmarks.training import fields
+from benchmarks.executors import execute, local
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Cell, Options
+from benchmarks.records.spec import recipe_values
+from benchmarks.records.store import Store
 from datasets.store import Location
 from methods.contract import Recipe
 
@@ -24,7 +25,7 @@ def cells(location: Location, poisoned: bool = False) -> list[Cell]:
     if poisoned:
         recipes[1] = dataclasses.replace(RECIPE, rate=1e12)
     return [
-        dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=fields(recipe)))
+        dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=recipe_values(recipe)))
         for cell, recipe in zip(made, recipes, strict=True)
     ]
 
@@ -33,7 +34,7 @@ def main() -> None:
     data, runs, jobs, *poison = sys.argv[1:]
     location, store = Location(Path(data), None), Store(Path(runs))
     todo = [cell for cell in cells(location, bool(poison)) if not store.has(cell.spec.hash)]
-    summary = executor.run(todo, executor.Local(location, store, int(jobs)), expected={})
+    summary = execute.run(todo, local.Local(location, store, int(jobs)), expected={})
     sys.exit(130 if summary.interrupted else 1 if summary.failed else 0)
 
 

@@ -22,10 +22,11 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import nn
 
-from benchmarks import activations, machine, pretrained, weights
-from benchmarks.activations import Key
-from benchmarks.errors import UserError
-from benchmarks.streams import seed_of
+from benchmarks.machine import host
+from benchmarks.machine.errors import UserError
+from benchmarks.machine.streams import seed_of
+from benchmarks.networks import activations, pretrained, weights
+from benchmarks.networks.activations import Key
 from datasets import store
 from datasets.store import Location
 from methods import statistics
@@ -254,7 +255,7 @@ def run(place: Location, log: Path, seconds: float = 0.0) -> subprocess.Popen[st
     """Another process that needs the activations."""
     command = [sys.executable, "-m", "tests.benchmarks.tiny_backbone", str(place.root), "1", str(log), str(seconds)]
     return subprocess.Popen(
-        command, cwd=machine.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command, cwd=host.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
 
 
@@ -394,7 +395,7 @@ def test_another_process_computes_the_same_bits(
     images = np.array(store.load("dslr", "train", place).images)
     early = activations._early("lite0", "pool", path, "cpu", pooled=False)
     for first, last in ((0, activations.BATCH), (activations.BLOCK, count)):
-        with machine.computing(threads=1), torch.inference_mode():
+        with host.computing(threads=1), torch.inference_mode():
             here = activations.views_of(early, images[first:last], first, of)
         assert np.array_equal(values[first:last], here)
 

@@ -16,19 +16,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import activations, executor, machine, plan
-from benchmarks.errors import UserError
-from benchmarks.plan import Cell, Options
-from benchmarks.records import Store
-from benchmarks.spec import canonical
-from benchmarks.training import fields
+from benchmarks.cell import runner
+from benchmarks.executors import execute, local
+from benchmarks.machine import host
+from benchmarks.machine.errors import UserError
+from benchmarks.networks import activations
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Cell, Options
+from benchmarks.records.spec import canonical, recipe_values
+from benchmarks.records.store import Store
 from datasets import store
 from datasets.store import Location
 from tests.benchmarks import small_plan, tiny_backbone
 from tests.benchmarks.test_executor import alive, finished, wait_for
 
 ray = pytest.importorskip("ray")
-cluster = pytest.importorskip("benchmarks.cluster")
+cluster = pytest.importorskip("benchmarks.executors.cluster")
 Cluster = pytest.importorskip("ray.cluster_utils").Cluster
 
 NOWHERE = Location(Path("/nowhere/data"))
@@ -59,7 +62,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def reference(digits_mini: Location, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The records of the plan, made by this process alone."""
     runs = tmp_path_factory.mktemp("reference")
-    summary = executor.run(small_plan.cells(digits_mini), executor.Local(digits_mini, Store(runs), 1), expected={})
+    summary = execute.run(small_plan.cells(digits_mini), local.Local(digits_mini, Store(runs), 1), expected={})
     assert not summary.failed
     return finished(runs)
 
@@ -76,7 +79,7 @@ def short(cell: Cell) -> Cell:
     needs = {name: short(need) for name, need in cell.needs.items()}
     spec = dataclasses.replace(
         cell.spec,
-        recipe=fields(small_plan.RECIPE),
+        recipe=recipe_values(small_plan.RECIPE),
         needs={name: need.spec.hash for name, need in needs.items()},
     )
     return dataclasses.replace(cell, spec=spec, needs=needs)
@@ -87,7 +90,7 @@ def test_two_machines_leave_the_records_of_one(
 ) -> None:
     there = workers(digits_mini, tmp_path)
     assert there.jobs == 2
-    summary = executor.run(small_plan.cells(digits_mini), there, expected={})
+    summary = execute.run(small_plan.cells(digits_mini), there, expected={})
     assert (len(summary.done), summary.failed) == (8, [])
     assert finished(tmp_path) == reference
     copied = {path.name for path in (cluster.place() / "data" / "prepared").iterdir()}
@@ -122,8 +125,8 @@ def test_a_network_travels_to_the_cells_that_start_from_it(
     made = [short(cell) for cell in plan.make("adabn", options, digits_mini).cells]
     cells = [cell for cell in made if cell.needs][:2]  # they bring what they start from with them
     here, there = tmp_path / "here", tmp_path / "there"
-    executor.run(cells, executor.Local(digits_mini, Store(here), 1), expected={})
-    summary = executor.run(cells, workers(digits_mini, there), expected={})
+    execute.run(cells, local.Local(digits_mini, Store(here), 1), expected={})
+    summary = execute.run(cells, workers(digits_mini, there), expected={})
     assert not summary.failed, summary.failed
     assert finished(there) == finished(here)
     for path in (here / "models").iterdir():
@@ -132,7 +135,7 @@ def test_a_network_travels_to_the_cells_that_start_from_it(
     late = next(cell for cell in cells if cell.needs)
     Store(there).forget(late.spec.hash)
     before = {path: path.stat().st_mtime_ns for path in (there / "cells").iterdir()}
-    assert not executor.run([late], workers(digits_mini, there), expected={}).failed
+    assert not execute.run([late], workers(digits_mini, there), expected={}).failed
     assert finished(there) == finished(here)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
@@ -141,7 +144,7 @@ def test_a_failing_cell_is_recorded_and_stops_no_other(
     machines: Any, digits_mini: Location, reference: dict[str, Any], tmp_path: Path
 ) -> None:
     cells = small_plan.cells(digits_mini, poisoned=True)[:3]
-    summary = executor.run(cells, workers(digits_mini, tmp_path), expected={})
+    summary = execute.run(cells, workers(digits_mini, tmp_path), expected={})
     assert [outcome.cell for outcome in summary.failed] == [cells[1].spec.hash]
     assert "became" in str(Store(tmp_path).failure(cells[1].spec.hash))
     assert len(finished(tmp_path)) == 2
@@ -159,9 +162,9 @@ def test_another_version_of_a_package_is_an_error_of_the_cell(
     machines: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers of other versions do not get among those of this one; another processor may."""
-    there = {**machine.versions(), "numpy": "0.1", "instructions": "none"}
-    monkeypatch.setattr(machine, "versions", lambda: there)
-    (failed,) = executor.run(small_plan.cells(digits_mini)[:1], workers(digits_mini, tmp_path), expected={}).failed
+    there = {**host.versions(), "numpy": "0.1", "instructions": "none"}
+    monkeypatch.setattr(host, "versions", lambda: there)
+    (failed,) = execute.run(small_plan.cells(digits_mini)[:1], workers(digits_mini, tmp_path), expected={}).failed
     assert failed.error.endswith("install the same packages on all machines.")
     assert "numpy" in failed.error
     assert "torch" not in failed.error
@@ -212,7 +215,7 @@ def test_a_parcel_does_not_replace_a_record(digits_mini: Location, reference: di
     first.write_failure(cell.spec, "it failed", "")
     second.accept(cell.spec.hash, first.parcel(cell.spec.hash))
     assert second.failure(cell.spec.hash) == "it failed"
-    executor.run_one(cell, digits_mini, first, "one", os.getpid(), kept=True)
+    runner.run_one(cell, digits_mini, first, "one", os.getpid(), kept=True)
     second.accept(cell.spec.hash, first.parcel(cell.spec.hash))
     assert second.failure(cell.spec.hash) is None
     assert second.read(cell.spec.hash) == first.read(cell.spec.hash)
@@ -227,7 +230,7 @@ def test_an_interrupt_leaves_nothing_running(digits_mini: Location, tmp_path: Pa
     where = ["--data", str(digits_mini.root), "--runs", str(tmp_path / "runs"), "--executor", "ray"]
     process = subprocess.Popen(
         [*command, *where],
-        cwd=machine.ROOT,
+        cwd=host.ROOT,
         env={**os.environ, "RAY_worker_niceness": "0", "RAY_TMPDIR": "/tmp", "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

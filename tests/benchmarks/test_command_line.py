@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import csvfile, executor, machine, plan, tables
-from benchmarks.cli import SUMMARIES, main
-from benchmarks.commands import commands
-from benchmarks.plan import Options
-from benchmarks.records import Store
+from benchmarks.cli.commands import commands
+from benchmarks.cli.main import SUMMARIES, main
+from benchmarks.export import estimates, tables
+from benchmarks.machine import host
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Options
+from benchmarks.records import files, schema
+from benchmarks.records.store import Store
 from datasets.store import Location
 from methods import contract
 from methods.contract import Recipe
@@ -119,7 +122,7 @@ def test_committed_results_count_as_done_if_asked(
     digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = digits_mini.root
-    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.setattr(host, "ROOT", tmp_path)
     what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", data]
     first = tmp_path / "first"
     assert call(capsys, monkeypatch, "run", *what, "--seeds", 1, "--jobs", 1, "--runs", first)[0] == 0
@@ -139,7 +142,7 @@ def test_committed_results_count_as_done_if_asked(
 def test_a_committed_cell_is_run_again(
     digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.setattr(host, "ROOT", tmp_path)
     where = ["--data", digits_mini.root, "--runs", tmp_path / "runs"]
     what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 2, "--jobs", 1]
     assert call(capsys, monkeypatch, "run", *what, *where)[0] == 0
@@ -158,7 +161,7 @@ def test_a_committed_cell_is_run_again(
     for row in rows:
         if (row["cell"], row["metric"], row["selection"]) == (last["cell"], "accuracy", "last"):
             row["value"] = f"{float(row['value']) + 1.5:.6g}"
-    csvfile.write(table, tables.COLUMNS, rows)
+    files.write_csv(table, schema.RESULTS, rows)
     _, output, _ = call(capsys, monkeypatch, "rerun", last["cell"], "--jobs", 1, *where)
     assert re.search(r"accuracy\s+last\s+[\d.]+\s+[\d.]+\s+-1\.5\n", output), output
     assert re.search(r"^1 of \d+ values differ\.$", output, re.MULTILINE), output
@@ -174,7 +177,7 @@ def test_a_committed_cell_is_run_again(
 def test_committed_results_tell_how_long_cells_take(digits_mini: Location, tmp_path: Path) -> None:
     options = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=1)
     cells = plan.make("dan", options, digits_mini).cells
-    expected = executor.estimates(cells, Store(tmp_path))
+    expected = estimates.expected_seconds(cells, Store(tmp_path))
     assert set(expected) == {cell.spec.hash for cell in cells}
     assert all(1 < seconds < 100 for seconds in expected.values())
 
@@ -217,7 +220,7 @@ def test_all_papers_are_one_plan(
         assert {row["paper"] for row in rows} == {paper}
     _, output, _ = call(capsys, monkeypatch, "status", *what, *where)
     assert re.search(r"ddc\s+digits\s+digits-mini\s+2\s+0\s+0\s+0\n", output), output
-    monkeypatch.setattr(machine, "ROOT", tmp_path / "checkout")
+    monkeypatch.setattr(host, "ROOT", tmp_path / "checkout")
     assert call(capsys, monkeypatch, "export", "all", *where)[0] == 0
     assert tables.committed_cells("dan", "ddc").keys() == {("dan", "digits"), ("ddc", "digits")}
 
@@ -287,9 +290,9 @@ def test_a_damaged_record_is_named_and_one_of_another_cell_does_not_matter(
 )
 def test_a_broken_method_is_named(content: str, says: str, tmp_path: Path) -> None:
     """In a copy of the methods, so that nothing else is disturbed."""
-    shutil.copytree(machine.ROOT / "methods", tmp_path / "methods")
+    shutil.copytree(host.ROOT / "methods", tmp_path / "methods")
     for room in ("benchmarks", "datasets", "report", "results"):
-        (tmp_path / room).symlink_to(machine.ROOT / room)
+        (tmp_path / room).symlink_to(host.ROOT / room)
     (tmp_path / "methods" / "broken.py").write_text(content)
     for command in (["benchmarks", "list"], ["report", "list"]):
         run = subprocess.run(
@@ -308,7 +311,7 @@ def test_no_command_waits_for_what_only_some_cells_need() -> None:
         "[contract.load(name) for name in contract.names()]; "
         "print(*{'sklearn', 'skada', 'scipy', 'pandas', 'torchvision', 'matplotlib'} & set(sys.modules))"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=machine.ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", code], cwd=host.ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
 
 
@@ -341,9 +344,9 @@ def test_a_new_method_takes_one_file(digits_mini: Location, tmp_path: Path) -> N
     """It is in the list, the plan, the run, the tables and make help, with no other edit."""
     made = shutil.ignore_patterns("site", "tables", "specs", "*.csv")
     for room in ("benchmarks", "datasets", "methods", "report", "results"):
-        shutil.copytree(machine.ROOT / room, tmp_path / room, ignore=made if room in ("report", "results") else None)
-    shutil.copy(machine.ROOT / "results" / "published.csv", tmp_path / "results")
-    shutil.copy(machine.ROOT / "Makefile", tmp_path)
+        shutil.copytree(host.ROOT / room, tmp_path / room, ignore=made if room in ("report", "results") else None)
+    shutil.copy(host.ROOT / "results" / "published.csv", tmp_path / "results")
+    shutil.copy(host.ROOT / "Makefile", tmp_path)
     (tmp_path / "methods" / "newcomer.py").write_text(METHOD_FILE)
 
     def output(*command: str) -> str:
@@ -392,7 +395,7 @@ def test_a_foreign_package_called_datasets_is_no_trouble(how: str, tmp_path: Pat
         hook = ""
     ours = [sys.executable, "-c", hook + "import runpy, sys; sys.argv = ['x', 'list']; "
             "runpy.run_module('benchmarks', run_name='__main__')"]  # fmt: skip
-    run = subprocess.run(ours, cwd=machine.ROOT, env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run(ours, cwd=host.ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     elsewhere = [sys.executable, "-c", hook + "import datasets"]
     run = subprocess.run(elsewhere, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks import activations, choices, executor, machine, tables, training
-from benchmarks.plan import Plan
-from benchmarks.records import UNSTABLE_FIELDS, Store
+from benchmarks.cell import runner, training
+from benchmarks.export import tables
+from benchmarks.machine import host
+from benchmarks.networks import activations
+from benchmarks.plan import choices
+from benchmarks.plan.plan import Plan
+from benchmarks.records.store import UNSTABLE_FIELDS, Store
 from datasets import store
 from datasets.store import Location
 from tests import crash
@@ -54,7 +58,7 @@ def test_a_record(digits_mini: Location, folder: Path) -> None:
     """A reader sees the whole record or none."""
     cell = cells(digits_mini)[0]
     kept = folder.parent / "made"
-    executor.run_one(cell, digits_mini, Store(kept), "test", os.getpid())
+    runner.run_one(cell, digits_mini, Store(kept), "test", os.getpid())
     record, here = Store(kept).read(cell.spec.hash), Store(folder)
 
     def write() -> None:
@@ -75,11 +79,11 @@ def test_a_cell_with_checkpoints_and_a_kept_network(
     cell, where = cells(digits_mini)[1], Store(folder)
 
     def run() -> None:
-        outcome = executor.run_one(cell, digits_mini, where, "test", os.getpid(), kept=True)
+        outcome = runner.run_one(cell, digits_mini, where, "test", os.getpid(), kept=True)
         assert outcome.error == ""
 
     alone = folder.parent / "alone"
-    executor.run_one(cell, digits_mini, Store(alone), "test", os.getpid(), kept=True)
+    runner.run_one(cell, digits_mini, Store(alone), "test", os.getpid(), kept=True)
     expected = finished(alone)
     parameters = training.load_parameters(Store(alone).model_path(cell.spec.hash))
 
@@ -94,11 +98,11 @@ def test_a_cell_with_checkpoints_and_a_kept_network(
 
 
 def test_an_export(digits_mini: Location, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "ROOT", folder)
+    monkeypatch.setattr(host, "ROOT", folder)
     runs = Store(folder.parent / "runs")
     some = cells(digits_mini)[:2]
     for cell in some:
-        executor.run_one(cell, digits_mini, runs, "test", os.getpid())
+        runner.run_one(cell, digits_mini, runs, "test", os.getpid())
     tables.write_local(Plan(some), runs, digits_mini)
 
     def export() -> None:
@@ -158,7 +162,7 @@ def test_fetched_and_prepared_data(tiny: Tiny, folder: Path) -> None:  # noqa: F
 
 def test_chosen_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of chosen settings is the old one or the new one."""
-    monkeypatch.setattr(machine, "ROOT", folder)
+    monkeypatch.setattr(host, "ROOT", folder)
     (folder / "results").mkdir()
     old = dict.fromkeys(choices.COLUMNS, "1") | {"tasks": "a:b", "method": "one"}
     choices.write([old])

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import executor, machine
-from benchmarks.errors import UserError
-from benchmarks.records import UNSTABLE_FIELDS, Store
+from benchmarks.cell import runner
+from benchmarks.executors import execute
+from benchmarks.machine import host
+from benchmarks.machine.errors import UserError
+from benchmarks.records.store import UNSTABLE_FIELDS, Store
 from datasets.store import Location
 from tests.benchmarks.small_plan import cells
 
@@ -25,7 +27,7 @@ def start(location: Location, runs: Path, *, jobs: int, poison: bool = False) ->
     command = [sys.executable, "-m", "tests.benchmarks.small_plan", str(location.root), str(runs), str(jobs)]
     return subprocess.Popen(
         [*command, *(["poison"] if poison else [])],
-        cwd=machine.ROOT,
+        cwd=host.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -60,7 +62,7 @@ def test_killed_at_random_and_started_again_it_ends_with_the_same_records(
     digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     moments = random.Random(0)
-    jobs = min(2, machine.cores())
+    jobs = min(2, host.cores())
     for _ in range(2):  # `make torture` does it a hundred times
         process = start(digits_mini, tmp_path, jobs=jobs)
         deadline = time.monotonic() + moments.uniform(4, 12)
@@ -77,7 +79,7 @@ def test_killed_at_random_and_started_again_it_ends_with_the_same_records(
 
 
 def test_workers_of_a_killed_run_stop_by_themselves(digits_mini: Location, tmp_path: Path) -> None:
-    process = start(digits_mini, tmp_path, jobs=min(2, machine.cores()))
+    process = start(digits_mini, tmp_path, jobs=min(2, host.cores()))
     wait_for(lambda: len(finished(tmp_path)) >= 1)
     group = os.getpgid(process.pid)
     process.send_signal(signal.SIGKILL)
@@ -88,7 +90,7 @@ def test_workers_of_a_killed_run_stop_by_themselves(digits_mini: Location, tmp_p
 def test_an_interrupt_ends_the_run_cleanly(
     digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
-    process = start(digits_mini, tmp_path, jobs=min(2, machine.cores()))
+    process = start(digits_mini, tmp_path, jobs=min(2, host.cores()))
     wait_for(lambda: len(finished(tmp_path)) >= 1)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
     output, _ = process.communicate(timeout=60)
@@ -126,14 +128,14 @@ def test_two_runs_at_once_share_the_work(
     def again(*_arguments: object, **_options: object) -> None:
         raise AssertionError("a cell that another run had finished was run again")
 
-    monkeypatch.setattr("benchmarks.training.run_cell", again)
+    monkeypatch.setattr("benchmarks.cell.training.run_cell", again)
     cell = cells(digits_mini)[0]
-    outcome = executor.run_one(cell, digits_mini, Store(tmp_path), "test", os.getpid())
+    outcome = runner.run_one(cell, digits_mini, Store(tmp_path), "test", os.getpid())
     assert outcome.error == ""
     assert outcome.accuracy == Store(tmp_path).read(cell.spec.hash).value("accuracy")
 
 
-@pytest.mark.skipif(machine.cores() < 2, reason="one core runs the cells in the process itself")
+@pytest.mark.skipif(host.cores() < 2, reason="one core runs the cells in the process itself")
 def test_a_killed_worker_costs_nothing(
     digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -151,17 +153,17 @@ def test_a_killed_worker_costs_nothing(
 
 
 def test_more_threads_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cores", lambda: 4)
-    assert executor.jobs_for(None, 1) == 4
-    assert executor.jobs_for(None, 3) == 1
-    assert executor.jobs_for(None, 1, "cuda") == 1
-    assert executor.jobs_for(2, 2) == 2
+    monkeypatch.setattr(host, "cores", lambda: 4)
+    assert execute.jobs_for(None, 1) == 4
+    assert execute.jobs_for(None, 3) == 1
+    assert execute.jobs_for(None, 1, "cuda") == 1
+    assert execute.jobs_for(2, 2) == 2
     with pytest.raises(UserError, match="3 jobs of 2 threads need 6 cores and this machine offers 4"):
-        executor.jobs_for(3, 2)
+        execute.jobs_for(3, 2)
 
 
 def test_durations_read_well() -> None:
-    assert [executor.duration(s) for s in (5, 89, 100, 3600, 7260)] == ["5 s", "89 s", "2 min", "60 min", "2 h 1 min"]
+    assert [execute.duration(s) for s in (5, 89, 100, 3600, 7260)] == ["5 s", "89 s", "2 min", "60 min", "2 h 1 min"]
 
 
 def wait_for(condition: Any, seconds: float = 90) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import backbones
-from benchmarks.feeding import grey, in_order, scaled
-from benchmarks.loading import Data, load_data
+from benchmarks.cell.loading import Data, load_data
+from benchmarks.networks import backbones
+from benchmarks.networks.feeding import grey, in_order, scaled
 from datasets.protocols import Labelled, Problem, Unlabelled
 from tests.benchmarks.cells import problem
 

@@ -15,15 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmarks import csvfile, specs, tables
-from benchmarks.cli import main
-from benchmarks.errors import UserError
-from benchmarks.records import Record, Store
+from benchmarks.cli.main import main
+from benchmarks.machine.errors import UserError
+from benchmarks.records import files, provenance, schema
+from benchmarks.records.store import Record, Store
 from datasets import protocols, verify
 from datasets.errors import DataError
 from datasets.store import Location
 from report import records
-from report.records import ReportError
 from tests.benchmarks.cells import spec
 
 CELL = spec().hash
@@ -81,26 +80,26 @@ def test_specs(content: bytes, tmp_path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     with contextlib.suppress(UserError):
-        assert all(isinstance(one["spec"], dict) for one in specs.read(path).values())
+        assert all(isinstance(one["spec"], dict) for one in provenance.read(path).values())
     frame = pd.DataFrame({"paper": ["dan"], "experiment": ["digits"], "cell": [CELL]})
-    with contextlib.suppress(ReportError):
+    with contextlib.suppress(UserError):
         assert all(isinstance(one["spec"], dict) for one in records.kept([frame], None, tmp_path).values())
 
 
-row = dict.fromkeys(tables.COLUMNS, "1") | {"selection": "last", "value": "50.5", "n_test": "10", "seconds": "1"}
+row = dict.fromkeys(schema.RESULTS, "1") | {"selection": "last", "value": "50.5", "n_test": "10", "seconds": "1"}
 fields = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(["nan", "-1", "1e999", '"', "\n", ","])
 
 
 @fuzzed
-@given(name=st.sampled_from(tables.COLUMNS), value=fields, tail=st.binary(max_size=12))
+@given(name=st.sampled_from(schema.RESULTS), value=fields, tail=st.binary(max_size=12))
 def test_tables(name: str, value: str, tail: bytes, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(
-        ",".join(tables.COLUMNS).encode() + b"\n" + ",".join({**row, name: value}.values()).encode() + b"\n" + tail
+        ",".join(schema.RESULTS).encode() + b"\n" + ",".join({**row, name: value}.values()).encode() + b"\n" + tail
     )
     with contextlib.suppress(UserError):
-        assert all(set(one) == set(tables.COLUMNS) for one in csvfile.read(path, tables.COLUMNS))
-    with contextlib.suppress(ReportError):
+        assert all(set(one) == set(schema.RESULTS) for one in files.read_csv(path, schema.RESULTS))
+    with contextlib.suppress(UserError):
         frame = records.read(path)
         assert frame["value"].notna().all()
 

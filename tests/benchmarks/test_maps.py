@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import csvfile, executor, maps, plan, tables
-from benchmarks.errors import UserError
-from benchmarks.plan import Cell, Options, Plan
-from benchmarks.records import Store
+from benchmarks.cell import runner, tsne
+from benchmarks.executors import execute, local
+from benchmarks.export import tables
+from benchmarks.machine.errors import UserError
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Cell, Options, Plan
+from benchmarks.records import files, schema
+from benchmarks.records.store import Store
 from datasets import store as data_store
 from datasets.store import Location
 from methods import contract
@@ -37,21 +41,21 @@ def mapped(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> Plan:
     paper = dataclasses.replace(dan.paper, experiments=(experiment,), claims=())
     everything = {name: contract.load(name) for name in contract.names()}
     monkeypatch.setattr(contract, "_methods", lambda: {**everything, "dan": dataclasses.replace(dan, paper=paper)})
-    monkeypatch.setattr(maps, "IMAGES", IMAGES)
+    monkeypatch.setattr(tsne, "IMAGES", IMAGES)
     return plan.make("dan", Options(), digits_mini)
 
 
 def run(cells: list[Cell], location: Location, store: Store) -> None:
-    summary = executor.run(cells, executor.Local(location, store, 1), expected={})
+    summary = execute.run(cells, local.Local(location, store, 1), expected={})
     assert not summary.failed, summary.failed
 
 
 def test_a_map_holds_both_domains_with_their_classes(mapped: Plan, digits_mini: Location, tmp_path: Path) -> None:
     store, cell = Store(tmp_path), mapped.cells[0]
-    assert not executor.is_done(cell, store)
+    assert not runner.is_done(cell, store)
     run([cell], digits_mini, store)
-    assert executor.is_done(cell, store)
-    points = csvfile.read(store.map_path(cell.spec.hash), maps.POINT)
+    assert runner.is_done(cell, store)
+    points = files.read_csv(store.tsne_path(cell.spec.hash), schema.POINT)
     assert [point["domain"] for point in points] == ["source"] * IMAGES + ["target"] * IMAGES
     for part, domain in (("source", "optdigits"), ("target", "mfeat")):
         labels = data_store.load(domain, "train", digits_mini).labels
@@ -69,27 +73,27 @@ def test_a_map_holds_both_domains_with_their_classes(mapped: Plan, digits_mini: 
 def test_a_map_is_made_of_the_network_that_was_kept(mapped: Plan, digits_mini: Location, tmp_path: Path) -> None:
     store, cell = Store(tmp_path), mapped.cells[0]
     run([dataclasses.replace(cell, mapped=False)], digits_mini, store)
-    assert not store.map_path(cell.spec.hash).exists()
-    assert not executor.is_done(cell, store)
+    assert not store.tsne_path(cell.spec.hash).exists()
+    assert not runner.is_done(cell, store)
     run([cell], digits_mini, store)  # the record is there: its network is trained once more
-    first = store.map_path(cell.spec.hash).read_bytes()
+    first = store.tsne_path(cell.spec.hash).read_bytes()
     network = store.model_path(cell.spec.hash).stat().st_mtime_ns
-    store.map_path(cell.spec.hash).unlink()
+    store.tsne_path(cell.spec.hash).unlink()
     run([cell], digits_mini, store)
-    assert store.map_path(cell.spec.hash).read_bytes() == first
+    assert store.tsne_path(cell.spec.hash).read_bytes() == first
     assert store.model_path(cell.spec.hash).stat().st_mtime_ns == network
 
 
 def test_maps_are_exported_beside_the_tables(
     mapped: Plan, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path / "suite")
+    monkeypatch.setattr("benchmarks.machine.host.ROOT", tmp_path / "suite")
     store = Store(tmp_path / "runs")
     run(mapped.cells, digits_mini, store)
     tables.write_local(mapped, store, digits_mini)
     table, drawn = tables.export("dan", ["short"], [], store, digits_mini)
     assert drawn == tmp_path / "suite/results/dan/maps/short.csv"
-    rows = csvfile.read(drawn, maps.COLUMNS)
+    rows = files.read_csv(drawn, schema.TSNE)
     assert {row["cell"] for row in rows} == {cell.spec.hash for cell in mapped.cells}
     assert {row["cell"] for row in rows} == {row["cell"] for row in tables.read(table)}
     assert len(rows) == 2 * 2 * IMAGES
@@ -97,6 +101,6 @@ def test_maps_are_exported_beside_the_tables(
     tables.export("dan", ["short"], [], store, digits_mini)
     assert drawn.read_bytes() == again
     assert set(tables.committed_cells("dan")) == {("dan", "short")}, "a map is no table"
-    store.map_path(mapped.cells[0].spec.hash).write_text("domain,class\n")
+    store.tsne_path(mapped.cells[0].spec.hash).write_text("domain,class\n")
     with pytest.raises(UserError, match="must have the columns"):
         tables.export("dan", ["short"], [], store, digits_mini)

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import tables
-from benchmarks.evaluation import Evaluator
-from benchmarks.feeding import Digits
-from benchmarks.plan import Cell, Plan, Use
-from benchmarks.records import Record, Store
-from benchmarks.spec import Spec
-from benchmarks.training import run_cell
+from benchmarks.cell.evaluation import Evaluator
+from benchmarks.cell.training import run_cell
+from benchmarks.export import tables
+from benchmarks.networks.feeding import Digits
+from benchmarks.plan.plan import Cell, Plan, Use
+from benchmarks.records.spec import Spec
+from benchmarks.records.store import Record, Store
 from datasets.protocols import Task
 from methods import contract
 from methods.contract import Batch, Domains, Losses, Row

@@ -15,12 +15,14 @@ from sklearn import svm
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from benchmarks import choices, executor, plan, tables
-from benchmarks.errors import UserError
-from benchmarks.plan import Cell, Options
-from benchmarks.records import Store
-from benchmarks.spec import canonical
-from benchmarks.training import fields
+from benchmarks.cell import runner
+from benchmarks.executors import execute, local
+from benchmarks.export import tables
+from benchmarks.machine.errors import UserError
+from benchmarks.plan import choices, plan
+from benchmarks.plan.plan import Cell, Options
+from benchmarks.records.spec import canonical, recipe_values
+from benchmarks.records.store import Store
 from datasets.store import Location
 from methods import contract, source_only
 from methods.contract import Batch, Domains, Experiment, Losses, Method, Need, Paper, Recipe, Row
@@ -103,7 +105,7 @@ def planned(location: Location) -> list[Cell]:
 
 
 def run(cells: list[Cell], location: Location, store: Store) -> None:
-    summary = executor.run(cells, executor.Local(location, store, 1), expected={})
+    summary = execute.run(cells, local.Local(location, store, 1), expected={})
     assert not summary.failed, summary.failed
 
 
@@ -137,13 +139,13 @@ def test_a_network_is_trained_once_and_made_again_where_it_is_lost(
     store = Store(tmp_path)
     base, started = planned(digits_mini)
     trained = []
-    real = executor.training.run_cell
+    real = execute.training.run_cell
 
     def counted(spec: Any, *arguments: Any, **named: Any) -> Any:
         trained.append(spec.hash)
         return real(spec, *arguments, **named)
 
-    monkeypatch.setattr("benchmarks.training.run_cell", counted)
+    monkeypatch.setattr("benchmarks.cell.training.run_cell", counted)
     run([started, base], digits_mini, store)
     assert trained == [base.spec.hash, started.spec.hash]
     before = store.record_path(base.spec.hash).read_bytes()
@@ -165,10 +167,10 @@ def test_a_damaged_network_is_a_sentence(add: Any, digits_mini: Location, tmp_pa
     path = store.model_path(base.spec.hash)
     path.write_bytes(path.read_bytes()[:100])
     store.record_path(started.spec.hash).unlink()
-    outcome = executor.run_one(started, digits_mini, store, "test", os.getpid())
+    outcome = runner.run_one(started, digits_mini, store, "test", os.getpid())
     assert "is damaged; delete it and run again" in outcome.error
     with pytest.raises(UserError, match="damaged"):
-        executor.training.load_parameters(path)
+        execute.training.load_parameters(path)
 
 
 def test_what_a_cell_needs_is_part_of_its_identity_and_of_no_older_one(add: Any, digits_mini: Location) -> None:
@@ -189,7 +191,7 @@ def test_a_need_may_be_of_another_recipe_and_task(add: Any, digits_mini: Locatio
     base, started = planned(digits_mini)
     needed = started.needs["base"].spec
     assert needed.task == "mnist:mfeat"
-    assert needed.recipe == fields(longer)
+    assert needed.recipe == recipe_values(longer)
     assert needed.data["source"] != base.spec.data["source"]
     assert needed.data["target"] == base.spec.data["target"]
     assert started.needs["base"].label.endswith("for others to start from")

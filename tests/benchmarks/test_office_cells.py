@@ -13,11 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import training, weights
-from benchmarks.backbones import choose
-from benchmarks.feeding import Cached
-from benchmarks.loading import Sampler, domains_of, load_data
-from benchmarks.training import run_cell
+from benchmarks.cell import training
+from benchmarks.cell.loading import Sampler, domains_of, load_data
+from benchmarks.cell.training import run_cell
+from benchmarks.networks import weights
+from benchmarks.networks.backbones import choose
+from benchmarks.networks.feeding import Cached
 from datasets import protocols, registry
 from datasets.protocols import Inputs, Problem
 from datasets.store import Location

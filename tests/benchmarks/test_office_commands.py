@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import activations, backbones, machine, plan, weights
-from benchmarks.plan import Options
-from benchmarks.records import Store
+from benchmarks.machine import host
+from benchmarks.networks import activations, backbones, weights
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Options
+from benchmarks.records.store import Store
 from datasets import folders, office, registry, store, verify
 from datasets.store import Location
 from methods import contract
@@ -98,7 +100,7 @@ def test_the_late_track_of_one_task_and_seed(
 ) -> None:
     """``make plan-dan DATASET=office31 TRACK=late SEEDS=1 TASKS=amazon:webcam``."""
     variables = ["DATASET=office31", "TRACK=late", "SEEDS=1", "TASKS=amazon:webcam", "VENV=/nowhere"]
-    made = subprocess.run(["make", "-n", "plan-dan", *variables], cwd=machine.ROOT, capture_output=True, text=True)
+    made = subprocess.run(["make", "-n", "plan-dan", *variables], cwd=host.ROOT, capture_output=True, text=True)
     (line,) = [line for line in made.stdout.splitlines() if "benchmarks plan" in line]
     arguments = line.partition("benchmarks ")[2].replace('"', "").split()
     what = [*arguments, "--data", planned.root, "--runs", tmp_path / "runs"]
@@ -305,22 +307,22 @@ def test_weights_that_cannot_be_had_are_a_sentence(tmp_path: Path, capsys: Captu
 
 def test_activations_are_computed_once_before_the_cells(planned: Location, monkeypatch: Patch) -> None:
     """One key for each domain, whatever the number of cells; weights are looked at once."""
-    from benchmarks import executor
+    from benchmarks.executors import execute, local
 
     asked: list[activations.Key] = []
     looked: list[str] = []
     monkeypatch.setattr(activations, "ensure", lambda keys, *_, **__: asked.extend(dict.fromkeys(keys)))
     monkeypatch.setattr(weights, "path", lambda name, _location: looked.append(name))
     cells = plan.make("dan", Options(datasets=("office31",), track="late", seeds=2), planned).cells
-    workers = executor.Local(planned, Store(planned.root / "runs"), 1)
-    executor.prepare(cells, planned, workers)
+    workers = local.Local(planned, Store(planned.root / "runs"), 1)
+    execute.prepare(cells, planned, workers)
     assert sorted(key.domain for key in asked) == ["amazon", "dslr", "webcam"]
     assert {key.cut for key in asked} == {"blocks.6"}
     assert looked == ["lite0"]
     asked.clear()
     looked.clear()
     frozen = plan.make("dan", Options(datasets=("office31",), track="frozen", seeds=1), planned).cells
-    executor.prepare(frozen, planned, workers)
+    execute.prepare(frozen, planned, workers)
     assert {key.cut for key in asked} == {"pool"}
     assert looked == []
 

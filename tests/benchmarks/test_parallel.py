@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import parallel
-from benchmarks.records import Store
+from benchmarks.machine import processes
+from benchmarks.records.store import Store
 from methods import contract
 from tests.datasets.office_helpers import image_file, write_tree
 
@@ -75,7 +75,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 
 def test_one_process_alone_is_its_own_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert (parallel.size(), parallel.leads(), parallel.stream()) == (1, True, ())
-    assert parallel.agreed(True)
-    assert parallel.mean({"a": 1.0}) == {"a": 1.0}
-    assert parallel.step_of(contract.load("yosinski"), torch.nn.Linear(1, 1), 7) is None
+    assert (processes.size(), processes.is_main(), processes.stream()) == (1, True, ())
+    assert processes.broadcast(True)
+    assert processes.mean({"a": 1.0}) == {"a": 1.0}
+    assert processes.step_of(contract.load("yosinski"), torch.nn.Linear(1, 1), 7) is None

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import adoption, choices, choosing, plan, specs, tables
-from benchmarks.errors import UserError
-from benchmarks.plan import Options, Plan
-from benchmarks.records import Record, Store
+from benchmarks.export import reuse, tables
+from benchmarks.machine.errors import UserError
+from benchmarks.plan import choices, choosing, plan
+from benchmarks.plan.plan import Options, Plan
+from benchmarks.records import provenance, schema
+from benchmarks.records.store import Record, Store
 from datasets.errors import DataError
 from datasets.store import Location
 from methods import contract
@@ -149,7 +151,7 @@ def rows_in(path: Path) -> list[dict[str, str]]:
 
 
 def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
+    monkeypatch.setattr("benchmarks.machine.host.ROOT", tmp_path)
     store = Store(tmp_path / "runs")
     one = plan.make("dan", with_(seeds=1), digits_mini)
     finish(one, store)
@@ -158,7 +160,7 @@ def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatc
     two = plan.make("dan", with_(tasks=("mfeat:optdigits",), seeds=1), digits_mini)
     finish(two, store, accuracy=81.0)
     assert tables.write_local(two, store, digits_mini) == {local: 4}, "other tasks stay"
-    assert list(rows_in(local)[0]) == tables.COLUMNS
+    assert list(rows_in(local)[0]) == schema.RESULTS
 
     committed = tables.committed_path("dan", "digits")
     assert tables.export("dan", ["digits"], [], store, digits_mini) == {committed: 4}
@@ -172,7 +174,7 @@ def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatc
 @pytest.fixture
 def committed_digits(digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A plan whose made-up results are committed."""
-    monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
+    monkeypatch.setattr("benchmarks.machine.host.ROOT", tmp_path)
     store = Store(tmp_path / "first")
     digits = plan.make("dan", with_(seeds=1), digits_mini)
     finish(digits, store, accuracy=100 / 3, mmd=0.25)
@@ -187,27 +189,27 @@ def test_what_another_table_has_committed_is_taken_from_there(
     store = Store(tmp_path / "second")
     ablations = plan.make("dan", with_(experiments=("ablations",), seeds=1), digits_mini)
     shared = {cell.spec.hash for cell in committed_digits.cells}
-    assert adoption.adopt(ablations.cells, store) == 2
+    assert reuse.adopt(ablations.cells, store) == 2
     assert set(store.cells()) == shared
     (path,) = tables.write_local(ablations, store, digits_mini)
     committed = rows_in(tables.committed_path("dan", "digits"))
     assert rows_in(path) == [{**row, "experiment": "ablations"} for row in committed]
     assert {row["value"] for row in rows_in(path)} == {"33.3333", "0.25"}
     tables.export("dan", ["ablations"], [], store, digits_mini)
-    assert specs.read(tmp_path / "results/dan/specs/ablations.json").keys() == shared
+    assert provenance.read(tmp_path / "results/dan/specs/ablations.json").keys() == shared
 
 
 def test_a_cell_whose_history_is_shown_is_not_taken_from_another_table(committed_digits: Plan, tmp_path: Path) -> None:
     for cell in committed_digits.cells:
         cell.uses.append(dataclasses.replace(cell.uses[0], paper="ddc", experiment="learning-curve"))
-    assert adoption.adopt(committed_digits.cells, Store(tmp_path / "second")) == 0
+    assert reuse.adopt(committed_digits.cells, Store(tmp_path / "second")) == 0
 
 
 def test_a_line_never_mixes_two_states_of_the_suite(
     digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a change that alters numbers, fresh cells drive the stale ones of their line out, other seeds included."""
-    monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
+    monkeypatch.setattr("benchmarks.machine.host.ROOT", tmp_path)
     store = Store(tmp_path / "runs")
     old = plan.make("dan", with_(tasks=("optdigits:mfeat", "mfeat:optdigits"), seeds=2), digits_mini)
     finish(old, store)

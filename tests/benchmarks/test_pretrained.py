@@ -12,10 +12,10 @@ import torch
 from sklearn.datasets import load_sample_images
 from torch import Tensor, nn
 
-from benchmarks import backbones, pretrained, weights
-from benchmarks.backbones import BACKBONES, build, choose
-from benchmarks.errors import UserError
-from benchmarks.feeding import Photos, in_order
+from benchmarks.machine.errors import UserError
+from benchmarks.networks import backbones, pretrained, weights
+from benchmarks.networks.backbones import BACKBONES, build, choose
+from benchmarks.networks.feeding import Photos, in_order
 from datasets.errors import DataError
 from datasets.photos import square
 from datasets.store import Location

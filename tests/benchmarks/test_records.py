@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.errors import UserError
-from benchmarks.records import Record, Store, write_atomically
-from benchmarks.spec import Spec
+from benchmarks.machine.errors import UserError
+from benchmarks.records.files import write_atomically
+from benchmarks.records.spec import Spec
+from benchmarks.records.store import Record, Store
 from tests.benchmarks.cells import spec
 
 

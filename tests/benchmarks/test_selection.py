@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks import selection
-from benchmarks.training import run_cell
+from benchmarks.cell import selection
+from benchmarks.cell.training import run_cell
 from tests.benchmarks.cells import problem, spec
 
 random = np.random.default_rng(5)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import specs
-from benchmarks.errors import UserError
-from benchmarks.records import Record, Store
-from benchmarks.spec import Spec
+from benchmarks.machine.errors import UserError
+from benchmarks.records import provenance
+from benchmarks.records.spec import Spec
+from benchmarks.records.store import Record, Store
 from report import records
 from tests.benchmarks.cells import spec
 
@@ -39,8 +39,8 @@ def variants() -> list[Spec]:
 def test_read_back_they_are_the_cells(tmp_path: Path) -> None:
     store, path = Store(tmp_path / "runs"), tmp_path / "results" / "dan" / "specs" / "digits.json"
     cells = kept(store, *variants())
-    specs.export(path, cells, store)
-    found = specs.read(path)
+    provenance.export(path, cells, store)
+    found = provenance.read(path)
     assert {cell: Spec(**one["spec"]).hash for cell, one in found.items()} == {cell: cell for cell in cells}
     assert {one["versions"]["torch"] for one in found.values()} == {"2"}
     assert len(path.read_text().splitlines()) == 2 + 1 + 2, "the data, then a line for each configuration"
@@ -50,20 +50,20 @@ def test_read_back_they_are_the_cells(tmp_path: Path) -> None:
 def test_a_record_that_is_gone_is_kept_and_a_cell_that_is_gone_is_not(tmp_path: Path) -> None:
     path = tmp_path / "digits.json"
     first, second, third, *_ = cells = kept(Store(tmp_path / "one"), *variants())
-    specs.export(path, cells, Store(tmp_path / "one"))
+    provenance.export(path, cells, Store(tmp_path / "one"))
     before = path.read_bytes()
-    specs.export(path, cells, Store(tmp_path / "empty"))
+    provenance.export(path, cells, Store(tmp_path / "empty"))
     assert path.read_bytes() == before, "exporting twice changes nothing"
-    specs.export(path, [first, third, "unknown"], Store(tmp_path / "empty"))
-    assert set(specs.read(path)) == {first, third}
-    assert second not in specs.read(path)
+    provenance.export(path, [first, third, "unknown"], Store(tmp_path / "empty"))
+    assert set(provenance.read(path)) == {first, third}
+    assert second not in provenance.read(path)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "digits.json"
-    assert specs.read(path) == {}
+    assert provenance.read(path) == {}
     path.write_text('[[], {"cells": {"a": [1]}}]')
     with pytest.raises(UserError, match=r"digits\.json cannot be read"):
-        specs.read(path)
-    with pytest.raises(records.ReportError, match=r"digits\.json cannot be read"):
+        provenance.read(path)
+    with pytest.raises(UserError, match=r"digits\.json cannot be read"):
         records._specs(path)

@@ -11,9 +11,13 @@ import pytest
 import torch
 from joblib.externals.loky import reusable_executor
 
-from benchmarks import backbones, csvfile, executor, machine, speed
-from benchmarks.race import Race, race
-from benchmarks.speed import OURS, Budget
+from benchmarks.cli import speed
+from benchmarks.cli.race import Race, race
+from benchmarks.cli.speed import OURS, Budget
+from benchmarks.executors import execute
+from benchmarks.machine import host
+from benchmarks.networks import backbones
+from benchmarks.records import files, schema
 from datasets.store import Location
 from tests.benchmarks import small_plan
 
@@ -56,10 +60,10 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_written_replaces_the_same_race_alone(tmp_path: Path) -> None:
-    path = tmp_path / "speed.csv"
+    path = tmp_path / "bench.csv"
     speed.write(path, [made("mmd", "1", this=[1, 2, 3]), made("mmd", "2", this=[5, 5, 5])], ())
     speed.write(path, [made("mmd", "2", this=[7, 7, 7])], ("skada",))
-    rows = csvfile.read(path, speed.COLUMNS)
+    rows = files.read_csv(path, schema.SPEED)
     assert [(row["size"], row["seconds"], row["spread"]) for row in rows] == [("1", "2", "0.5"), ("2", "7", "0")]
     assert rows[1]["peers"].startswith("skada 0.6")
     assert rows[0]["rounds"] == "3"
@@ -113,7 +117,7 @@ def test_a_plan_is_timed_over_cells_and_jobs(digits_mini: Location, monkeypatch:
     note = {"jobs": lambda cells, _location, jobs: asked.append((len(cells), jobs))}
     monkeypatch.setattr(speed, "ways", lambda: note)
     found = list(speed.plans(digits_mini))
-    jobs = range(1, min(2, machine.cores()) + 1)
+    jobs = range(1, min(2, host.cores()) + 1)
     assert [one.size for one in found] == ["1", "2"]
     assert all(set(one.times) == {f"{n} jobs" for n in jobs} for one in found)
     assert asked[0] == (1, 1), "the first is for warming up"
@@ -126,14 +130,14 @@ def test_a_timed_plan_is_run_and_leaves_nothing(
 ) -> None:
     ended: list[int] = []
     workers: list[Any] = []
-    run = executor.run
+    run = execute.run
 
     def note(*given: Any, **named: Any) -> None:
         ended.append(len(run(*given, **named).done))
         if jobs > 1:
             workers.extend(reusable_executor._executor._processes.values())
 
-    monkeypatch.setattr(executor, "run", note)
+    monkeypatch.setattr(execute, "run", note)
     speed._run_plan(small_plan.cells(digits_mini)[:2], digits_mini, jobs)
     assert ended == [2]
     assert len(workers) == (jobs if jobs > 1 else 0)

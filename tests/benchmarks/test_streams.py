@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.loading import source_batches
-from benchmarks.streams import Batches, seed_of
+from benchmarks.cell.loading import source_batches
+from benchmarks.machine.streams import Batches, seed_of
 from methods.contract import Recipe
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import training
-from benchmarks.errors import UserError
-from benchmarks.loading import shares
-from benchmarks.records import UNSTABLE_FIELDS, Record
-from benchmarks.spec import Spec
-from benchmarks.training import DivergedError, State, fields, run_cell
+from benchmarks.cell import training
+from benchmarks.cell.loading import shares
+from benchmarks.cell.training import DivergedError, State, run_cell
+from benchmarks.machine.errors import UserError
+from benchmarks.records.spec import Spec, recipe_values
+from benchmarks.records.store import UNSTABLE_FIELDS, Record
 from methods import contract
 from methods.contract import Batch, Losses, Recipe, Term
 from tests.benchmarks.cells import TINY, problem, spec
@@ -226,9 +226,9 @@ def test_training_sees_batches_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_equal_batches_leave_a_cell_its_identity() -> None:
     """The field came after the first results."""
-    assert "by_size" not in fields(TINY)
-    assert fields(dataclasses.replace(TINY, by_size=True)) == {**fields(TINY), "by_size": True}
-    assert Recipe(**fields(TINY)) == TINY
+    assert "by_size" not in recipe_values(TINY)
+    assert recipe_values(dataclasses.replace(TINY, by_size=True)) == {**recipe_values(TINY), "by_size": True}
+    assert Recipe(**recipe_values(TINY)) == TINY
     assert spec().hash != spec(recipe=dataclasses.replace(TINY, by_size=True)).hash
 
 

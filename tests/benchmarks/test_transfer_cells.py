@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import executor, feeding, plan, tables, training
-from benchmarks.backbones import BACKBONES
-from benchmarks.errors import UserError
-from benchmarks.feeding import Window, Windows
-from benchmarks.plan import Cell, Options, Plan
-from benchmarks.records import UNSTABLE_FIELDS, Record, Store
-from benchmarks.selection import ten_best
-from benchmarks.streams import seed_of
-from benchmarks.training import fields
+from benchmarks.cell import runner, training
+from benchmarks.cell.selection import ten_best
+from benchmarks.executors import execute, local
+from benchmarks.export import tables
+from benchmarks.machine.errors import UserError
+from benchmarks.machine.streams import seed_of
+from benchmarks.networks import feeding
+from benchmarks.networks.backbones import BACKBONES
+from benchmarks.networks.feeding import Window, Windows
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Cell, Options, Plan
+from benchmarks.records.spec import recipe_values
+from benchmarks.records.store import UNSTABLE_FIELDS, Record, Store
 from datasets.store import Location
 from methods import contract, yosinski
 from methods.contract import Recipe
@@ -59,7 +63,7 @@ def cells(location: Location, **options: Any) -> dict[tuple[str, str], Cell]:
 
 
 def run(wanted: list[Cell], location: Location, store: Store) -> dict[str, Record]:
-    summary = executor.run(wanted, executor.Local(location, store, 1), expected={})
+    summary = execute.run(wanted, local.Local(location, store, 1), expected={})
     assert not summary.failed, summary.failed
     return {cell: store.read(cell) for cell in store.cells()}
 
@@ -89,7 +93,7 @@ def test_a_trained_treatment_keeps_the_frozen_layers_of_its_base_network(digits_
     found, store = cells(digits_mini), Store(tmp_path)
     frozen, learned = found["AnB", "n=3"], found["AnB+", "n=3"]
     for cell in (frozen, learned):
-        assert executor.run_one(cell, digits_mini, store, "test", os.getpid(), kept=True).error == ""
+        assert runner.run_one(cell, digits_mini, store, "test", os.getpid(), kept=True).error == ""
     source = torch.load(store.model_path(frozen.needs["base"].spec.hash), weights_only=True)
     kept = torch.load(store.model_path(frozen.spec.hash), weights_only=True)
     moved = torch.load(store.model_path(learned.spec.hash), weights_only=True)
@@ -136,7 +140,7 @@ def same_path(cell: Cell, location: Location, folder: Path, patch: pytest.Monkey
         made.append(real(*arguments, **named))
         return made[-1]
 
-    patch.setattr("benchmarks.loading.passed", counted)
+    patch.setattr("benchmarks.cell.loading.passed", counted)
     records = []
     for name, room in (("with", feeding.MOST_CACHED), ("without", 0)):
         patch.setattr(feeding, "MOST_CACHED", room)
@@ -180,7 +184,7 @@ def test_a_killed_study_ends_with_the_same_records(
     stops = 0
     while not killed.has(cell.spec.hash):
         try:
-            executor._finish(cell, digits_mini, killed, "test", kept=False)
+            runner._finish(cell, digits_mini, killed, "test", kept=False)
         except Killed:
             stops += 1
     assert stops == 2
@@ -212,7 +216,7 @@ def test_later_splits_and_tasks_join_the_committed_ones(
     digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a study goes on from a fresh clone: what is there stays, although it starts from other networks."""
-    monkeypatch.setattr("benchmarks.machine.ROOT", tmp_path)
+    monkeypatch.setattr("benchmarks.machine.host.ROOT", tmp_path)
     tasks = ("mnist-a:mnist-b", "mnist-b:mnist-a")
     planned = plan.make("yosinski", Options(experiments=("smoke",), tasks=tasks, seeds=2), digits_mini)
     path = tables.committed_path("yosinski", "smoke")
@@ -249,7 +253,7 @@ def test_the_rate_falls_at_the_milestones(
 
 
 def test_milestones_are_in_the_identity_of_a_cell_only_where_there_are_any(digits_mini: Location) -> None:
-    assert "milestones" not in fields(Recipe(steps=1, epoch=1, rate=1.0))
+    assert "milestones" not in recipe_values(Recipe(steps=1, epoch=1, rate=1.0))
     base = cells(digits_mini)["base", ""].spec
     assert base.recipe["milestones"] == (0.5,)
     again = dataclasses.replace(base, recipe=json.loads(json.dumps(base.recipe)))

@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import activations, pretrained, weights
-from benchmarks.activations import Key
-from benchmarks.pretrained import HALF, Pretrained
+from benchmarks.networks import activations, pretrained, weights
+from benchmarks.networks.activations import Key
+from benchmarks.networks.pretrained import HALF, Pretrained
 from datasets.store import Location
 from tests.datasets.office_helpers import SIDE
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchmarks import backbones
+from benchmarks.networks import backbones
 from methods import autodial, source_only
 from methods.autodial import AutoDIAL, Config, DomainAlignment
 from methods.contract import Batch, ParameterGroup, default_groups

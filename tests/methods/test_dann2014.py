@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.records import Record
-from benchmarks.training import load_parameters, run_cell
+from benchmarks.cell.training import load_parameters, run_cell
+from benchmarks.records.store import Record
 from methods import contract, dann2014, kernels, source_only
 from methods.contract import Domains, Recipe
 from methods.dann2014 import Config

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import training
+from benchmarks.cell import training
 from methods import contract, dan, jan, kernels, source_only
 from methods.contract import Batch
 from methods.jan import Config

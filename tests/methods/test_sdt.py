@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks import training
-from benchmarks.training import run_cell
+from benchmarks.cell import training
+from benchmarks.cell.training import run_cell
 from datasets.protocols import Labelled, Problem
 from methods import contract, sdt, source_only
 from methods.contract import Batch, Losses, Method, default_groups

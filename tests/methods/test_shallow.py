@@ -12,7 +12,7 @@ import torch
 from sklearn.svm import SVC
 from torch import Tensor
 
-from benchmarks.training import run_cell
+from benchmarks.cell.training import run_cell
 from methods import contract, shallow
 from methods.contract import Domains
 from methods.shallow import Config

@@ -10,10 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.machine.errors import UserError
+from benchmarks.records import schema
 from methods.contract import Claim, Experiment, Paper, Row
 from report import charts, figures, overview, published
 from report.charts import Chart
-from report.records import COMMITTED, ReportError, load
+from report.records import COMMITTED, load
 from tests.report.samples import BASE, DEFAULTS, FULL, MAIN, PAPER, RECIPE, VALUES, rows, write
 from tests.report.test_figures import GROUP
 
@@ -249,7 +251,7 @@ def test_what_else_is_swept_has_curves_of_its_own(tmp_path: Path) -> None:
 def test_maps_of_features(tmp_path: Path) -> None:
     path = tmp_path / "dan" / "maps" / "digits.csv"
     path.parent.mkdir(parents=True)
-    head = dict.fromkeys(figures.MAP_COLUMNS, "0") | {"paper": "dan", "experiment": "digits", "variant": "default"}
+    head = dict.fromkeys(schema.TSNE, "0") | {"paper": "dan", "experiment": "digits", "variant": "default"}
     lines = [
         {
             **head,
@@ -266,7 +268,7 @@ def test_maps_of_features(tmp_path: Path) -> None:
         for i in range(3)
     ]
     with path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, figures.MAP_COLUMNS)
+        writer = csv.DictWriter(stream, schema.TSNE)
         writer.writeheader()
         writer.writerows(lines)
     chart = only(figures.map_charts("dan", MAIN, tmp_path))
@@ -275,7 +277,7 @@ def test_maps_of_features(tmp_path: Path) -> None:
     assert len(chart.data) == 12
     assert "t-SNE 1 (no unit)" in svg(chart, tmp_path)
     path.write_text(path.read_text().replace("1.5", "far", 1))
-    with pytest.raises(ReportError, match=r"digits\.csv, line 2: y is 'far'"):
+    with pytest.raises(UserError, match=r"digits\.csv, line 2: y is 'far'"):
         figures.map_charts("dan", MAIN, tmp_path)
     assert figures.map_charts("jan", MAIN, tmp_path) == []
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.machine.errors import UserError
 from report import __main__ as cli
 from report import bands
 from report.diff import compare
-from report.records import ReportError
 from tests.report.samples import PAPER, VALUES, rows, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,7 +101,7 @@ def test_what_moved_against_the_committed_results(tmp_path: Path) -> None:
 
 
 def test_without_a_run_it_says_what_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="`make check-regression` makes it"):
+    with pytest.raises(UserError, match="`make check-regression` makes it"):
         bands.check(BAND, tmp_path, tmp_path, "digits")
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.machine.errors import UserError
 from report.published import PROVENANCE, WORTH, PublishedDifference, read, same_data, task_name
-from report.records import Group, ReportError
+from report.records import Group
 from tests.report.samples import write_published
 
 LINES = [
@@ -68,7 +69,7 @@ def test_other_papers_and_tables_are_left_out(tmp_path: Path) -> None:
 )
 def test_malformed_rows(tmp_path: Path, line: tuple[str, ...], message: str) -> None:
     path = write_published(tmp_path / "published.csv", [*LINES, line])
-    with pytest.raises(ReportError, match=message):
+    with pytest.raises(UserError, match=message):
         read(path, "dan", ["Table1"])
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.machine.errors import UserError
 from methods.contract import papers
 from report import build, headline, records, render
 from report.__main__ import main
-from report.records import ReportError
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -45,9 +45,9 @@ def test_a_method_that_loses_is_shown_as_that(tmp_path: Path) -> None:
 
 
 def test_a_readme_without_the_marks_is_not_touched() -> None:
-    with pytest.raises(ReportError, match="once each"):
+    with pytest.raises(UserError, match="once each"):
         headline.inserted("# A readme\n", "| a table |\n", "README.md")
-    with pytest.raises(ReportError, match="once each"):
+    with pytest.raises(UserError, match="once each"):
         headline.inserted(headline.END + headline.BEGIN, "", "README.md")
     made = headline.inserted(f"before\n{headline.BEGIN}old\n{headline.END}after\n", "new\n", "README.md")
     assert made == f"before\n{headline.BEGIN}\nnew\n\n{headline.END}after\n"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from report.records import COLUMNS, COMMITTED, LOCAL, Group, ReportError, files, groups, load, read
+from benchmarks.machine.errors import UserError
+from report.records import COLUMNS, COMMITTED, LOCAL, Group, files, groups, load, read
 from tests.report.samples import rows, write
 
 
@@ -40,7 +41,7 @@ def test_malformed_field_is_named_by_file_and_line(tmp_path: Path, field: str, t
     lines = rows()
     lines[2][field] = text
     path = write(tmp_path / "bad.csv", lines)
-    with pytest.raises(ReportError) as caught:
+    with pytest.raises(UserError) as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}, {message}")
 
@@ -49,13 +50,13 @@ def test_missing_and_unknown_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", rows())
     content = path.read_text()
     path.write_text(content.replace(",track,", ",trak,", 1))
-    with pytest.raises(ReportError, match="line 1: missing column track"):
+    with pytest.raises(UserError, match="line 1: missing column track"):
         read(path)
     path.write_text("\n".join(f"{line},x" for line in content.splitlines()) + "\n")
-    with pytest.raises(ReportError, match="line 1: unknown column x"):
+    with pytest.raises(UserError, match="line 1: unknown column x"):
         read(path)
     path.write_text("")
-    with pytest.raises(ReportError, match="line 1: missing column"):
+    with pytest.raises(UserError, match="line 1: missing column"):
         read(path)
 
 
@@ -65,21 +66,21 @@ def test_wrong_number_of_fields(tmp_path: Path, change: object) -> None:
     lines = path.read_text().splitlines()
     lines[5] = change(lines[5])  # type: ignore[operator]
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(ReportError, match=r"a\.csv, line 6: expected 21 fields"):
+    with pytest.raises(UserError, match=r"a\.csv, line 6: expected 21 fields"):
         read(path)
 
 
 def test_the_same_cell_twice(tmp_path: Path) -> None:
     lines = rows()
     path = write(tmp_path / "a.csv", [*lines, lines[3] | {"value": "1.0", "cell": "other"}])
-    with pytest.raises(ReportError, match=r"line 14: the same cell, selection and metric as in line 5"):
+    with pytest.raises(UserError, match=r"line 14: the same cell, selection and metric as in line 5"):
         read(path)
 
 
 def test_not_text(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ReportError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot be read"):
         read(path)
 
 

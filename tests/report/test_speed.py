@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import csvfile
-from benchmarks import speed as measuring
+from benchmarks.cli import speed as measuring
+from benchmarks.machine.errors import UserError
+from benchmarks.records import files, schema
 from report import charts, speed
-from report.records import ReportError
 
 
 def lines(*measured: tuple[str, str, str, float]) -> list[dict[str, str]]:
@@ -22,12 +22,12 @@ def lines(*measured: tuple[str, str, str, float]) -> list[dict[str, str]]:
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> Path:
-    csvfile.write(path, speed.COLUMNS, rows)
+    files.write_csv(path, schema.SPEED, rows)
     return path
 
 
 def test_the_columns_are_those_that_are_written() -> None:
-    assert speed.COLUMNS == measuring.COLUMNS
+    assert schema.SPEED == measuring.COLUMNS
     assert speed.OURS == measuring.OURS
 
 
@@ -58,8 +58,8 @@ def test_no_file_no_figure_and_a_malformed_row_is_named(tmp_path: Path) -> None:
     path = tmp_path / "speed.csv"
     assert speed.of_all(path) == []
     write(path, [*lines(("mmd", "1", "a", 1.0)), lines(("mmd", "1", "b", 1.0))[0] | {"seconds": "fast"}])
-    with pytest.raises(ReportError, match=r"speed.csv, line 3: seconds and spread must be numbers\."):
+    with pytest.raises(UserError, match=r"speed.csv, line 3: seconds and spread must be numbers\."):
         speed.of_all(path)
     write(path, lines(("mmd", "1", "a", -1.0)))
-    with pytest.raises(ReportError, match=r"line 2: .* not negative"):
+    with pytest.raises(UserError, match=r"line 2: .* not negative"):
         speed.of_all(path)

@@ -1,0 +1,255 @@
+"""The data of a cell on its device: what training draws from, and what only the evaluator holds."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks.cell.evaluation import Evaluator
+from benchmarks.machine import processes
+from benchmarks.machine.streams import Batches, seed_of
+from benchmarks.networks.backbones import Choice
+from benchmarks.networks.feeding import (
+    Cached,
+    Digits,
+    Features,
+    Inputs,
+    Photos,
+    Windows,
+    grey,
+    in_order,
+    passed,
+    scaled,
+)
+from datasets.protocols import Problem
+from methods.contract import Batch, Domains, Recipe
+from methods.network import Prefix
+
+ENTROPY_IMAGES = 5000
+"""Unlabelled target training images, at most, whose entropy the label-free selection of an epoch looks at."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Inputs with labels that training may see."""
+
+    inputs: Inputs
+    labels: Tensor
+    """int64, (N,), on the device."""
+
+    def __call__(self, indices: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A training batch: inputs and labels."""
+        return self.inputs.training(indices, generator), self.labels[torch.from_numpy(indices).to(self.labels.device)]
+
+    def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All examples in their order, batch by batch."""
+        return zip(in_order(self.inputs), torch.split(self.labels, self.inputs.batch), strict=True)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The examples of one cell on its device.  Of the target's labels, those that are tested are in ``test`` alone."""
+
+    source: Labels
+    target: Inputs
+    granted: Labels | None
+    """Target examples whose labels the protocol grants."""
+    target_probe: Inputs
+    """A fixed part of the target's training examples, for the entropy."""
+    test: Evaluator
+    held_out: Evaluator | None
+    transductive: bool
+    """Whether ``target_probe`` and ``test`` hold the same inputs in the same order."""
+    width: int
+    """Channels of images, or width of feature vectors."""
+    classes: int
+    sizes: tuple[int, ...]
+    """Number of examples of each source domain, which follow one another in ``source``; one without several sources."""
+    alone: bool = False
+    """Whether training is on one side alone: the target's inputs are the source's, and the probe is what is tested."""
+
+
+def load_data(problem: Problem, choice: Choice, device: torch.device, views: int = 0) -> Data:
+    """A problem's examples on a device.
+
+    Args:
+        views: where augmented views of images from scratch are drawn once, their number.
+    """
+    of_source, of_target = (
+        _feeder(problem, choice, device, domain, views) for domain in (problem.source.images, problem.target.images)
+    )
+
+    def labels(array: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(np.array(array)).to(device)
+
+    target = of_target(problem.target.images)
+    transductive = problem.tested is not None or problem.alone
+    if problem.tested is not None:
+        tested = problem.tested
+        everything = np.array_equal(tested, np.arange(len(target)))
+        test = Evaluator(target, labels(problem.test.labels), None if everything else labels(tested))
+    else:
+        test = Evaluator(of_target(problem.test.images), labels(problem.test.labels))
+    probe = test.inputs if problem.alone else target
+    if not transductive and len(target) > ENTROPY_IMAGES:
+        generator = np.random.default_rng(seed_of(0, "entropy probe"))
+        probe = target.part(np.sort(generator.permutation(len(target))[:ENTROPY_IMAGES]))
+    granted, held_out = problem.granted, problem.held_out
+    return Data(
+        source=Labels(of_source(problem.source.images), labels(problem.source.labels)),
+        target=target,
+        granted=Labels(of_target(granted.images), labels(granted.labels)) if granted else None,
+        target_probe=probe,
+        test=test,
+        held_out=Evaluator(of_source(held_out.images), labels(held_out.labels)) if held_out else None,
+        transductive=transductive,
+        width=_width(problem, choice),
+        classes=problem.classes,
+        sizes=problem.sizes or (len(problem.source.labels),),
+        alone=problem.alone,
+    )
+
+
+def through(data: Data, fixed: Prefix) -> Data:
+    """The data as fixed layers leave them; the data as they are where images are augmented anew at each step.
+
+    Every image passes the layers once.  Then ``fixed.passed`` is set.
+    """
+    kept: dict[int, Inputs] = {}
+    held_out = [data.held_out.inputs] if data.held_out else []
+    for inputs in (data.source.inputs, data.test.inputs, *held_out):
+        if not isinstance(inputs, Windows) or not inputs.fixed or not data.alone or data.granted is not None:
+            return data
+        cached = passed(inputs, fixed, trained=inputs is data.source.inputs)
+        if cached is None:
+            return data
+        kept[id(inputs)] = cached
+    fixed.passed = True
+    source, test = kept[id(data.source.inputs)], kept[id(data.test.inputs)]
+    return replace(
+        data,
+        source=replace(data.source, inputs=source),
+        target=source,
+        target_probe=test,
+        test=replace(data.test, inputs=test),
+        held_out=replace(data.held_out, inputs=kept[id(data.held_out.inputs)]) if data.held_out else None,
+    )
+
+
+def _width(problem: Problem, choice: Choice) -> int:
+    """Channels of the network's input, or width of feature vectors."""
+    if choice.backbone.grey_side:
+        return 1
+    widths = (problem.source.images.shape[-1], problem.target.images.shape[-1])
+    return int(max(widths))  # RGB for both domains if one of them is RGB
+
+
+def _feeder(problem: Problem, choice: Choice, device: torch.device, domain: Any, views: int) -> Callable[[Any], Inputs]:
+    """How an array of one domain becomes inputs.
+
+    Args:
+        domain: the domain's examples in training, source or target.
+        views: of images from scratch.
+    """
+    if choice.cut:
+        return lambda array: Cached(array, device)
+    if (window := choice.backbone.window) is not None:
+        return lambda array: Windows(array, window, _width(problem, choice), device, views)
+    known = choice.backbone.known
+    if known is not None:
+        return lambda array: Photos(array, known, device)
+    if choice.backbone.kind == "features":
+        both = (problem.source.images, problem.target.images)
+        over = (domain,) if choice.backbone.scaling == "per-domain" else both
+        return lambda array: Features(scaled(array, *over), device)
+    if choice.backbone.grey_side:
+        return lambda array: Digits(grey(array), 1, device)
+    channels = _width(problem, choice)
+    return lambda array: Digits(array, channels, device)
+
+
+def domains_of(data: Data) -> Domains:
+    """All that training may see of a cell's data."""
+    granted = data.granted
+    return Domains(
+        source=data.source.in_order,
+        target=functools.partial(in_order, data.target),  # not a closure over the data, which hold labels too
+        granted=granted.in_order if granted else lambda: iter(()),
+    )
+
+
+def shares(recipe: Recipe, source: int, target: int) -> tuple[int, int]:
+    """How many source and target images a step sees of domains of these sizes; at least two of each."""
+    if not recipe.by_size:
+        return recipe.batch, recipe.batch
+    both = 2 * recipe.batch
+    first = min(max(both * source // (source + target), 2), both - 2)
+    return first, both - first
+
+
+def source_batches(
+    sizes: Sequence[int], steps: int, batch: int, seed: int, name: str
+) -> Callable[[int], NDArray[np.int64]]:
+    """Step -> indices of its source examples.
+
+    With several source domains a batch is of one alone, so that BatchNorm never sees a mixture (as AdaBN asks);
+    it is drawn for each step, a domain with more examples more often.
+
+    Args:
+        sizes: number of examples of each domain; they follow one another.
+        steps: number of steps.
+        batch: examples in a batch.
+        seed: the cell's.
+        name: of the stream.
+    """
+    if len(sizes) == 1:
+        return Batches(sizes[0], batch, seed, name)
+    generator = np.random.default_rng(seed_of(seed, f"{name} domains"))
+    domains = generator.choice(len(sizes), size=steps, p=np.array(sizes) / sum(sizes))
+    streams = [Batches(size, batch, seed, f"{name} {number}") for number, size in enumerate(sizes)]
+
+    def indices(step: int) -> NDArray[np.int64]:
+        domain = domains[step]
+        earlier = int((domains[:step] == domain).sum())
+        found: NDArray[np.int64] = streams[domain](earlier) + sum(sizes[:domain])
+        return found
+
+    return indices
+
+
+class Sampler:
+    """The batches of a phase: each step's is a function of seed, phase and step alone, so training resumes at any step.
+
+    Args:
+        data: what is drawn from.
+        recipe: the phase's.
+        seed: the cell's.
+        phase: the phase's name; empty for the main one.
+    """
+
+    def __init__(self, data: Data, recipe: Recipe, seed: int, phase: str = "") -> None:
+        self.data, self.seed, self.steps = data, seed, recipe.steps
+        prefix = f"{phase} " if phase else ""
+        self._stream = f"{prefix}augmentation"
+        source, target = shares(recipe, len(data.source.inputs), len(data.target))
+        self._source = source_batches(data.sizes, recipe.steps, source, seed, f"{prefix}source")
+        self._target = Batches(len(data.target), target, seed, f"{prefix}target")
+        self._granted = Batches(len(data.granted.inputs), source, seed, f"{prefix}granted") if data.granted else None
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step; granted images are as many as the source's."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self._stream, step, *processes.stream()))
+        source_x, source_y = self.data.source(processes.share(self._source(step)), generator)
+        alone = self.data.alone  # then a further draw of the same images would be for nothing
+        target_x = source_x if alone else self.data.target.training(self._target(step), generator)
+        granted_x, granted_y = None, None
+        if self._granted is not None and self.data.granted is not None:
+            granted_x, granted_y = self.data.granted(self._granted(step), generator)
+        return Batch(source_x, source_y, target_x, step / self.steps, granted_x, granted_y)

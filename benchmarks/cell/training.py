@@ -1,0 +1,436 @@
+"""Running one cell: build, train, evaluate, checkpoint, record."""
+
+from __future__ import annotations
+
+import functools
+import math
+import pickle
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmarks.cell import evaluation, selection
+from benchmarks.cell.loading import Data, Sampler, domains_of, load_data, through
+from benchmarks.machine import host, processes
+from benchmarks.machine.errors import UserError
+from benchmarks.machine.streams import seed_of, seed_torch
+from benchmarks.networks import backbones
+from benchmarks.networks.backbones import choice_of
+from benchmarks.networks.feeding import Inputs
+from benchmarks.records.spec import Spec
+from benchmarks.records.store import Record
+from datasets.protocols import Problem
+from methods import contract
+from methods.contract import Domains, Losses, Method, Phase, Recipe
+from methods.network import Network
+
+CHECKPOINT_AFTER = 300.0
+"""Seconds: a cell expected to take longer writes a checkpoint at each epoch; a shorter one is run again."""
+
+DISTANCE_IMAGES = 1000
+"""Images of each domain, at most, that the domain distances are measured on."""
+SND_IMAGES = 4000
+"""Images of the target, at most, that the soft neighbourhood density is measured on."""
+
+
+class DivergedError(UserError):
+    """A loss became NaN or infinite."""
+
+
+Parameters = Mapping[str, Tensor]
+"""The state dict of a trained model."""
+
+DAMAGED = (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError)
+"""What reading a damaged file of torch raises."""
+
+
+@dataclass
+class State:
+    """Where training stands: all that a checkpoint must hold."""
+
+    model: nn.Module
+    optimiser: torch.optim.SGD
+    phase: int = 0
+    """Number of the phase under way."""
+    step: int = 0
+    """Steps taken in this phase."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    """Spent in earlier sittings."""
+
+    def save(self, path: Path, seconds: float) -> None:
+        """Write a checkpoint atomically."""
+        content = {
+            "phase": self.phase,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "history": self.history,
+            "seconds": seconds,
+        }
+        _save_atomically(content, path)
+
+    def restore(self, path: Path, phases: Sequence[Phase], method: Method, device: torch.device) -> None:
+        """Go back to a checkpoint.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        try:
+            content: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+            self.model.load_state_dict(content["model"])
+            self.optimiser = optimiser_of(self.model, phases[content["phase"]], method)
+            self.optimiser.load_state_dict(content["optimiser"])
+            self.phase, self.step = content["phase"], content["step"]
+            self.history, self.seconds = content["history"], content["seconds"]
+        except DAMAGED as error:
+            raise UserError(f"the checkpoint {path} is damaged; delete it and run again.") from error
+
+
+def _save_atomically(content: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    try:
+        torch.save(content, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"cannot write {path}: {error}; free some space or choose --runs.") from error
+
+
+def load_parameters(path: Path) -> Parameters:
+    """The parameters that ``run_cell`` kept in a file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        parameters: Parameters = torch.load(path, map_location="cpu", weights_only=True)
+    except DAMAGED as error:
+        raise UserError(f"the trained network {path} is damaged; delete it and run again.") from error
+    return parameters
+
+
+def run_cell(
+    spec: Spec,
+    problem: Problem,
+    *,
+    commit: str,
+    checkpoint: Path | None = None,
+    weights: Path | None = None,
+    needed: Mapping[str, Parameters] | None = None,
+    keep: Path | None = None,
+) -> Record:
+    """Train and evaluate one cell.
+
+    Args:
+        spec: what to run.
+        problem: its data, as ``datasets.protocols.problem`` gives it.
+        commit: of the code, for the record.
+        checkpoint: file to resume from, and to write to if the cell takes long; None keeps none.
+        weights: of the pretrained backbone, where layers of it are trained.
+        needed: the trained networks that it starts from, by the names of ``spec.needs``.
+        keep: file for the trained model's parameters, where other cells start from them.
+
+    Raises:
+        UserError: a loss became NaN or infinite, or a file could not be written or read.
+    """
+    with host.computing(spec.threads):
+        start = time.perf_counter()
+        training = prepare(spec, problem, weights, needed or {})
+        state, data, method = training.state, training.data, training.method
+        if checkpoint is not None and checkpoint.exists():
+            state.restore(checkpoint, training.phases, method, torch.device(spec.device))
+        training.run(start, checkpoint)
+        values = _final_values(spec, state.history, state.model, data)
+        counts = {**(method.counts(state.model) if method.counts else {}), **_measures(method, state.model, data)}
+        if keep is not None and processes.is_main():
+            _save_atomically(state.model.state_dict(), keep)
+        return Record(
+            cell=spec.hash,
+            spec=asdict(spec),
+            values=values,
+            n_test=len(data.test.labels),
+            history=state.history,
+            counts={name: float(value) for name, value in counts.items()},
+            examples=_examples(data),
+            matrices=_matrices(method, state.model, data),
+            device=host.device_name(spec.device),
+            versions=host.versions(),
+            seconds=round(state.seconds + time.perf_counter() - start, 2),
+            commit=commit,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+def _examples(data: Data) -> dict[str, int]:
+    """The sizes of what training sees; a class may hold fewer images than its protocol asks for."""
+    sizes = {"target": len(data.target)}
+    for name, part in (("source", data.source), ("granted", data.granted)):
+        if part is not None:
+            counts = torch.bincount(part.labels)
+            sizes |= {name: len(part.labels), f"{name}_least": int(counts[counts > 0].min())}
+    return sizes
+
+
+def trained_model(spec: Spec, data: Data, weights: Path | None, parameters: Parameters) -> nn.Module:
+    """The model of a finished cell, on its device.
+
+    Args:
+        spec: the cell.
+        data: what ``load_data`` gives for it.
+        weights: as for ``run_cell``.
+        parameters: what ``run_cell`` kept.
+    """
+    model = _new_model(spec, data, weights)
+    model.load_state_dict(parameters)
+    return model.to(device=torch.device(spec.device), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _new_model(spec: Spec, data: Data, weights: Path | None) -> nn.Module:
+    """A cell's model as it is initialised."""
+    method = contract.load(spec.method)
+    seed_torch(spec.device, spec.seed, "initialisation")
+    network = backbones.build(choice_of(spec), width=data.width, classes=data.classes, weights=weights)
+    return method.build(contract.config_of(method, spec.config), network)
+
+
+def prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[str, Parameters]) -> Training:
+    """A cell's training before its first step; arguments as for ``run_cell``."""
+    device = torch.device(spec.device)
+    method = contract.load(spec.method)
+    data = load_data(problem, choice_of(spec), device, spec.views)
+    model = _new_model(spec, data, weights)
+    if method.start:
+        method.start(model, needed)
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fixed = method.prefix(model) if method.prefix else None
+    if fixed is not None:
+        with _autocast(spec):
+            data = through(data, fixed)
+    config, recipe = contract.config_of(method, spec.config), Recipe(**spec.recipe)
+    earlier = method.phases(config, recipe) if method.phases else ()
+    main = Phase("", method.step, recipe, begin=method.begin, second_step=method.second_step)
+    phases = (*earlier, main)
+    step = processes.step_of(method, model, recipe.batch)
+    return Training(spec, method, State(model, optimiser_of(model, phases[0], method)), data, phases, step)
+
+
+def _autocast(spec: Spec) -> torch.autocast:
+    """The spec's precision."""
+    return torch.autocast(spec.device, torch.bfloat16, enabled=spec.precision == "bf16")
+
+
+def optimiser_of(model: nn.Module, phase: Phase, method: Method) -> torch.optim.SGD:
+    """A phase's optimiser, with nothing accumulated yet."""
+    recipe, groups_of = phase.recipe, phase.groups or method.groups or contract.default_groups
+    return torch.optim.SGD(
+        [
+            {
+                "params": list(group.parameters),
+                "lr": recipe.rate * group.rate,
+                "multiple": group.rate,
+                "weight_decay": recipe.weight_decay if group.decay else 0.0,
+            }
+            for group in groups_of(model)
+        ],
+        lr=recipe.rate,
+        momentum=recipe.momentum,
+    )
+
+
+@dataclass(frozen=True)
+class Training:
+    """One cell's training: its phases one after the other, each epoch by epoch."""
+
+    spec: Spec
+    method: Method
+    state: State
+    data: Data
+    phases: tuple[Phase, ...]
+    """The last one is the main one, whose epochs are evaluated."""
+    shared: nn.Module | None = None
+    """The method's step where several processes take it together."""
+
+    def run(self, start: float, checkpoint: Path | None) -> None:
+        """Train from where the state stands.
+
+        Args:
+            start: when this sitting began, ``time.perf_counter()``.
+            checkpoint: where to keep the state of a long training; None keeps none.
+        """
+        state = self.state
+        domains = domains_of(self.data)
+        taken = 0
+        left = sum(phase.recipe.steps for phase in self.phases[state.phase :] if phase.step) - state.step
+        for number, phase in enumerate(self.phases[state.phase :], start=state.phase):
+            if number > state.phase:
+                state.phase, state.step, state.optimiser = number, 0, optimiser_of(state.model, phase, self.method)
+            if phase.begin and state.step == 0:
+                seed_torch(self.spec.device, self.spec.seed, f"{phase.name} begin".strip())
+                phase.begin(state.model, domains)
+            if phase.step is None:
+                state.history.append({"step": 0.0, **self._look()})
+                continue
+            sampler = Sampler(self.data, phase.recipe, self.spec.seed, phase.name)
+            while state.step < phase.recipe.steps:
+                before = state.step
+                self._epoch(phase, sampler, domains)
+                taken += state.step - before
+                elapsed = time.perf_counter() - start
+                long = state.seconds + elapsed * left / taken > CHECKPOINT_AFTER
+                if checkpoint is not None and long and taken < left and processes.is_main():
+                    state.save(checkpoint, state.seconds + elapsed)
+
+    def _epoch(self, phase: Phase, sampler: Sampler, domains: Domains) -> None:
+        """The steps up to the next evaluation, and this one where the phase is the main one."""
+        state, method, main = self.state, self.method, phase is self.phases[-1]
+        if main and method.before_epoch:
+            method.before_epoch(state.model)
+        state.model.train()
+        sums: dict[str, Tensor] = {}
+        first, last = state.step, min(state.step + phase.recipe.epoch, phase.recipe.steps)
+        objectives = {"step": phase.step, "second step": phase.second_step}
+        for step in range(first, last):
+            batch = sampler(step)
+            for stream, objective in objectives.items():
+                if objective is not None:
+                    losses_of = functools.partial(objective, state.model, batch)
+                    if self.shared is not None:
+                        losses_of = functools.partial(self.shared, batch)
+                    for name, term in self.update(phase, losses_of, batch.progress, stream, step).items():
+                        sums[name] = sums.get(name, 0.0) + term.value.detach().double()
+        means = processes.mean({name: float(value) / (last - first) for name, value in sums.items()})
+        if main and method.epoch_step:
+            progress = last / phase.recipe.steps
+            losses_of = functools.partial(method.epoch_step, state.model, domains, progress)
+            losses = self.update(phase, losses_of, progress, "epoch step", last)
+            means |= {name: float(term.value.detach()) for name, term in losses.items()}
+        state.step = last
+        _require_finite(means, self.spec, last)
+        if main:
+            state.history.append({"step": float(last), **means, **self._look()})
+
+    def _look(self) -> dict[str, float]:
+        """What is known after an epoch: target entropy (label-free) and test accuracy (shown, and for the oracle).
+
+        Where source is held out, also what the rules look at that need it.
+        """
+        model, data = self.state.model, self.data
+        logits = _logits(self.spec, model, data, data.test.inputs)
+        probe = logits if data.transductive else _logits(self.spec, model, data, data.target_probe)
+        seen = {"target_entropy": evaluation.mean_entropy(probe), "test_accuracy": data.test.accuracy(logits)}
+        return seen if data.held_out is None else {**seen, **self._validate(data.held_out, probe)}
+
+    def _validate(self, held_out: evaluation.Evaluator, target_logits: Tensor) -> dict[str, float]:
+        """The criteria of ``benchmarks.cell.selection`` that need held-out source."""
+        model, data, seed = self.state.model, self.data, self.spec.seed
+        logits = _logits(self.spec, model, data, held_out.inputs)
+        seen = {"source_accuracy": held_out.accuracy(logits)}
+        if len(target_logits) > 1:
+            some = drawn(len(target_logits), SND_IMAGES, seed)  # every one is compared with every other
+            seen["snd"] = selection.neighbourhood_density(
+                target_logits[torch.from_numpy(some).to(target_logits.device)]
+            )
+        if not data.alone and any(isinstance(module, Network) for module in model.modules()):
+            losses = torch.nn.functional.cross_entropy(logits.double(), held_out.labels, reduction="none")
+            parts = (held_out.inputs, *(subset(x, DISTANCE_IMAGES, seed) for x in (data.source.inputs, data.target)))
+            features = (evaluation.bottleneck_of(model, part).cpu().numpy() for part in parts)
+            seen |= selection.risks(losses.cpu().numpy(), *features)
+        return seen
+
+    def update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
+        """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""
+        recipe, state, spec = phase.recipe, self.state, self.spec
+        anneal = (1 + recipe.annealing * progress) ** -recipe.power
+        anneal *= 0.1 ** sum(progress >= milestone for milestone in recipe.milestones)
+        for group in state.optimiser.param_groups:
+            group["lr"] = recipe.rate * group["multiple"] * anneal
+        name = f"{phase.name} {stream}" if phase.name else stream
+        seed_torch(spec.device, spec.seed, name, step, *processes.stream())
+        with _autocast(spec):
+            losses = losses_of()
+            if not losses:
+                return losses
+            total = contract.total(losses)
+        state.optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        state.optimiser.step()
+        return losses
+
+
+def _require_finite(means: dict[str, float], spec: Spec, step: int) -> None:
+    """NaN and infinity survive in an epoch's mean, so one look per epoch is enough and costs no synchronisation."""
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the loss {name!r} of {spec.method} on {spec.task} (seed {spec.seed}) became {value} by step {step}; "
+                "a smaller rate or weight may help."
+            )
+
+
+def _logits(spec: Spec, model: nn.Module, data: Data, inputs: Inputs) -> Tensor:
+    """Logits in full precision; where one side is learned alone, and tests take much of the time, in the training's."""
+    with torch.autocast(spec.device, torch.bfloat16, enabled=data.alone and spec.precision == "bf16"):
+        return evaluation.logits_of(model, inputs)
+
+
+def _final_values(
+    spec: Spec, history: Sequence[dict[str, float]], model: nn.Module, data: Data
+) -> list[dict[str, Any]]:
+    chosen = {**selection.select(history), **({"ten-best": selection.ten_best(history)} if data.alone else {})}
+    values: list[dict[str, Any]] = [
+        {"selection": rule, "metric": "accuracy", "value": accuracy} for rule, accuracy in chosen.items()
+    ]
+    measured: dict[str, float] = {}
+    # Without a Network there is no bottleneck to look at, and one side alone has no other to be told from.
+    if not data.alone and any(isinstance(module, Network) for module in model.modules()):
+        source, target = data.held_out.inputs if data.held_out else data.source.inputs, data.target
+        features = [
+            evaluation.bottleneck_of(model, subset(inputs, DISTANCE_IMAGES, spec.seed)) for inputs in (source, target)
+        ]
+        measured = evaluation.domain_distances(*features)
+    if data.held_out is not None:
+        accuracy = data.held_out.accuracy(_logits(spec, model, data, data.held_out.inputs))
+        measured["source_error"] = 1 - accuracy / 100
+    values += [{"selection": "last", "metric": name, "value": value} for name, value in measured.items()]
+    return values
+
+
+@torch.no_grad()
+def _measures(method: Method, model: nn.Module, data: Data) -> Mapping[str, float]:
+    """What the method measures of its trained model on the data of the training; leaves the model's mode as it was."""
+    if method.measures is None:
+        return {}
+    was_training = model.training
+    model.eval()
+    figures = method.measures(model, domains_of(data))
+    model.train(was_training)
+    return figures
+
+
+def _matrices(method: Method, model: nn.Module, data: Data) -> dict[str, list[list[float]]]:
+    """The method's matrices and the confusion of the tested images, for a method that has any."""
+    if method.matrices is None:
+        return {}
+    found = {**method.matrices(model), "confusion": data.test.confusion(evaluation.logits_of(model, data.test.inputs))}
+    return {name: matrix.tolist() for name, matrix in found.items()}
+
+
+def subset(inputs: Inputs, most: int, seed: int) -> Inputs:
+    """A random part of the inputs, ``most`` at the most, the same for every method."""
+    return inputs.part(drawn(len(inputs), most, seed))
+
+
+def drawn(count: int, most: int, seed: int) -> NDArray[np.int64]:
+    """Which of ``count`` inputs are in a random part of ``most`` at the most, int64, (min(count, most),)."""
+    generator = np.random.default_rng(seed_of(seed, "distances"))
+    return generator.permutation(count)[:most]

@@ -1,0 +1,473 @@
+"""The commands of ``python -m benchmarks``; ``main`` lists them without these imports, which take seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from tabulate import tabulate
+
+from benchmarks.cell import runner
+from benchmarks.cli import speed
+from benchmarks.cli.options import How, how_options, location_options, many, plan_options, running_options, runs_option
+from benchmarks.executors import execute
+from benchmarks.export import estimates, rerun, reuse, tables
+from benchmarks.machine import host, processes
+from benchmarks.machine.errors import INTERRUPTED, UserError
+from benchmarks.networks.backbones import choice_of
+from benchmarks.plan import choices, choosing, plan
+from benchmarks.plan.plan import Cell, Options, Plan
+from benchmarks.records.store import Store
+from datasets import folders, registry, store
+from datasets.errors import DataError
+from datasets.store import Location
+from methods import contract
+
+
+@click.group()
+def commands() -> None:
+    """All commands."""
+
+
+@commands.command("list")
+def list_papers() -> None:
+    """Papers, their experiments and the data sets that these are defined on."""
+    for name, paper in contract.papers().items():
+        click.echo(f"{name}: {paper.title}\n{paper.authors}; {paper.venue} {paper.year}\n")
+        rows = [[one.name, ", ".join(one.recipes), one.title] for one in paper.experiments]
+        click.echo(tabulate(rows, headers=["experiment", "data sets", "what it shows"]) + "\n")
+
+
+@commands.command("plan")
+@click.argument("paper")
+@plan_options
+@location_options
+@runs_option
+def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs: Path) -> None:
+    """What `run` would do, and how long it may take.  Changes nothing."""
+    location, records = Location(data, mirror), Store(runs)
+    planned = plan.make(paper, options, location)
+    committed = tables.committed_cells(*planned.papers)
+    rows = [
+        [use.paper, use.experiment, cell.spec.dataset, use.row.label or use.row.variant, use.setting or "-",
+         cell.spec.task, cell.spec.seed, cell.spec.hash, _state(cell, records, committed)]
+        for cell in planned.cells
+        for use in cell.uses
+    ]  # fmt: skip
+    click.echo(
+        tabulate(rows, headers=["paper", "experiment", "data set", "row", "setting", "task", "seed", "cell", "state"])
+    )
+    todo = [cell for cell in planned.cells if not runner.is_done(cell, records)]
+    click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
+    if todo:
+        jobs = execute.jobs_for(None, options.threads, options.device)
+        click.echo(f"With {jobs} jobs {_how_long(todo, estimates.expected_seconds(todo, records), jobs)}.")
+    _say(planned)
+
+
+@commands.command("run")
+@click.argument("paper")
+@running_options
+def run(
+    paper: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How, continue_committed: bool
+) -> None:
+    """Run the cells of a paper's experiments that have no record yet."""
+    location, records = Location(data, mirror), Store(runs)
+    planned = plan.make(paper, options, location)
+    _say(planned)
+    if planned.missing and not planned.cells:
+        raise UserError(f"nothing can run: {planned.missing[0]}")
+    summary = _run(planned, location, records, options, how, continue_committed)
+    _finish(planned, summary, records, location, incomplete=bool(planned.missing or summary.left_out))
+
+
+@commands.command("reproduce")
+@click.argument("paper")
+@running_options
+def reproduce(
+    paper: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How, continue_committed: bool
+) -> None:
+    """Get the data, run what is missing and write the tables; `python -m report table` then prints them."""
+    location, records = Location(data, mirror), Store(runs)
+    absent = _prepare_all(paper, options, location)
+    planned = plan.make(paper, options, location)
+    _say(planned)
+    if (reasons := absent or planned.missing) and not planned.cells:
+        raise UserError(reasons[0])
+    summary = _run(planned, location, records, options, how, continue_committed)
+    everything = paper == plan.ALL
+    if not (everything or options.experiments or options.datasets):
+        others = plan.further(paper, options, location)
+        click.echo("Also there:\n" + "\n".join(f"  {line}" for line in others))
+    for reason in plan.not_run() if everything else []:
+        click.echo(f"Not run: {reason}", err=True)
+    summary.left_out += absent
+    asked = not everything or bool(options.datasets)  # of everything it is what the machine allows
+    _finish(planned, summary, records, location, incomplete=asked and bool(summary.left_out))
+
+
+@commands.command("status")
+@click.argument("paper")
+@plan_options
+@location_options
+@runs_option
+def status(paper: str, options: Options, mirror: str | None, data: Path, runs: Path) -> None:
+    """Cells done, committed, missing and failed, per experiment and data set."""
+    location, records = Location(data, mirror), Store(runs)
+    planned = plan.make(paper, _all_experiments(paper, options), location)
+    committed = tables.committed_cells(*planned.papers)
+    counts: dict[tuple[str, ...], dict[str, int]] = {}
+    for cell in planned.cells:
+        state = _state(cell, records, committed)
+        for place in dict.fromkeys((use.paper, use.experiment, cell.spec.dataset) for use in cell.uses):
+            of_place = counts.setdefault(place, dict.fromkeys(("done", "committed", "missing", "failed"), 0))
+            of_place[state] += 1
+    rows = [[*place, *of_place.values()] for place, of_place in counts.items()]
+    headers = ["paper", "experiment", "data set", "done", "committed only", "missing", "failed"]
+    click.echo(tabulate(rows, headers=headers))
+    for cell in planned.cells:
+        error = records.failure(cell.spec.hash)
+        if error and not records.has(cell.spec.hash):
+            click.echo(f"failed: {cell.label}: {error}")
+    _say(planned)
+
+
+@commands.command("export")
+@click.argument("paper")
+@many("--dataset", "datasets", help="Data sets; default: all.")
+@many("--experiment", "experiments", help="Experiments; default: all.")
+@location_options
+@runs_option
+def export(
+    paper: str,
+    experiments: tuple[str, ...],
+    datasets: tuple[str, ...],
+    mirror: str | None,
+    data: Path,
+    runs: Path,
+) -> None:
+    """Merge all that was run here into the committed tables under results/."""
+    wanted = Options(experiments=experiments, datasets=datasets)
+    subsets = [registry.suite(name).subset for name in datasets]
+    named = [*datasets, *filter(None, subsets)]
+    written: dict[Path, int] = {}
+    for one, options in plan.wanted(paper, _all_experiments(paper, wanted)):
+        names = [experiment.name for experiment in plan.chosen_experiments(one, options)]
+        written |= tables.export(one, names, named, Store(runs), Location(data, mirror))
+    if not written:
+        raise UserError(f"nothing of {paper} that was run here is to be exported; `make reproduce-{paper}` runs it.")
+    for path, cells in written.items():
+        click.echo(f"{_shown(path)}: {cells} cells")
+
+
+def _all_experiments(paper: str, options: Options) -> Options:
+    """Options that name every experiment, or every one on the named data sets, unless experiments were named."""
+    if options.experiments or paper == plan.ALL:
+        return options
+    every = plan.paper(paper).experiments
+    for name in options.datasets:
+        registry.suite(name)
+    fitting = [e.name for e in every if not options.datasets or any(plan.is_defined(e, d) for d in options.datasets)]
+    return dataclasses.replace(options, experiments=tuple(fitting))
+
+
+@commands.command("rerun")
+@click.argument("cells", nargs=-1, required=True, metavar="CELL...")
+@how_options
+@location_options
+@runs_option
+def run_again(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path, how: How) -> None:
+    """Run committed cells again and print the old values and the new ones.
+
+    Their records are kept apart from all others, in the folder ``rerun`` of the runs folder.
+    """
+    location, records = Location(data, mirror), Store(runs / "rerun")
+    found = rerun.find(cells)
+    for committed in found:
+        absent = _prepare_all(committed.paper, committed.options, location)
+        if absent:
+            raise UserError(absent[0])
+    plans = [rerun.planned(committed, location) for committed in found]
+    for committed in found:
+        records.forget(committed.cell)
+    threads = max(committed.spec.threads for committed in found)
+    options = dataclasses.replace(found[0].options, threads=threads)
+    whole = Plan([cell for again in plans for cell in again.cells])
+    summary = _run(whole, location, records, options, how, False)
+    _require_complete(summary, records)
+    for committed, again in zip(found, plans, strict=True):
+        _show_again(committed, again, records)
+
+
+def _show_again(committed: rerun.Committed, again: Plan, records: Store) -> None:
+    """Old and new values of a cell, and where either was made."""
+    (cell,) = again.cells
+    row, record = committed.rows[0], records.read(committed.cell)
+    differences = rerun.compare(committed, again, records)
+    moved = [one for one in differences if one.size]
+    click.echo(
+        f"\n{committed.cell}: {committed.paper} {committed.experiment}, {cell.label}, {choice_of(cell.spec).name}"
+    )
+    click.echo(f"  committed: commit {row['commit']}, torch {row['torch']}, {row['device']}, {row['seconds']} s")
+    click.echo(
+        f"  here:      commit {record.commit}, torch {record.versions['torch']}, {record.device}, {record.seconds} s"
+    )
+    shown = [one for one in differences if one.metric == "accuracy" or one.size]
+    rows = [[one.metric, one.selection, one.old or "-", one.new or "-", f"{one.size:+.4g}"] for one in shown]
+    click.echo(
+        tabulate(rows, headers=["metric", "selection", "committed", "here", "difference"], disable_numparse=True)
+    )
+    count = len(differences)
+    click.echo(f"{len(moved)} of {count} values differ." if moved else f"All {count} values agree to the last digit.")
+
+
+@commands.command("choose")
+@click.argument("method")
+@how_options
+@plan_options
+@location_options
+@runs_option
+def choose(method: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How) -> None:
+    """Choose a method's open settings by the label-free rule, and write results/choices.csv."""
+    location, records = Location(data, mirror), Store(runs)
+    choosing.check(method, options)
+    absent = _prepare_all(method, options, location)
+    if absent:
+        raise UserError(absent[0])
+    for study in choosing.studies(method, options, location):
+        planned = Plan([cell for cells in study.cells.values() for cell in cells])
+        summary = _run(planned, location, records, options, how, False)
+        _require_complete(summary, records)
+        rows = choosing.score(study, records)
+        choices.write(rows)
+        shown = ["value", "source_error", "two_sample_error", "criterion", "chosen"]
+        click.echo(f"{study.method}.{study.parameter} on {study.dataset}:")
+        click.echo(tabulate([[row[name] for name in shown] for row in rows], headers=shown))
+        best = next(row for row in rows if row["chosen"] == "1")
+        if best in (rows[0], rows[-1]):
+            click.echo("Note: the choice lies on the edge of the grid.")
+        click.echo(f"written to {_shown(choices.path())}")
+
+
+@commands.command("data")
+@click.argument("names", nargs=-1, metavar="[DATASET...]")
+@click.option("--list", "show", is_flag=True, help="Show every data set, its state here and where it can come from.")
+@location_options
+def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path) -> None:
+    """Fetch, verify and decode data sets (suites or single domains)."""
+    location = Location(data, mirror)
+    if show or not names:
+        _list_data(location)
+        return
+    failed: dict[str, None] = {}
+    for domain in _domains(names):
+        try:
+            prepared = store.prepare(domain, location)
+            store.verify(prepared, location)
+            click.echo(f"{prepared}: prepared and verified")
+        except DataError as error:  # the others may well be at hand
+            failed[str(error)] = None
+    for text in failed:
+        click.echo(f"Error: {text}", err=True)
+    if failed:
+        sys.exit(2)
+
+
+@commands.command("bench")
+@click.option("--topic", "topics", multiple=True, type=click.Choice(speed.TOPICS), help="May be repeated; else all.")
+@click.option("--rounds", type=click.IntRange(min=3), default=15, show_default=True, help="How often each is measured.")
+@click.option("--peers", is_flag=True, help="Time skada and pytorch-adapt as well, where they are installed.")
+@click.option("--out", type=click.Path(path_type=Path), default=host.ROOT / "results" / "speed" / "bench.csv")
+@location_options
+def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: str | None, data: Path) -> None:
+    """Time the suite against its floor and other suites; exit status 1 if a budget is exceeded."""
+    others = speed.installed(peers)
+    for name in (speed.SKADA, speed.ADAPT):
+        if name not in others:
+            click.echo(f"{name} takes no part: {'it is not installed' if peers else 'PEERS=1 asks for it'}.")
+    races = []
+    for one in speed.run(rounds, others, Location(data, mirror), topics or speed.TOPICS):
+        races.append(one)
+        click.echo(f"\n{one.topic}, {one.size} ({'wall clock' if one.wall else 'CPU seconds'}, one thread)")
+        first = next(iter(one.times))
+        shown = [(name, *one.seconds(name), one.ratio(name, first)[0]) for name in one.times]
+        cells = [
+            [name, f"{1e3 * seconds:.3g}", f"{1e3 * spread:.2g}", f"{ratio:.2f}"]
+            for name, seconds, spread, ratio in shown
+        ]
+        click.echo(tabulate(cells, headers=["", "ms", "±", f"over {first}"], disable_numparse=True))
+        speed.write(out, [one], others)  # at once: a later topic may lack its weights or data
+    found = speed.verdicts(races)
+    cells = [
+        [one.budget.says, one.budget.size, f"{one.budget.most:.2f}", f"{one.measured:.2f} ± {one.noise:.2f}",
+         "ok" if one.ok else "EXCEEDED"]
+        for one in found
+    ]  # fmt: skip
+    headers = ["budget", "size", "at most", "measured", ""]
+    click.echo("\n" + tabulate(cells, headers=headers, disable_numparse=True))
+    click.echo(f"written to {_shown(out)}")
+    sys.exit(0 if all(one.ok for one in found) else 1)
+
+
+def _domains(names: Sequence[str]) -> dict[str, None]:
+    """The domains of suites and the domains named by themselves, each once."""
+    domains: dict[str, None] = {}
+    for name in names:
+        if name in registry.SUITES or name.startswith(folders.PREFIX):
+            domains |= dict.fromkeys(registry.suite(name).domains.values())
+        elif name in registry.DOMAINS:
+            domains[name] = None
+        else:
+            known = ", ".join([*registry.SUITES, *registry.DOMAINS])
+            raise UserError(f"unknown data set {name!r}; there are: {known}, or folder:PATH.")
+    return domains
+
+
+def _list_data(location: Location) -> None:
+    rows = [
+        [entry.name, entry.title, _counts(entry.counts), _megabytes(entry.size), entry.state, "; ".join(entry.sources)]
+        for entry in store.listing(location)
+    ]
+    headers = ["domain", "", "images", "MB", "state", "can come from, tried in this order"]
+    click.echo(tabulate(rows, headers=headers, maxcolwidths=[None, 24, 22, None, None, 60], numalign="right"))
+    click.echo()
+    suites = [
+        [suite.name, suite.description, " ".join(f"{a}:{b}" for a, b in suite.tasks)]
+        for suite in registry.SUITES.values()
+    ]
+    click.echo(tabulate(suites, headers=["data set", "", "tasks"], maxcolwidths=[None, 60, 50]))
+
+
+def _counts(counts: Mapping[str, int | None]) -> str:
+    return ", ".join(f"{part} {count if count is not None else '?'}" for part, count in counts.items())
+
+
+def _megabytes(size: int | None) -> str:
+    return "?" if size is None else f"{size / 1e6:.1f}"
+
+
+def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:
+    """Prepare the data of everything asked for; the sentences of what cannot be had."""
+    domains: dict[tuple[str, int | None], str] = {}
+    for name, its in plan.wanted(paper, options):
+        for experiment in plan.chosen_experiments(name, its):
+            choice = plan.chosen_backbone(experiment, its)
+            for dataset, tasks in plan.chosen_datasets(experiment, its, location).items():
+                plan.require_fitting(choice, dataset)
+                for domain in dict.fromkeys(domain for task in tasks for domain in task.domains):
+                    domains.setdefault((domain, choice.backbone.side), dataset)
+    absent: dict[str, None] = {}
+    for (domain, side), dataset in domains.items():
+        if store.is_prepared(domain, location, side=side):
+            continue
+        click.echo(f"preparing {domain} ({dataset}) ...")
+        try:
+            store.prepare(domain, location, side=side)
+        except DataError as error:
+            absent[str(error)] = None
+    return list(absent)
+
+
+def _run(
+    planned: Plan,
+    location: Location,
+    records: Store,
+    options: Options,
+    how: How,
+    continue_committed: bool,
+) -> execute.Summary:
+    committed = tables.committed_cells(*planned.papers) if continue_committed else {}
+    todo = [c for c in planned.cells if not runner.is_done(c, records) and not tables.is_committed(c, committed)]
+    if todo:
+        records.check_writable()
+        records.tidy()
+    if continue_committed and processes.is_main() and (adopted := reuse.adopt(todo, records)):
+        click.echo(f"{adopted} cells that other tables have committed are taken from these.")
+    processes.barrier()
+    todo = [cell for cell in todo if not runner.is_done(cell, records)]
+    if not todo:
+        click.echo(f"All {len(planned.cells)} cells are done.")
+        return execute.Summary()
+    with how.workers(options, location, records) as workers:
+        unusable = execute.prepare(todo, location, workers)
+        todo = [cell for cell in todo if cell.spec.backbone not in unusable]
+        if not todo:
+            raise UserError(next(iter(unusable.values())))
+        expected = estimates.expected_seconds(todo, records)
+        processes.barrier()  # until all know what is to be done, before the first record of it is written
+        at_once = min(workers.jobs, len(todo))
+        about = _how_long(todo, expected, at_once)
+        click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {at_once} at once: {about}.")
+        summary = execute.run(todo, workers, expected=expected)
+    summary.left_out += unusable.values()
+    return summary
+
+
+def _how_long(todo: Sequence[Cell], expected: Mapping[str, float], jobs: int) -> str:
+    """The time that cells may take, as far as anything is known of them."""
+    unknown = len(todo) - len(expected)
+    if not expected:
+        return "no estimate of the time yet, nothing of that kind has been timed"
+    about = f"about {execute.duration(sum(expected.values()) / jobs)}"
+    return f"{about}, and {unknown} cells of which nothing has been timed" if unknown else about
+
+
+def _finish(planned: Plan, summary: execute.Summary, records: Store, location: Location, *, incomplete: bool) -> None:
+    """Say how it went, write the local tables, and exit with the status that tells."""
+    unwritten = ""
+    try:
+        for path, cells in (tables.write_local(planned, records, location) if processes.is_main() else {}).items():
+            click.echo(f"{cells} cells in {_shown(path)}, records in {_shown(records.root / 'cells')}")
+    except UserError as error:
+        unwritten = str(error)
+    _conclude(summary, records)
+    if unwritten:
+        click.echo(f"Error: {unwritten}", err=True)
+    if summary.interrupted:
+        sys.exit(INTERRUPTED)
+    if summary.failed or incomplete or unwritten:
+        sys.exit(1)
+
+
+def _require_complete(summary: execute.Summary, records: Store) -> None:
+    """Exit with what went wrong unless all cells are done."""
+    if summary.failed or summary.interrupted or summary.left_out:
+        _conclude(summary, records)
+        sys.exit(INTERRUPTED if summary.interrupted else 1)
+
+
+def _conclude(summary: execute.Summary, records: Store) -> None:
+    """What went wrong, on standard error."""
+    for reason in summary.left_out:
+        click.echo(f"Not run: {reason}", err=True)
+    for outcome in summary.failed:
+        click.echo(f"Failed: {outcome.label}: {outcome.error}", err=True)
+        if records.failure_path(outcome.cell).exists():
+            click.echo(f"  details in {_shown(records.failure_path(outcome.cell))}", err=True)
+    if summary.interrupted:
+        click.echo("Interrupted.  Finished cells are kept; the same command goes on from here.", err=True)
+
+
+def _state(cell: Cell, records: Store, committed: tables.Committed) -> str:
+    if records.has(cell.spec.hash):
+        return "done"
+    if tables.is_committed(cell, committed):
+        return "committed"
+    return "failed" if records.failure(cell.spec.hash) else "missing"
+
+
+def _say(planned: Plan) -> None:
+    for note in planned.notes:
+        click.echo(f"Note: {note}")
+    for reason in planned.missing:
+        click.echo(f"Left out: {reason}")
+
+
+def _shown(path: Path) -> str:
+    """A path relative to the working folder where that is shorter."""
+    shown = os.path.relpath(path)
+    return str(path) if shown.startswith("..") else shown

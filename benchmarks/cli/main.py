@@ -1,0 +1,69 @@
+"""The command line: ``python -m benchmarks``.
+
+The commands themselves are in ``commands``, whose imports take seconds; the list of them appears at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from benchmarks.machine.errors import INTERRUPTED, UserError
+from datasets.errors import DataError
+from methods.errors import UnknownMethodError
+
+SUMMARIES = {
+    "list": "Papers, their experiments and the data sets that these are defined on.",
+    "data": "Fetch, verify and decode data sets (suites or single domains).",
+    "plan": "What `run` would do, and how long it may take.  Changes nothing.",
+    "run": "Run the cells of a paper's experiments that have no record yet.",
+    "reproduce": "Get the data, run what is missing and write the tables.",
+    "status": "Cells done, committed, missing and failed, per experiment and data set.",
+    "export": "Merge all that was run here into the committed tables under results/.",
+    "rerun": "Run committed cells again and print the old values and the new ones.",
+    "choose": "Choose a method's open settings by the label-free rule.",
+    "bench": "Time the suite against its floor and other suites.",
+}
+"""Command -> what it does, in the order of the help."""
+
+
+class Commands(click.Group):
+    """Knows the names of its commands, and loads them where one is called."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(SUMMARIES)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in SUMMARIES:
+            return None
+        from benchmarks.cli.commands import commands
+
+        return commands.commands[name]
+
+    def format_commands(self, _context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+def group() -> None:
+    """Reference reproductions of deep transfer learning papers."""
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence and exit status 2."""
+    try:
+        group.main(prog_name="python -m benchmarks", standalone_mode=False)
+    except (UserError, DataError, UnknownMethodError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        click.echo(f"Error: {error.format_message()}", err=True)
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Interrupted.  Nothing finished is lost.", err=True)
+        sys.exit(INTERRUPTED)

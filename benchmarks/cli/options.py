@@ -1,0 +1,176 @@
+"""The options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.executors import execute, local
+from benchmarks.machine import host, processes
+from benchmarks.machine.errors import UserError
+from benchmarks.plan.plan import Options
+from benchmarks.records.store import Store
+from datasets.store import Location
+
+Command = Callable[..., Any]
+LOCAL, RAY = "local", "ray"
+"""What runs cells: processes of this machine, or a cluster."""
+
+
+def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Options that may be repeated also take several words at once."""
+    return tuple(word for text in value for word in text.split())
+
+
+def many(*names: str, help: str) -> Callable[[Command], Command]:
+    """An option that may be given several times, or several words at once."""
+    return click.option(*names, multiple=True, callback=_words, metavar="NAME...", help=help)
+
+
+def location_options(command: Command) -> Command:
+    """Where data are and come from."""
+    for option in (
+        click.option("--mirror", envvar="DATA_MIRROR", help="Folder or URL with copies of the public files."),
+        click.option(
+            "--data", type=click.Path(path_type=Path), default=host.ROOT / "data", envvar="DATA_ROOT",
+            show_default="data", help="Folder of the prepared data.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def runs_option(command: Command) -> Command:
+    """Where the records are."""
+    return click.option(
+        "--runs", type=click.Path(path_type=Path), default=host.ROOT / "runs", envvar="RUNS",
+        show_default="runs", help="Folder of the records.",
+    )(command)  # fmt: skip
+
+
+def plan_options(command: Command) -> Command:
+    """What to run; gathered into ``options``."""
+
+    @functools.wraps(command)
+    def gathered(**values: Any) -> Any:
+        names = [field.name for field in dataclasses.fields(Options)]
+        options = Options(**{name: values.pop(name) for name in names})
+        if not ("how" in values and values["how"].where == RAY):  # the machines of a cluster have the device
+            host.check_device(options.device, options.precision)
+        processes.join(options.device)
+        return command(options=options, **values)
+
+    wrapped: Command = gathered
+    positive = click.IntRange(min=1)
+    for option in (
+        click.option("--threads", type=positive, default=1, show_default=True, help="Threads of a cell."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+        click.option("--batchnorm", help="How BatchNorm sees the two domains, instead of the backbone's default."),
+        click.option(
+            "--views",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Augmented views of each image that `late` and `frozen` cache.",
+        ),
+        click.option(
+            "--statistics",
+            type=click.Choice(["imagenet", "source", "own"]),
+            default="imagenet",
+            show_default=True,
+            help="Whose BatchNorm statistics a frozen trunk has; own: each domain's its own.",
+        ),
+        click.option("--cut", help="Where the trunk is cut, instead of the track's default."),
+        click.option("--backbone", help="Backbone, instead of the experiment's."),
+        click.option("--track", help="Track (frozen, late, finetune), instead of the experiment's."),
+        click.option("--seeds", type=positive, help="Number of seeds, instead of the experiment's."),
+        many("--tasks", help="Tasks, source:target."),
+        many("--dataset", "datasets", help="Data sets; default: the experiment's first, and what is prepared."),
+        many("--experiment", "experiments", help="Experiments; default: those marked as default."),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@dataclass(frozen=True)
+class How:
+    """How cells are run."""
+
+    jobs: int | None
+    """Cells at once; None: as many as there is room for."""
+    where: str
+    """``local`` or ``ray``."""
+    address: str | None
+    """Of the head of the Ray cluster; None: this machine alone."""
+    gpus: float
+    """Share of a GPU that a cell takes on a cluster."""
+    memory: float
+    """GB that a cell takes on a cluster; 0: not counted."""
+
+    @contextlib.contextmanager
+    def workers(self, options: Options, location: Location, records: Store) -> Iterator[execute.Workers]:
+        """Where the cells are run.
+
+        Raises:
+            UserError: this machine or the cluster does not offer what they take, or there is no Ray.
+        """
+        if self.where != RAY:
+            alone = processes.size() == 1
+            jobs = execute.jobs_for(self.jobs, options.threads, options.device) if alone else 1
+            yield local.Local(location, records, jobs)
+            return
+        if processes.size() > 1:
+            raise UserError("processes that train one cell together cannot be cells of a cluster; start one process.")
+        try:
+            from benchmarks.executors import cluster
+        except ImportError as error:
+            raise UserError(
+                "Ray is not installed: `make ... EXECUTOR=ray` installs it, or pip install 'ray>=2.50'."
+            ) from error
+        share = cluster.Share(options.threads, self.gpus if options.device == "cuda" else 0.0, self.memory)
+        with cluster.joined(self.address, host.cores()):
+            yield cluster.Cluster(location, records, share, self.jobs)
+
+
+def how_options(command: Command) -> Command:
+    """How to run; gathered into ``how``."""
+
+    @functools.wraps(command)
+    def gathered(**values: Any) -> Any:
+        names = [field.name for field in dataclasses.fields(How)]
+        return command(how=How(**{name: values.pop(name) for name in names}), **values)
+
+    wrapped: Command = gathered
+    for option in (
+        click.option(
+            "--memory", type=click.FloatRange(min=0), default=0.0,
+            help="GB of memory that a cell takes on a cluster; default: not counted.",
+        ),
+        click.option(
+            "--gpus", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
+            help="Share of a GPU that a cell takes on a cluster.",
+        ),
+        click.option("--address", help="Head of the Ray cluster, host:port or auto; default: this machine alone."),
+        click.option(
+            "--executor", "where", type=click.Choice([LOCAL, RAY]), default=LOCAL, show_default=True,
+            help="Processes of this machine, or a Ray cluster.",
+        ),
+        click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: what there is room for."),
+    ):  # fmt: skip
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def running_options(command: Command) -> Command:
+    """All of the above, and how to run."""
+    words = "Count cells with committed results as done; one that another table has is taken from there."
+    go_on = click.option("--continue-committed", is_flag=True, help=words)
+    return how_options(go_on(plan_options(location_options(runs_option(command)))))

@@ -1,0 +1,545 @@
+"""How fast the suite is, against what it cannot do without and against other suites: ``make bench``.
+
+Every topic is a race in one process, on one thread: the suite's own code, a floor that it cannot be faster than or a
+plain way to do the same, and, where they are installed (``PEERS=1``), skada and pytorch-adapt.  Most budgets are ratios
+of two contestants of one race, so that they hold on any machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import importlib.util
+import io
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from joblib.externals.loky import get_reusable_executor
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.cell import training
+from benchmarks.cell.loading import Sampler
+from benchmarks.cli.race import Race, race
+from benchmarks.executors import execute, local
+from benchmarks.machine import host
+from benchmarks.networks import activations, backbones, pretrained, weights
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Options
+from benchmarks.records import files, schema
+from benchmarks.records.spec import Spec, recipe_values, revision
+from benchmarks.records.store import Store
+from datasets import registry, store
+from datasets.protocols import Labelled, Problem, Unlabelled
+from datasets.store import Location
+from methods import contract, jan, kernels
+from methods.contract import Recipe
+from methods.network import Network
+from methods.recipes import HEAD
+
+WIDTH, CLASSES = 256, 31
+"""Of the features and of Office-31, in the races of losses."""
+FEATURES = 1280
+"""Of EfficientNet-Lite."""
+FIVE = kernels.powers(-2, 2, 1)
+STEPS, BATCH = 28, 64
+"""Of an epoch of LeNet."""
+
+PLANS = (1, 4, 16, 64)
+"""Cells of the plans that are timed."""
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A ratio within a race, or a time, that is not to be exceeded."""
+
+    topic: str
+    size: str
+    over: str
+    under: str
+    """Empty for a budget in seconds."""
+    most: float
+    says: str
+
+
+OURS = "this suite"
+SKADA, ADAPT = "skada", "pytorch-adapt"
+BUDGETS = (
+    *(
+        Budget("mmd", size, OURS, other, most, says)
+        for size in ("32+32", "256+256")
+        for other, most, says in (
+            ("one Gram matrix", 2.5, "MK-MMD of five kernels, forward and backward, over one product of Gram"),
+            (SKADA, 1 / 2, "the same over skada's"),
+            (ADAPT, 1 / 3, "the same over pytorch-adapt's"),
+        )
+    ),
+    Budget("epoch", "28 steps", OURS, "plain network", 0.75, "an epoch of LeNet with DAN over the plain network alone"),
+    Budget("epoch", "28 steps", OURS, SKADA, 1 / 1.5, "the same over skada's loop, its MMD on one layer"),
+    Budget("epoch", "28 steps", OURS, ADAPT, 1 / 1.5, "the same over pytorch-adapt's loop, its MMD on one layer"),
+    Budget("extraction", "16 images", OURS, "bare forward", 1 / 0.9, "extraction over the bare forward pass"),
+    Budget("frozen", "600 steps", OURS, "bare algebra", 1.5, "a cell on cached activations over its matrix products"),
+    Budget("start", "--help", OURS, "", 0.5, "start of the command line, seconds"),
+    Budget(
+        "overhead", "1 step", OURS, "", 0.3, "a cell of one step on cached activations, its record included, seconds"
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A budget and what was measured."""
+
+    budget: Budget
+    measured: float
+    noise: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the budget is kept, or missed by no more than the noise."""
+        return self.measured - self.noise <= self.budget.most
+
+
+def installed(peers: bool) -> tuple[str, ...]:
+    """The other suites that take part."""
+    names = {SKADA: ("skada", "skorch"), ADAPT: ("pytorch_adapt",)}
+    return tuple(name for name, needed in names.items() if peers and all(map(importlib.util.find_spec, needed)))
+
+
+def verdicts(races: Sequence[Race]) -> list[Verdict]:
+    """Every budget whose contestants took part."""
+    found = []
+    for budget in BUDGETS:
+        for one in races:
+            names = {budget.over, budget.under} - {""}
+            if (one.topic, one.size) == (budget.topic, budget.size) and names <= set(one.times):
+                measured = one.ratio(budget.over, budget.under) if budget.under else one.seconds(budget.over)
+                found.append(Verdict(budget, *measured))
+    return found
+
+
+def rows(races: Sequence[Race], peers: Sequence[str]) -> list[dict[str, str]]:
+    """The rows of ``results/speed/speed.csv``."""
+    about = {
+        "threads": "1",
+        "device": "cpu",
+        "instructions": host.versions()["instructions"],
+        "torch": host.versions()["torch"],
+        "peers": " ".join(f"{name} {metadata.version(name)}" for name in peers),
+        "commit": host.commit(),
+    }
+    found = []
+    for one in races:
+        for name, times in one.times.items():
+            seconds, spread = one.seconds(name)
+            numbers = {"seconds": f"{seconds:.4g}", "spread": f"{spread:.2g}", "rounds": str(len(times))}
+            place = {"topic": one.topic, "size": one.size, "contestant": name, "clock": "wall" if one.wall else "cpu"}
+            found.append({**place, **numbers, **about})
+    return found
+
+
+def write(path: Path, races: Sequence[Race], peers: Sequence[str]) -> None:
+    """Put what was measured in the place of what stood there of the same races."""
+    new = rows(races, peers)
+    fresh = {(row["topic"], row["size"]) for row in new}
+    old = [row for row in files.read_csv(path, schema.SPEED) if (row["topic"], row["size"]) not in fresh]
+    files.write_csv(path, schema.SPEED, [*old, *new])
+
+
+# ---------------------------------------------------------------------------------------------------------- the races
+
+
+def losses(rounds: int, peers: Sequence[str], sizes: Sequence[int] = (32, 256)) -> Iterator[Race]:
+    """MK-MMD and JMMD of two batches, forward and backward."""
+    for n in sizes:
+        yield _mmd(n, rounds, peers)
+        yield _jmmd(n, rounds, peers)
+
+
+def _random(n: int, width: int) -> Tensor:
+    """Two batches of features under one another, (2 n, width)."""
+    return torch.randn(2 * n, width, generator=torch.Generator().manual_seed(width))
+
+
+def _backward(loss: Callable[[], Tensor], *leaves: Tensor) -> Call:
+    """Forward and backward."""
+
+    def call() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        loss().backward()  # type: ignore[no-untyped-call]
+
+    return call
+
+
+def _mmd(n: int, rounds: int, peers: Sequence[str]) -> Race:
+    x = _random(n, WIDTH).requires_grad_()
+    contestants = {
+        "one Gram matrix": _backward(lambda: (x @ x.T).sum(), x),
+        OURS: _backward(lambda: _mk_mmd(x, n), x),
+        **{name: _backward(functools.partial(_PEERS_MMD[name](), x[:n], x[n:]), x) for name in peers},
+    }
+    return race("mmd", f"{n}+{n}", contestants, rounds=rounds)
+
+
+def _jmmd(n: int, rounds: int, peers: Sequence[str]) -> Race:
+    x, p = _random(n, WIDTH).requires_grad_(), _random(n, CLASSES).softmax(1).requires_grad_()
+    network = backbones.build(backbones.choose("lite0", "frozen"), width=FEATURES, classes=CLASSES)
+    model = jan.build(contract.load("jan").variants["unbiased"], network)
+    names, source, target = ("fc7", "softmax"), (x[:n], p[:n]), (x[n:], p[n:])
+    contestants = {
+        "two Gram matrices": _backward(lambda: (x @ x.T).sum() + (p @ p.T).sum(), x, p),
+        OURS: _backward(lambda: jan.jmmd(model, names, source, target), x, p),
+    }
+    if ADAPT in peers:
+        theirs = _adapt_mmd(count=1)
+        contestants[ADAPT] = _backward(lambda: theirs(list(source), list(target)), x, p)
+    return race("jmmd", f"{n}+{n}", contestants, rounds=rounds)
+
+
+def _mk_mmd(x: Tensor, n: int) -> Tensor:
+    """The unbiased estimate with five kernels around the median distance."""
+    distances = kernels.pair_distances(x)
+    beta = torch.full((len(FIVE),), 1 / len(FIVE))
+    values = kernels.gaussian_sum(distances, kernels.median(distances), beta, FIVE)
+    return kernels.mmd_unbiased(values, n, len(x) - n)
+
+
+def _skada_mmd() -> Callable[[Tensor, Tensor], Tensor]:
+    from skada.deep.losses import dan_loss
+
+    return functools.partial(dan_loss, sigmas=[2.0**u for u in FIVE])
+
+
+def _adapt_mmd(count: int = 5) -> Callable[..., Tensor]:
+    from pytorch_adapt.layers import MMDLoss
+    from pytorch_adapt.layers.utils import get_kernel_scales
+
+    scales = get_kernel_scales(low=-2, high=2, num_kernels=count) if count > 1 else 1
+    loss: Callable[..., Tensor] = MMDLoss(kernel_scales=scales, mmd_type="quadratic")
+    return loss
+
+
+_PEERS_MMD = {SKADA: _skada_mmd, ADAPT: _adapt_mmd}
+
+
+def growth(rounds: int, sizes: Sequence[int] = (32, 128, 512, 2048, 4096)) -> Iterator[Race]:
+    """MK-MMD over the size of the batch."""
+    for n in sizes:
+        x = _random(n, WIDTH).requires_grad_()
+        call = _backward(functools.partial(_mk_mmd, x, n), x)
+        yield race("mmd over the batch", f"{n}+{n}", {OURS: call}, rounds=rounds if n <= 512 else 3)
+
+
+class Plain(nn.Module):
+    """LeNet as everyone writes it: ReLU before pooling, the usual layout in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *(nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)),
+            nn.Flatten(),
+        )
+        self.head = nn.Sequential(nn.Linear(800, 500), nn.ReLU(), nn.Dropout(0.5), nn.Linear(500, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, 10)."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+
+def digits(method: str) -> tuple[Spec, Problem]:
+    """A cell of LeNet on random digits, of one epoch."""
+    recipe = Recipe(steps=STEPS, epoch=STEPS, rate=0.03, batch=BATCH)
+    spec = _spec(method, recipe, "lenet", "finetune", "")
+    generator = np.random.default_rng(0)
+    return spec, _problem(lambda n: generator.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8), STEPS * BATCH, 64, 10)
+
+
+def epoch(rounds: int, peers: Sequence[str]) -> Iterator[Race]:
+    """The 28 steps of an epoch, both domains: LeNet with DAN as the harness trains it, the network alone, and the same
+    network in the loops of other suites with their MMD of five kernels on the bottleneck alone."""
+    spec, problem = digits("dan")
+    task = training.prepare(spec, problem, None, {})
+    phase, sampler = task.phases[-1], Sampler(task.data, Recipe(**spec.recipe), spec.seed)
+    task.state.model.train()
+
+    def ours() -> None:
+        for step in range(STEPS):
+            batch = sampler(step)
+            assert phase.step is not None
+            task.update(phase, functools.partial(phase.step, task.state.model, batch), batch.progress, "step", step)
+
+    plain = Plain()
+    network = contract.network_of(task.state.model)
+    plain.load_state_dict(dict(zip(plain.state_dict(), network.state_dict().values(), strict=True)))
+    x = batch_of(problem)
+    with torch.no_grad():
+        difference = float((plain.eval()(x) - network.eval()(x)).abs().max())
+    if difference > 1e-5:
+        raise AssertionError(f"the two networks are not the same: their logits differ by {difference}")
+    network.train()
+    plain.train()
+    optimiser = torch.optim.SGD(plain.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
+    y = torch.from_numpy(problem.source.labels[: 2 * BATCH])
+
+    def alone() -> None:
+        for _ in range(STEPS):
+            optimiser.zero_grad()
+            functional.cross_entropy(plain(x), y).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+
+    theirs = {name: _PEERS_EPOCH[name](copy.deepcopy(network), problem) for name in peers}
+    yield race("epoch", f"{STEPS} steps", {"plain network": alone, OURS: ours, **theirs}, rounds=rounds)
+
+
+def _skada_epoch(network: Network, problem: Problem) -> Call:
+    """An epoch in skada's loop, which is skorch's, with its batches of as many images of both domains."""
+    from skada.deep import DAN
+
+    net = DAN(
+        network,
+        layer_name="bottleneck",
+        sigmas=[2.0**u for u in FIVE],
+        batch_size=BATCH,
+        max_epochs=1,
+        train_split=None,
+        warm_start=True,  # every call is one more epoch
+        verbose=0,
+        lr=0.03,
+        optimizer=torch.optim.SGD,
+        optimizer__momentum=0.9,
+        optimizer__weight_decay=5e-4,
+    ).initialize()
+    count = len(problem.source.labels)
+    x = np.concatenate([_pixels(problem.source.images), _pixels(problem.target.images)])
+    y = np.concatenate([problem.source.labels, np.full(count, -1)])  # how skada marks what has no label
+    domain = np.repeat([1, -2], count)
+    return lambda: net.fit(x, y, sample_domain=domain)
+
+
+def _adapt_epoch(network: Network, problem: Problem) -> Call:
+    """An epoch of pytorch-adapt's hook for an alignment beside the classification, on ready batches of tensors."""
+    from pytorch_adapt.hooks import AlignerHook, AlignerPlusCHook
+
+    upper, lower = nn.Sequential(network.trunk, network.bottleneck), nn.Sequential(network.dropout, network.classifier)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.03, momentum=0.9, weight_decay=5e-4)
+    hook = AlignerPlusCHook([optimiser], aligner_hook=AlignerHook(_adapt_mmd()), softmax=False)
+    source, target = (torch.from_numpy(_pixels(one.images)) for one in (problem.source, problem.target))
+    labels = torch.from_numpy(problem.source.labels)
+
+    def call() -> None:
+        order = torch.randperm(len(source)), torch.randperm(len(target))
+        for first, second in zip(*(torch.split(one, BATCH) for one in order), strict=True):
+            batch = {"src_imgs": source[first], "target_imgs": target[second], "src_labels": labels[first]}
+            hook({"G": upper, "C": lower, **batch})
+
+    return call
+
+
+_PEERS_EPOCH = {SKADA: _skada_epoch, ADAPT: _adapt_epoch}
+
+
+def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """As a network takes them, (N, 1, 28, 28), in [-1, 1]."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
+
+
+def batch_of(problem: Problem) -> Tensor:
+    """As many images as a step sees of both domains, as the network takes them, (128, 1, 28, 28)."""
+    images = np.ascontiguousarray(problem.source.images[: 2 * BATCH])
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().sub(127.5).div(127.5).contiguous()
+
+
+def extraction(rounds: int, location: Location) -> Iterator[Race]:
+    """Activations of photographs, cropping and normalisation included, and the network's forward pass alone.
+
+    Raises:
+        UserError, DataError: the weights cannot be had.
+    """
+    known = pretrained.KNOWN["lite0"]
+    path = weights.path("lite0", location)
+    images = np.random.default_rng(0).integers(0, 256, (activations.BATCH, known.side, known.side, 3), dtype=np.uint8)
+    key = activations.Key(
+        backbone="lite0", weights="", domain="", data="", transform="", cut=known.last_cut, views=0, precision="fp32",
+        statistics="imagenet", device="cpu", revision=0, pooled=True,
+    )  # fmt: skip
+    early = pretrained.features("lite0", path, known.last_cut).to(memory_format=torch.channels_last)
+    cropped = pretrained.centre_crop(torch.from_numpy(images), known)
+
+    @torch.inference_mode()
+    def ours() -> None:
+        activations.views_of(early, images, 0, key)
+
+    @torch.inference_mode()
+    def bare() -> None:
+        early(cropped)
+
+    yield race("extraction", f"{len(images)} images", {"bare forward": bare, OURS: ours}, rounds=rounds)
+
+
+def cached(steps: int, count: int) -> tuple[Spec, Problem]:
+    """A source-only cell on random activations."""
+    recipe = dataclasses.replace(HEAD, steps=steps, epoch=max(1, steps // 10))
+    generator = np.random.default_rng(0)
+    spec = _spec("source_only", recipe, "lite0", "frozen", "pool")
+    return spec, _problem(lambda n: generator.random((n, 1, FEATURES), dtype=np.float32), count, count, CLASSES)
+
+
+def frozen(rounds: int) -> Iterator[Race]:
+    """A whole cell of 600 steps on cached activations, and the matrix products that its steps cannot do without."""
+    spec, problem = cached(HEAD.steps, 800)
+    x = torch.from_numpy(problem.source.images[:BATCH, 0].copy())
+    first, second = torch.randn(WIDTH, FEATURES) / 36, torch.randn(CLASSES, WIDTH) / 16
+
+    def bare() -> None:
+        for _ in range(HEAD.steps):
+            hidden = x @ first.T
+            logits = hidden @ second.T
+            logits.T @ hidden
+            (logits @ second).T @ x
+
+    def ours() -> None:
+        training.run_cell(spec, problem, commit="")
+
+    yield race("frozen", f"{HEAD.steps} steps", {"bare algebra": bare, OURS: ours}, rounds=max(3, rounds // 3))
+
+
+def overhead(rounds: int) -> Iterator[Race]:
+    """A cell of one step: everything but the training, its record included."""
+    spec, problem = cached(1, 800)
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        ours = {OURS: lambda: store.write(training.run_cell(spec, problem, commit=""))}
+        yield race("overhead", "1 step", ours, rounds=max(3, rounds // 3))
+
+
+def start(rounds: int) -> Iterator[Race]:
+    """The command line's list of commands, in a new process."""
+    command = [sys.executable, "-m", "benchmarks", "--help"]
+    call = functools.partial(subprocess.run, command, cwd=host.ROOT, capture_output=True, check=True)
+    yield race("start", "--help", {OURS: call}, rounds=max(3, rounds // 3), wall=True)
+
+
+def plans(location: Location) -> Iterator[Race]:
+    """A plan of short cells on real digits, over the number of cells and of jobs, each once by the clock: from the
+    start of its worker processes, or of a Ray cluster of this machine alone, to their end.
+
+    Raises:
+        DataError: the digits cannot be had.
+    """
+    for domain in registry.suite("digits-mini").domains.values():
+        store.prepare(domain, location)
+    jobs = [1, *([2] if host.cores() > 1 else [])]
+    options = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=32)
+    made = plan.make("dan", options, location).cells
+    recipe = recipe_values(Recipe(steps=20, epoch=20, rate=0.03))
+    short = [dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=recipe)) for cell in made]
+    ways()["jobs"](short[:1], location, 1)  # what this process builds once is built before time is taken
+    for count in PLANS:
+        times = {f"{n} {way}": _seconds(run, short[:count], location, n) for way, run in ways().items() for n in jobs}
+        yield Race("plan over cells", str(count), times, wall=True)
+
+
+RunPlan = Callable[[Sequence[plan.Cell], Location, int], None]
+
+
+def _seconds(run: RunPlan, cells: Sequence[plan.Cell], location: Location, jobs: int) -> NDArray[np.float64]:
+    """Of one run by the clock, (1,)."""
+    start = time.perf_counter()
+    run(cells, location, jobs)
+    return np.array([time.perf_counter() - start])
+
+
+def ways() -> dict[str, RunPlan]:
+    """How plans are run here; on Ray as well where it is installed."""
+    if importlib.util.find_spec("ray") is None:
+        return {"jobs": _run_plan}
+    return {"jobs": _run_plan, "jobs on Ray": _run_on_ray}
+
+
+def _run_plan(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        execute.run(cells, local.Local(location, Store(Path(folder)), jobs), expected={})
+    if jobs > 1:
+        get_reusable_executor().shutdown()  # else the next plan would find its processes started
+
+
+def _run_on_ray(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
+    from benchmarks.executors import cluster
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), cluster.joined(None, jobs):
+        workers = cluster.Cluster(location, Store(Path(folder)), cluster.Share(cpus=1), jobs)
+        execute.run(cells, workers, expected={})
+
+
+def _spec(method: str, recipe: Recipe, backbone: str, track: str, cut: str) -> Spec:
+    """A cell on data that are nowhere recorded."""
+    config = contract.config_values(contract.load(method).variants["default"])
+    choice = backbones.choose(backbone, track)
+    place: dict[str, Any] = {"dataset": "random", "task": "left:right", "protocol": "full", "split": 0, "seed": 0}
+    return Spec(
+        **place,
+        method=method,
+        config=config,
+        recipe=recipe_values(recipe),
+        holdout=0.0,
+        backbone=backbone,
+        track=track,
+        batchnorm=choice.batchnorm,
+        device="cpu",
+        precision="fp32",
+        threads=1,
+        data={},
+        revision=revision(1),
+        cut=cut,
+    )
+
+
+def _problem(inputs: Callable[[int], np.ndarray[Any, Any]], train: int, test: int, classes: int) -> Problem:
+    """Two domains of random examples."""
+    generator = np.random.default_rng(1)
+    source, target, tested = (
+        Labelled(inputs(n), generator.integers(0, classes, n).astype(np.int64)) for n in (train, train, test)
+    )
+    return Problem(source, Unlabelled(target.images), None, tested, None, None, classes, {})
+
+
+TOPICS = ("losses", "growth", "epoch", "extraction", "frozen", "overhead", "start", "plans")
+"""What is timed, each by one of the functions above."""
+
+
+def run(rounds: int, peers: Sequence[str], location: Location, topics: Sequence[str] = TOPICS) -> Iterator[Race]:
+    """Every race, or those of the named topics, one after the other.
+
+    Raises:
+        UserError, DataError: the weights or ``digits-mini`` cannot be had.
+    """
+    races: dict[str, Callable[[], Iterator[Race]]] = {
+        "losses": lambda: losses(rounds, peers),
+        "growth": lambda: growth(rounds),
+        "epoch": lambda: epoch(rounds, peers),
+        "extraction": lambda: extraction(rounds, location),
+        "frozen": lambda: frozen(rounds),
+        "overhead": lambda: overhead(rounds),
+        "start": lambda: start(rounds),
+        "plans": lambda: plans(location),
+    }
+    with host.computing(1):
+        for name in topics:
+            yield from races[name]()

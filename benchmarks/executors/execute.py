@@ -1,0 +1,169 @@
+"""Running the cells of a plan in parallel, each recorded as soon as it is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+from benchmarks.cell.runner import Outcome, activation_key, trains_trunk, weights_of
+from benchmarks.machine import host
+from benchmarks.machine.errors import UserError
+from benchmarks.networks import activations
+from benchmarks.plan.plan import Cell
+from benchmarks.records.store import Store
+from datasets.errors import DataError
+from datasets.store import Location
+
+
+@dataclass
+class Summary:
+    """How a run ended."""
+
+    done: list[Outcome] = field(default_factory=list)
+    failed: list[Outcome] = field(default_factory=list)
+    interrupted: bool = False
+    left_out: list[str] = field(default_factory=list)
+    """Why something that was planned was not even begun."""
+
+
+def jobs_for(wanted: int | None, threads: int, device: str = "cpu") -> int:
+    """Number of cells to run at once: as many as the cores bear, on a GPU one, unless a number is wanted.
+
+    Raises:
+        UserError: more threads in all than cores.
+    """
+    cores = host.cores()
+    if wanted is None:
+        wanted = max(1, cores // threads) if device == "cpu" else 1
+    if wanted * threads > cores:
+        raise UserError(
+            f"{wanted} jobs of {threads} threads need {wanted * threads} cores and this machine offers {cores}; "
+            "lower --jobs or --threads."
+        )
+    return wanted
+
+
+class Workers(Protocol):
+    """Where cells are run: on the cores of this machine (``local``) or on a cluster (``cluster``)."""
+
+    jobs: int
+    """Cells at once."""
+    store: Store
+    """Where the records go."""
+
+    def ensure(self, keys: Sequence[activations.Key]) -> None:
+        """Compute what is missing of some activations and keep them in the data folder.
+
+        Raises:
+            UserError, DataError: they cannot be computed or kept.
+        """
+
+    def outcomes(self, cells: Sequence[Cell]) -> Generator[Outcome]:
+        """Run cells; each is in the store by the time that its outcome is yielded, in any order.
+
+        Closing the generator, or an interrupt, ends what is under way.
+        """
+
+
+def needed(cells: Iterable[Cell]) -> set[str]:
+    """Hashes of the cells whose trained networks others start from."""
+    return {need.spec.hash for cell in cells for need in cell.needs.values()}
+
+
+def lost(cell: Cell, store: Store) -> Outcome:
+    """Note that the processes that ran a cell died, again and again."""
+    error = "its worker process was ended from outside, perhaps for want of memory; try fewer --jobs"
+    store.write_failure(cell.spec, error, "")
+    return Outcome(cell.spec.hash, cell.label, None, 0.0, error)
+
+
+def run(cells: Sequence[Cell], workers: Workers, *, expected: Mapping[str, float]) -> Summary:
+    """Run cells and report each as it ends: those that others start from first, then the longest.
+
+    A cell that fails is recorded with its error and stops no other.  An interrupt ends the run at once; what
+    was finished is kept.
+
+    Args:
+        cells: what to run.
+        workers: where.
+        expected: hash -> estimated seconds, for those that something is known of.
+    """
+    summary = Summary()
+    cells = with_needed(cells)
+    ordered = sorted(cells, key=lambda cell: (cell.depth, -expected.get(cell.spec.hash, 0.0)))
+    start = time.perf_counter()
+    with (
+        tqdm(total=len(cells), unit="cell", disable=None, smoothing=0) as bar,
+        contextlib.closing(workers.outcomes(ordered)) as outcomes,
+    ):
+        try:
+            for outcome in outcomes:
+                (summary.failed if outcome.error else summary.done).append(outcome)
+                _report(outcome, bar, len(summary.done) + len(summary.failed), len(cells), start)
+        except KeyboardInterrupt:
+            summary.interrupted = True
+    return summary
+
+
+def with_needed(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells and those whose trained networks they start from, each once."""
+    found = {cell.spec.hash: cell for cell in cells}
+
+    def add(needs: Iterable[Cell]) -> None:
+        for need in needs:
+            found.setdefault(need.spec.hash, need)
+            add(need.needs.values())
+
+    for cell in cells:
+        add(cell.needs.values())
+    return list(found.values())
+
+
+def _report(outcome: Outcome, bar: tqdm[Any], ended: int, total: int, start: float) -> None:
+    """One line per cell, above the bar on a terminal and alone elsewhere."""
+    what = f"{outcome.accuracy:.1f} %" if outcome.accuracy is not None else f"FAILED: {outcome.error}"
+    line = f"{outcome.label}: {what} ({outcome.seconds:.0f} s)"
+    if bar.disable:
+        left = (time.perf_counter() - start) / ended * (total - ended)
+        print(f"[{ended}/{total}] {line}" + (f", about {duration(left)} left" if ended < total else ""), flush=True)
+    else:
+        bar.write(line)
+        bar.update()
+
+
+def prepare(cells: Sequence[Cell], location: Location, workers: Workers) -> dict[str, str]:
+    """Compute the activations that cells share, before the first of them is run.
+
+    Returns:
+        Backbone -> why its cells cannot be run: its weights cannot be had, or the activations not be computed or kept.
+    """
+    unusable = {}
+    cells = with_needed(cells)
+    for backbone in dict.fromkeys(cell.spec.backbone for cell in cells):
+        its = [cell for cell in cells if cell.spec.backbone == backbone]
+        try:
+            keys = [
+                activation_key(cell.spec, cell.task, domain, location)
+                for cell in its
+                if cell.spec.cut
+                for domain in cell.task.domains
+            ]
+            workers.ensure(keys)
+            for spec in [cell.spec for cell in its if trains_trunk(cell.spec)][:1]:
+                weights_of(spec, location)
+        except (UserError, DataError) as error:
+            unusable[backbone] = str(error)
+    return unusable
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: ``45 s``, ``3 min``, ``1 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

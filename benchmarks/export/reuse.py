@@ -1,0 +1,68 @@
+"""Records of cells that a table lacks and another one has committed: papers share baselines, experiments more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from benchmarks.export import tables
+from benchmarks.machine import host
+from benchmarks.plan.plan import Cell
+from benchmarks.records import provenance
+from benchmarks.records.store import Record, Store
+
+
+def adopt(cells: Iterable[Cell], store: Store) -> int:
+    """Keep a record of each cell that is committed anywhere, made of its committed rows and spec.
+
+    It says by its commit, versions and time in seconds where it was computed.  It has no history, so a cell whose
+    experiments show curves, matrices or maps is left to be run.
+
+    Args:
+        cells: unfinished cells.
+        store: gets the records.
+
+    Returns:
+        The number of records.
+
+    Raises:
+        UserError: a committed file is damaged, or a record cannot be written.
+    """
+    wanted = {cell.spec.hash for cell in cells if not _needs_history(cell)}
+    adopted: set[str] = set()
+    for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
+        known = provenance.read(path)
+        found = (wanted - adopted) & known.keys()
+        rows_of: dict[str, list[dict[str, str]]] = {}
+        for row in tables.read(tables.committed_path(path.parent.parent.name, path.stem)) if found else []:
+            if row["cell"] in found:
+                rows_of.setdefault(row["cell"], []).append(row)
+        for cell, rows in rows_of.items():
+            store.write(_record(rows, known[cell]))
+        adopted |= rows_of.keys()
+    return len(adopted)
+
+
+def _needs_history(cell: Cell) -> bool:
+    """Whether a table or figure that the cell fills shows more than a committed row holds."""
+    experiments = (tables.experiment_of(use.paper, use.experiment) for use in cell.uses)
+    return any(one.curve or one.matrices or one.maps for one in experiments)
+
+
+def _record(rows: list[dict[str, str]], origin: Mapping[str, Any]) -> Record:
+    """The record that committed rows were made of, as far as they tell."""
+    first = rows[0]
+    single = [row for row in rows if "@" not in row["metric"]]  # the others are of a history or a matrix
+    return Record(
+        cell=first["cell"],
+        spec=origin["spec"],
+        values=[
+            {"selection": row["selection"], "metric": row["metric"], "value": float(row["value"])} for row in single
+        ],
+        n_test=int(first["n_test"]),
+        history=[],
+        device=first["device"],
+        versions=origin["versions"],
+        seconds=float(first["seconds"]),
+        commit=first["commit"],
+    )

@@ -1,0 +1,269 @@
+"""Finished records as tidy tables: one row per cell, selection rule and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import host
+from benchmarks.networks.backbones import choice_of
+from benchmarks.plan.plan import Cell, Plan, Use, data_digests, with_method
+from benchmarks.records import files, provenance, schema
+from benchmarks.records.spec import Spec
+from benchmarks.records.store import Record, Store
+from datasets import folders, protocols, registry
+from datasets.errors import DataError
+from datasets.store import Location
+from methods import contract
+from methods.contract import Experiment
+
+TSNE_CELL = schema.TSNE[: schema.TSNE.index("cell") + 1]
+"""Whose features a row of the t-SNE file is of."""
+
+LEAST_ENTRY = 0.001
+"""Entries of matrices that are smaller are left out of the tables; most of a matrix is."""
+
+
+def committed_path(paper: str, experiment: str) -> Path:
+    """The committed table of an experiment."""
+    return host.ROOT / "results" / paper / f"{experiment}.csv"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    """The rows of a table; none if the file does not exist.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return files.read_csv(path, schema.RESULTS)
+
+
+Committed = Mapping[tuple[str, str], Collection[str]]
+"""Paper and experiment -> hashes of the cells whose results are committed in its table."""
+
+
+def committed_cells(*papers: str) -> Committed:
+    """What is committed of some papers."""
+    paths = [path for paper in papers for path in sorted((host.ROOT / "results" / paper).glob("*.csv"))]
+    return {(path.parent.name, path.stem): {row["cell"] for row in read(path)} for path in paths}
+
+
+def committed_times() -> Iterator[tuple[dict[str, Any], float]]:
+    """Spec and seconds of every committed cell of which both are known."""
+    for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
+        table = read(committed_path(path.parent.parent.name, path.stem))
+        seconds = {row["cell"]: float(row["seconds"]) for row in table}
+        for cell, origin in provenance.read(path).items():
+            if cell in seconds:
+                yield origin["spec"], seconds[cell]
+
+
+def is_committed(cell: Cell, committed: Committed) -> bool:
+    """Whether every table that a cell fills has it."""
+    return all(cell.spec.hash in committed.get((use.paper, use.experiment), ()) for use in cell.uses)
+
+
+def rows_of(plan: Plan, store: Store) -> Iterator[dict[str, str]]:
+    """The rows of every finished cell of a plan."""
+    for cell in plan.cells:
+        if not store.has(cell.spec.hash):
+            continue
+        record = store.read(cell.spec.hash)
+        for use in cell.uses:
+            place = {
+                "paper": use.paper,
+                "experiment": use.experiment,
+                "method": cell.spec.method,
+                "variant": use.row.variant,
+                "setting": use.setting,
+            }
+            for value in (*record.values, *_figures(record), *_curves(record, use), *_matrices(record, use)):
+                yield _row(record, place, value)
+
+
+def _figures(record: Record) -> Iterator[dict[str, Any]]:
+    """What the method reports of its trained model, as values."""
+    for name, value in record.counts.items():
+        yield {"selection": "last", "metric": name, "value": value}
+
+
+def _curves(record: Record, use: Use) -> Iterator[dict[str, Any]]:
+    """The entries of the training history that the experiment shows as curves, ``name@step``."""
+    for epoch in record.history:
+        for name in experiment_of(use.paper, use.experiment).curve:
+            if name in epoch:
+                yield {"selection": "last", "metric": f"{name}@{epoch['step']:.0f}", "value": epoch[name]}
+
+
+def _matrices(record: Record, use: Use) -> Iterator[dict[str, Any]]:
+    """The matrices that the experiment shows, ``name@row,column`` with the names of classes; without small entries."""
+    for name in experiment_of(use.paper, use.experiment).matrices:
+        if name not in record.matrices:
+            continue
+        classes = registry.suite(record.spec["dataset"]).classes
+        for label, row in zip(classes, record.matrices[name], strict=True):
+            for other, value in zip(classes, row, strict=True):
+                if abs(value) >= LEAST_ENTRY:
+                    yield {"selection": "last", "metric": f"{name}@{label},{other}", "value": value}
+
+
+def experiment_of(paper: str, name: str) -> Experiment:
+    """An experiment of a paper by its name."""
+    return next(one for one in contract.papers()[paper].experiments if one.name == name)
+
+
+def _row(record: Record, place: Mapping[str, str], value: Mapping[str, Any]) -> dict[str, str]:
+    spec = record.spec
+    same = ("dataset", "protocol", "task", "split", "seed", "backbone", "track")
+    row: dict[str, Any] = {
+        **place,
+        **{name: spec[name] for name in same},
+        "selection": value["selection"],
+        "metric": value["metric"],
+        "value": f"{value['value']:.6g}",
+        "n_test": record.n_test,
+        "seconds": record.seconds,
+        "device": record.device,
+        "torch": record.versions["torch"],
+        "commit": record.commit,
+        "cell": record.cell,
+    }
+    return {column: str(row[column]) for column in schema.RESULTS}
+
+
+def merge(path: Path, new: Sequence[dict[str, str]], store: Store, location: Location) -> int:
+    """Put rows into a table.
+
+    A place that new rows fill loses its old ones.  So does a place of the same line of the table whose old cell
+    would be another one today, because a revision, a setting or the data have changed: one line never mixes two
+    states of the suite.  Every other row stays.
+
+    Args:
+        path: the table.
+        new: rows of finished cells.
+        store: their records.
+        location: the data, to tell what an old cell would be today.
+
+    Returns:
+        The number of cells that the table then holds.
+    """
+    filled = {_slot(row) for row in new}
+    today = {_line(row): row["cell"] for row in new}
+    old = [row for row in read(path) if _slot(row) not in filled]
+    beside = {row["cell"]: row for row in old if _line(row) in today}
+    stale = {cell for cell, row in beside.items() if not _is_current(row, store.read(today[_line(row)]), location)}
+    rows = [*(row for row in old if row["cell"] not in stale), *new]
+    rows.sort(key=lambda row: (*_slot(row)[:7], int(row["split"]), int(row["seed"]), *_slot(row)[9:], row["metric"]))
+    files.write_csv(path, schema.RESULTS, rows)
+    return len({row["cell"] for row in rows})
+
+
+def _is_current(row: Mapping[str, str], template: Record, location: Location) -> bool:
+    """Whether a row's cell has the hash that it would get today; True where the data are not here to tell.
+
+    Args:
+        row: an old row.
+        template: the record of a new cell of the same line.
+        location: the data.
+    """
+    spec = Spec(**template.spec)
+    try:
+        (task,) = protocols.tasks(row["dataset"], [row["task"]], location)
+        data = data_digests(row["dataset"], task, spec.protocol, int(row["split"]), choice_of(spec), location)
+    except DataError:
+        return True
+    today = replace(spec, task=row["task"], split=int(row["split"]), seed=int(row["seed"]), data=data)
+    if spec.needs:  # other networks than the template's: those of its own task and seed
+        config = contract.config_of(contract.load(spec.method), spec.config)
+        today = replace(today, needs=with_method(today, spec.method, config, task, location).spec.needs)
+    return today.hash == row["cell"]
+
+
+def _slot(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(row[column] for column in schema.SLOT)
+
+
+def _line(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(row[column] for column in schema.SLOT if column not in ("task", "split", "seed"))
+
+
+def write_local(plan: Plan, store: Store, location: Location) -> dict[Path, int]:
+    """Merge a plan's finished cells into the tables of the runs folder.
+
+    Returns the tables written and the number of cells in each.
+    """
+    tables: dict[Path, list[dict[str, str]]] = {}
+    for row in rows_of(plan, store):
+        tables.setdefault(store.table_path(row["paper"], row["experiment"]), []).append(row)
+    return {path: merge(path, rows, store, location) for path, rows in tables.items()}
+
+
+def _is_wanted(dataset: str, datasets: Sequence[str]) -> bool:
+    """Whether rows of a data set are exported: those that were named, else all but a user's own folders."""
+    return dataset in datasets if datasets else not dataset.startswith(folders.PREFIX)
+
+
+def export(
+    paper: str, experiments: Sequence[str], datasets: Sequence[str], store: Store, location: Location
+) -> dict[Path, int]:
+    """Merge tables, maps and specs of the runs folder into the committed ones: all that was run here, of any options.
+
+    Args:
+        paper: whose tables.
+        experiments: names of its experiments.
+        datasets: which data sets; if empty all but folders of the user's own.
+        store: the runs folder.
+        location: the data.
+
+    Returns:
+        The tables written and the number of cells in each.
+    """
+    written = {}
+    for experiment in experiments:
+        local = read(store.table_path(paper, experiment))
+        rows = [row for row in local if _is_wanted(row["dataset"], datasets) and store.has(row["cell"])]
+        if rows:
+            path = committed_path(paper, experiment)
+            written[path] = merge(path, rows, store, location)
+            provenance.export(path.parent / "specs" / f"{experiment}.json", {row["cell"] for row in read(path)}, store)
+            drawn = path.parent / "maps" / path.name
+            if experiment_of(paper, experiment).maps and (count := _export_tsne(drawn, rows, store)):
+                written[drawn] = count
+    return written
+
+
+def _export_tsne(path: Path, table: Sequence[dict[str, str]], store: Store) -> int:
+    """Put the maps of a table's cells into the committed file of its experiment.
+
+    Args:
+        path: the file; the maps of other cells in it stay, unless a new one takes their place.
+        table: rows of results.
+        store: where the maps are.
+
+    Returns:
+        The number of maps that the file then holds; 0 if there is none.
+
+    Raises:
+        UserError: a map or the file is damaged, or the file cannot be written.
+    """
+    heads = {
+        row["cell"]: {name: row[name] for name in TSNE_CELL} for row in table if store.tsne_path(row["cell"]).is_file()
+    }
+    if not heads:
+        return 0
+    new = [
+        {**head, **point}
+        for cell, head in heads.items()
+        for point in files.read_csv(store.tsne_path(cell), schema.POINT)
+    ]
+    filled = {_tsne_slot(head) for head in heads.values()}
+    rows = [*(row for row in files.read_csv(path, schema.TSNE) if _tsne_slot(row) not in filled), *new]
+    rows.sort(key=_tsne_slot)
+    files.write_csv(path, schema.TSNE, rows)
+    return len({row["cell"] for row in rows})
+
+
+def _tsne_slot(row: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row[name] for name in TSNE_CELL if name != "cell")

@@ -1,0 +1,10 @@
+"""What a user can mend: reported as one sentence with a non-zero exit status, never as a traceback."""
+
+from __future__ import annotations
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+class UserError(Exception):
+    """The message says what is wrong and what to do."""

@@ -1,0 +1,94 @@
+"""Settings chosen without target labels, by one rule for all methods.
+
+The rule (Long et al., 2015, section 4.1, read as Ben-David's bound on the target error): over a committed grid,
+per data set, backbone and track, the least mean over the tasks of
+
+    held-out source error + 1 - 2 * two-sample-classifier error,
+
+where a tenth of the source is held out, and the two-sample classifier tells held-out source features of the
+bottleneck from target ones.  The second part is half the proxy A-distance.  ``results/choices.csv`` keeps every
+value of the grid with what it scored, and which was chosen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import host
+from benchmarks.machine.errors import UserError
+from benchmarks.records import files, schema
+from benchmarks.records.spec import Spec
+from methods.contract import Method, Row
+
+HOLDOUT = 0.1
+
+
+def path() -> Path:
+    """The committed file."""
+    return host.ROOT / "results" / "choices.csv"
+
+
+def read() -> list[dict[str, str]]:
+    """All rows of the committed file; none if there is no file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    rows = files.read_csv(path(), schema.CHOICES)
+    for number, row in enumerate(rows, start=2):
+        try:
+            float(row["value"])
+        except ValueError:
+            raise UserError(f"{path()}, row {number}: the value {row['value']!r} is no number.") from None
+    return rows
+
+
+def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str | None]:
+    """A row's configuration with its chosen fields filled in, and a note where no choice has been made."""
+    name, notes = row.method, []
+    for field in method.chosen if row.variant not in method.fixed else ():
+        found = [one for one in read() if one["chosen"] == "1" and _key(one) == _key_of(name, field, spec)]
+        if found:
+            config = dataclasses.replace(config, **{field: float(found[0]["value"])})
+        else:
+            notes.append(
+                f"no {field} has been chosen for {name} on {spec.dataset} ({spec.backbone}, {spec.track}), so the "
+                f"module's default {getattr(config, field)} is used; `python -m benchmarks choose {name} --dataset "
+                f"{spec.dataset}` chooses one without target labels."
+            )
+    return config, " ".join(notes) or None
+
+
+def _key(row: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row[column] for column in ("method", "parameter", "dataset", "backbone", "track"))
+
+
+def _key_of(name: str, field: str, spec: Spec) -> tuple[str, ...]:
+    return (name, field, spec.dataset, spec.backbone, spec.track)
+
+
+def criterion(source_error: float, two_sample_error: float) -> float:
+    """What the rule minimises; both errors in [0, 1]."""
+    return source_error + 1 - 2 * two_sample_error
+
+
+def write(new: Sequence[dict[str, str]]) -> None:
+    """Put the rows of one choice in the place of its earlier ones.
+
+    Raises:
+        UserError: the earlier choice rests on more tasks, or the file cannot be written.
+    """
+    keys = {_key(row) for row in new}
+    earlier = {task for row in read() if _key(row) in keys for task in row["tasks"].split()}
+    tasks = {task for row in new for task in row["tasks"].split()}
+    if tasks < earlier:
+        raise UserError(
+            f"{path()} holds a choice made on {len(earlier)} tasks ({', '.join(sorted(earlier))}), which one made on "
+            f"{len(tasks)} of them does not replace; name them all."
+        )
+    rows = [row for row in read() if _key(row) not in keys] + list(new)
+    rows.sort(key=lambda row: (_key(row), float(row["value"])))
+    files.write_csv(path(), schema.CHOICES, rows)

@@ -1,0 +1,96 @@
+"""The label-free choice of a setting, as cells and their scores (the rule is in ``benchmarks.plan.plan.choices``)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+from benchmarks.machine.errors import UserError
+from benchmarks.plan import choices, plan
+from benchmarks.plan.plan import Cell, Options, Use
+from benchmarks.records.store import Store
+from datasets.store import Location
+from methods import contract
+from methods.contract import Row
+
+
+@dataclass(frozen=True)
+class Study:
+    """The grid of one setting on one data set."""
+
+    method: str
+    parameter: str
+    dataset: str
+    backbone: str
+    track: str
+    cells: dict[float, list[Cell]]
+    """Value -> one cell per task and seed."""
+
+
+def check(name: str, options: Options) -> None:
+    """That there is something to choose, under conditions that the committed file can tell apart.
+
+    Raises:
+        UserError: there is not.
+    """
+    if not plan.paper(name).experiments or not contract.load(name).chosen:
+        raise UserError(f"{name} has no setting that the label-free rule chooses.")
+    plain = Options()
+    usual = ("batchnorm", "precision", "threads", "statistics")
+    if any(getattr(options, name) != getattr(plain, name) for name in usual):
+        raise UserError(f"settings are chosen with the usual {', '.join(usual)}; leave these out.")
+
+
+def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
+    """One study per open setting of a method and data set, on the tasks of its first default experiment.
+
+    One seed unless ``options.seeds`` says otherwise; a tenth of the source is held out.
+    """
+    method = contract.load(name)
+    experiment = plan.chosen_experiments(name, options)[0]
+    choice = plan.chosen_backbone(experiment, options)
+    for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
+        plan.require_fitting(choice, dataset)
+        for parameter, grid in method.chosen.items():
+            cells: dict[float, list[Cell]] = {}
+            for value in grid:
+                config = dataclasses.replace(method.variants["default"], **{parameter: value})
+                use = Use(name, "choice", Row(name), f"{parameter}={value}")
+                for task in tasks:
+                    for seed in range(options.seeds or 1):
+                        template = plan.template_spec(experiment, dataset, task, seed, options, location)
+                        template = dataclasses.replace(template, holdout=choices.HOLDOUT)
+                        cell = plan.with_method(template, name, config, task, location)
+                        cell.uses.append(use)
+                        cells.setdefault(value, []).append(cell)
+            yield Study(name, parameter, dataset, choice.name, choice.track, cells)
+
+
+def score(study: Study, store: Store) -> list[dict[str, str]]:
+    """The rows of ``results/choices.csv`` for a study whose cells are all finished."""
+    rows = []
+    for value, cells in study.cells.items():
+        records = [store.read(cell.spec.hash) for cell in cells]
+        source = fmean(record.value("source_error") for record in records)
+        two_sample = fmean(0.5 - record.value("a_distance") / 4 for record in records)
+        rows.append(
+            {
+                "method": study.method,
+                "parameter": study.parameter,
+                "dataset": study.dataset,
+                "backbone": study.backbone,
+                "track": study.track,
+                "value": f"{value:g}",
+                "source_error": f"{source:.4f}",
+                "two_sample_error": f"{two_sample:.4f}",
+                "criterion": f"{choices.criterion(source, two_sample):.4f}",
+                "chosen": "0",
+                "cells": " ".join(cell.spec.hash for cell in cells),
+                "tasks": " ".join(dict.fromkeys(cell.spec.task for cell in cells)),
+            }
+        )
+    best = min(rows, key=lambda row: (float(row["criterion"]), float(row["value"])))
+    best["chosen"] = "1"
+    return rows

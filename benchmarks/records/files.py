@@ -1,0 +1,80 @@
+"""Files of results: read strictly, written atomically."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.machine.errors import UserError
+
+
+def numbered_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and fields of every row of a CSV file that has exactly ``columns`` in its header, in any order.
+
+    Raises:
+        UserError: the file is unreadable, a column is missing or unknown, or a row has too few or too many fields.
+    """
+    wanted = set(columns)
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            header = set(reader.fieldnames or ())
+            if missing := sorted(wanted - header):
+                raise UserError(f"{path}, line 1: missing column {', '.join(missing)}.")
+            if unknown := sorted(header - wanted):
+                raise UserError(f"{path}, line 1: unknown column {', '.join(unknown)}.")
+            for row in reader:
+                if None in row or None in row.values():
+                    raise UserError(f"{path}, line {reader.line_num}: expected {len(wanted)} fields.")
+                yield reader.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a CSV file: {error}; restore it.") from error
+
+
+def read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of a file; none if there is no file.
+
+    Raises:
+        UserError: as ``numbered_rows``.
+    """
+    return [row for _, row in numbered_rows(path, columns)] if path.exists() else []
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> None:
+    """Replace a file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue())
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; survives a kill at any moment.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose a folder."
+        ) from error

@@ -1,0 +1,32 @@
+"""The columns of every CSV file that the suite writes and the report reads."""
+
+from __future__ import annotations
+
+RESULTS = (
+    *("paper", "experiment", "method", "variant", "dataset", "protocol", "task", "split", "seed", "backbone", "track"),
+    *("setting", "selection", "metric", "value", "n_test", "seconds", "device", "torch", "commit", "cell"),
+)
+"""``results/<paper>/<experiment>.csv``: one row per cell, selection rule and metric."""
+
+SLOT = (*RESULTS[: RESULTS.index("setting") + 1], "device")
+"""Columns that say which slot of a table a cell fills; a newer cell replaces an older one in the same slot."""
+
+CHOICES = (
+    *("method", "parameter", "dataset", "backbone", "track", "value", "source_error", "two_sample_error"),
+    *("criterion", "chosen", "cells", "tasks"),
+)
+"""``results/choices.csv``: one row per value of a grid."""
+
+POINT = ("domain", "class", "predicted", "x", "y")
+"""A t-SNE point: ``source`` or ``target``; class and prediction from 0 on; coordinates without unit."""
+TSNE = (
+    *("paper", "experiment", "method", "variant", "setting", "dataset", "task", "split", "seed", "cell"),
+    *POINT,
+)
+"""``results/<paper>/maps/<experiment>.csv``: features in the plane, one row per image."""
+
+SPEED = (
+    *("topic", "size", "contestant", "seconds", "spread", "rounds", "clock", "threads", "device", "instructions"),
+    *("torch", "peers", "commit"),
+)
+"""``results/speed/speed.csv``: one row per entry of a benchmark."""

@@ -1,0 +1,221 @@
+"""The record store: one atomic file per cell, named by the hash of its spec.
+
+Layout under the runs folder::
+
+    cells/<hash>.json         finished cells
+    failed/<hash>.json        cells that ended in an error, with it
+    checkpoints/<hash>.pt     cells under way that take long
+    models/<hash>.pt          trained networks that other cells start from, or whose features are mapped
+    maps/<hash>.csv           maps of their features
+    locks/<hash>.lock         held by the process that runs a cell
+    tables/<paper>/<experiment>.csv   the finished cells as tidy tables
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from benchmarks.machine.errors import UserError
+from benchmarks.records.files import write_atomically
+from benchmarks.records.spec import Spec
+
+Parcel = Mapping[str, bytes]
+"""Files of a cell: path below the root of a store -> content, the record or the note of its failure last."""
+
+UNSTABLE_FIELDS = ("seconds", "commit", "time")
+"""Fields in which two runs of the same cell may differ; all others are identical on the same machine."""
+
+
+@dataclass
+class Record:
+    """What one finished cell leaves behind."""
+
+    cell: str
+    """The hash of ``spec``."""
+    spec: dict[str, Any]
+    values: list[dict[str, Any]]
+    """Rows ``{"selection": ..., "metric": ..., "value": ...}``; accuracies in percent."""
+    n_test: int
+    history: list[dict[str, float]]
+    """One entry per epoch: step, mean unweighted loss terms, target entropy in nats, test accuracy in percent."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """Figures of the trained model that its method reports."""
+    examples: dict[str, int] = field(default_factory=dict)
+    """Number of labelled source examples, unlabelled target ones, and target ones with a granted label (``granted``);
+    of the labelled ones also the number in the class of the fewest (``source_least``, ``granted_least``)."""
+    matrices: dict[str, list[list[float]]] = field(default_factory=dict)
+    """Matrices over the classes, rows first; see ``methods.contract.Method.matrices``."""
+    device: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+    commit: str = ""
+    time: str = ""
+    """When it ended, UTC, ISO 8601."""
+
+    def value(self, metric: str, selection: str = "last") -> float:
+        """The value of one metric under one selection rule; KeyError if there is none."""
+        for row in self.values:
+            if (row["metric"], row["selection"]) == (metric, selection):
+                return float(row["value"])
+        raise KeyError(f"{metric} ({selection})")
+
+
+@dataclass(frozen=True)
+class Store:
+    """The records under one runs folder."""
+
+    root: Path
+
+    def record_path(self, cell: str) -> Path:
+        return self.root / "cells" / f"{cell}.json"
+
+    def failure_path(self, cell: str) -> Path:
+        return self.root / "failed" / f"{cell}.json"
+
+    def checkpoint_path(self, cell: str) -> Path:
+        return self.root / "checkpoints" / f"{cell}.pt"
+
+    def model_path(self, cell: str) -> Path:
+        return self.root / "models" / f"{cell}.pt"
+
+    def tsne_path(self, cell: str) -> Path:
+        return self.root / "maps" / f"{cell}.csv"
+
+    def lock(self, cell: str) -> FileLock:
+        """To be held while running a cell: a second run on the same folder waits and finds the record.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        path = self.root / "locks" / f"{cell}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write {path.parent}: {error.strerror or error}; choose --runs.") from error
+        return FileLock(path)
+
+    def table_path(self, paper: str, experiment: str) -> Path:
+        return self.root / "tables" / paper / f"{experiment}.csv"
+
+    def has(self, cell: str) -> bool:
+        """Whether the cell is finished.
+
+        Raises:
+            UserError: the folder cannot be read.
+        """
+        try:
+            self.record_path(cell).stat()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+        return True
+
+    def check_writable(self) -> None:
+        """That records can be written.
+
+        Raises:
+            UserError: they cannot.
+        """
+        probe = self.root / "cells" / f".probe.{os.getpid()}"
+        write_atomically(probe, "")
+        probe.unlink()
+
+    def tidy(self) -> None:
+        """Delete the checkpoints of finished cells, which a run leaves that is killed right after a record."""
+        for path in (self.root / "checkpoints").glob("[0-9a-f]*.pt"):
+            if self.has(path.stem):
+                path.unlink(missing_ok=True)
+
+    def read(self, cell: str) -> Record:
+        """The record of a finished cell.
+
+        Raises:
+            UserError: the file is not a record.
+        """
+        path = self.record_path(cell)
+        try:
+            record = Record(**json.loads(path.read_text()))
+            if Spec(**record.spec).hash != cell or record.cell != cell:
+                raise ValueError("it is not the record of the cell that it is named after")
+            record.value("accuracy")
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} is not a readable record ({error}); delete it and run again.") from error
+        return record
+
+    def cells(self) -> list[str]:
+        """Hashes of all finished cells, sorted."""
+        return sorted(path.stem for path in (self.root / "cells").glob("[0-9a-f]*.json"))
+
+    def write(self, record: Record) -> None:
+        """Keep a finished cell; forgets an earlier failure and the checkpoint."""
+        write_atomically(self.record_path(record.cell), json.dumps(asdict(record), indent=1, allow_nan=False))
+        self.failure_path(record.cell).unlink(missing_ok=True)
+        self.checkpoint_path(record.cell).unlink(missing_ok=True)
+
+    def parcel(self, cell: str) -> Parcel:
+        """All that is kept of an ended cell, to be sent to another store: path below the root -> content.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        ended = self.record_path(cell) if self.has(cell) else self.failure_path(cell)
+        paths = (self.model_path(cell), self.tsne_path(cell), ended)
+        try:
+            return {str(path.relative_to(self.root)): path.read_bytes() for path in paths if path.is_file()}
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+
+    def accept(self, cell: str, parcel: Parcel) -> None:
+        """Keep what another store sent of a cell; a record that stands here is not replaced.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        stands = self.has(cell)
+        for name, content in parcel.items():  # the record last: a cell that has it has all the rest
+            if not (stands and self.root / name in (self.record_path(cell), self.failure_path(cell))):
+                write_atomically(self.root / name, content)
+        if self.has(cell):
+            self.failure_path(cell).unlink(missing_ok=True)
+            self.checkpoint_path(cell).unlink(missing_ok=True)
+
+    def forget(self, cell: str) -> None:
+        """Delete the record of a cell, so that it is run again.
+
+        Raises:
+            UserError: it cannot be deleted.
+        """
+        try:
+            self.record_path(cell).unlink(missing_ok=True)
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+
+    def write_failure(self, spec: Spec, error: str, detail: str) -> None:
+        """Note that a cell ended in an error; ``detail`` is the traceback of a programming error, or empty."""
+        text = json.dumps({"cell": spec.hash, "spec": asdict(spec), "error": error, "detail": detail}, indent=1)
+        write_atomically(self.failure_path(spec.hash), text)
+
+    def failure(self, cell: str) -> str | None:
+        """The error that a cell ended in, or None."""
+        path = self.failure_path(cell)
+        try:
+            failure: Mapping[str, str] = json.loads(path.read_text())
+            return failure["error"]
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unusable(self.root, error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is not a readable failure note ({error}); delete it and run again.") from error
+
+
+def _unusable(root: Path, error: OSError) -> UserError:
+    return UserError(f"{root} cannot be used as the folder of records ({error.strerror or error}); choose --runs.")
