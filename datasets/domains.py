@@ -91,7 +91,7 @@ class Domain:
     """Native value of white."""
     classes: tuple[str, ...] = DIGITS
     subset: str = ""
-    """Domain that stands in, under its own name, where only that one can be had."""
+    """Domain that stands in, under its own name, where only that one is available."""
     folder: Path | None = None
     """Where the images of a user's own domain lie, in one folder per class."""
 
@@ -115,4 +115,4 @@ class Suite:
     tested: Mapping[str, str] = field(default_factory=dict)
     """Short name -> short name of the domain that tests its class halves, where two domains are parts of one."""
     subset: str = ""
-    """Suite that stands in, under its own name, where only its data can be had."""
+    """Suite that stands in, under its own name, where only its data are available."""

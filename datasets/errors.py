@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class DataError(Exception):
-    """Data cannot be had, or are not what they should be.
+    """Data are not available, or are not what they should be.
 
     The message is one sentence that says what is wrong and what to do; command lines print it and nothing else.
     """

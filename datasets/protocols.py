@@ -100,7 +100,7 @@ class Problem:
 
     source: Labelled
     target: Unlabelled
-    granted: Labelled | None
+    labelled_target: Labelled | None
     """Target images whose labels the protocol grants; None if it grants none."""
     test: Labelled
     """Target images with labels, for the evaluator only."""
@@ -119,7 +119,7 @@ class Problem:
 
 
 def at_hand(suite_name: str, location: Location) -> str:
-    """The suite itself, or that of its subset where only this can be had; a notice on standard error then says so.
+    """The suite itself, or that of its subset where only this one is available; a notice on standard error then says so.
 
     Raises:
         DataError: unknown suite, or the mirror cannot be read.
@@ -178,7 +178,7 @@ def problem(
         inputs: domain and part -> what takes the place of the pixels, an example for each image, in the same order.
 
     Raises:
-        DataError: unknown suite, protocol or split, hold-out out of range, or the data cannot be had.
+        DataError: unknown suite, protocol or split, hold-out out of range, or the data are not available.
     """
     suite = registry.suite(suite_name)
     _check_options(suite_name, task, protocol, split, holdout, seed)
@@ -207,11 +207,13 @@ def problem(
     held_out = _joined([held for _, held in parts if held is not None]) if holdout else None
     unlabelled = examples(task.target_domain, "train", target)
     tests = Labelled(examples(task.target_domain, tested_part, test), test.labels)
-    granted = None if drawn.granted is None else _chosen(Labelled(unlabelled, target.labels), drawn.granted)
+    labelled_target = (
+        None if drawn.labelled_target is None else _chosen(Labelled(unlabelled, target.labels), drawn.labelled_target)
+    )
     return Problem(
         source=labelled,
         target=Unlabelled(unlabelled),
-        granted=granted,
+        labelled_target=labelled_target,
         test=tests if drawn.tested is None else _chosen(tests, drawn.tested),
         tested=_tested(suite, drawn, len(target.labels)),
         held_out=held_out,
@@ -269,7 +271,7 @@ def _one_side(
     return Problem(
         source=labelled,
         target=Unlabelled(labelled.images),
-        granted=None,
+        labelled_target=None,
         test=part(test, tester, np.flatnonzero(tested)),
         tested=None,
         held_out=held_out,
@@ -289,9 +291,9 @@ def _tested_by(task: Task) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What a protocol takes of the target, as indices; None: all of it, or for ``granted`` nothing."""
+    """What a protocol takes of the target, as indices; None: all of it, or for ``labelled_target`` nothing."""
 
-    granted: NDArray[np.int64] | None = None
+    labelled_target: NDArray[np.int64] | None = None
     tested: NDArray[np.int64] | None = None
 
 
@@ -308,14 +310,14 @@ def _draw(suite: str, task: Task, protocol: str, split: int, target: store.Image
         return _Drawn()
     drawn = splits.read(suite, split)
     names = (drawn.labelled if protocol == "supervised" else drawn.semi)[task.target]
-    granted = splits.indices(names, target, task.target_domain)
+    labelled_target = splits.indices(names, target, task.target_domain)
     if protocol == "supervised":
         # A granted image's twin is neither granted nor tested.
-        twins = [group for group in target.duplicates if np.isin(group, granted).any()]
-        tested = np.setdiff1d(np.arange(len(target.labels)), [*granted, *itertools.chain(*twins)])
+        twins = [group for group in target.duplicates if np.isin(group, labelled_target).any()]
+        tested = np.setdiff1d(np.arange(len(target.labels)), [*labelled_target, *itertools.chain(*twins)])
     else:
-        tested = np.flatnonzero(~np.isin(target.labels, target.labels[granted]))
-    return _Drawn(granted, tested)
+        tested = np.flatnonzero(~np.isin(target.labels, target.labels[labelled_target]))
+    return _Drawn(labelled_target, tested)
 
 
 def _tested(suite: Suite, drawn: _Drawn, count: int) -> NDArray[np.int64] | None:

@@ -100,7 +100,7 @@ def acquire(domain: Domain, location: Location, *, verified: bool = True) -> tup
     names = " or ".join(", ".join(file.name for file in route.files) for route in domain.routes)
     reasons = "; ".join(tried) or "no public source offers it"
     raise DataError(
-        f"{domain.name} cannot be had ({reasons}): name a mirror that has {names}, or put this by hand into "
+        f"{domain.name} is not available ({reasons}): name a mirror that has {names}, or put this by hand into "
         f"{location.root / 'downloads'}."
     )
 

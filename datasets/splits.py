@@ -1,8 +1,8 @@
 """The splits of the protocols that draw images: committed, so that every machine and every year has the same ones.
 
 A protocol draws, per split, labelled source images of each class, and target images whose labels it grants.  What is
-drawn in a domain depends on split and domain alone.  No label of an image with an identical twin is granted, so that no
-pair of twins lies on both sides of the border between known and tested labels.
+drawn in a domain depends on split and domain alone.  The label of an image with an identical twin is never granted, so
+that no pair of twins lies on both sides of the border between known and tested labels.
 
 ``python -m datasets.splits SUITE [--data DIR] [--mirror M]`` draws them again, for maintainers; it needs the data.
 """

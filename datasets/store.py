@@ -110,7 +110,7 @@ def prepare(domain_name: str, location: Location, side: int | None = None) -> st
         side: height and width of photographs, ``PHOTO_SIDE`` by default; of no meaning for other kinds.
 
     Returns:
-        The name of the domain actually prepared: that of its subset where only the subset can be had.
+        The name of the domain actually prepared: that of its subset where only the subset is available.
 
     Raises:
         DataError: unknown domain, unreadable mirror, no source has it, wrong content, or no space.

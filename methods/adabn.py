@@ -51,11 +51,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from methods import contract, statistics
+from methods import bn_statistics, contract
+from methods.bn_statistics import Batches
 from methods.contract import Claim, Domains, Experiment, Method, Need, Paper, Recipe, Row, frozen
 from methods.network import Network
 from methods.recipes import DIGITS, HEAD, LATE, MINI, PHOTOS
-from methods.statistics import Batches
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,12 @@ class AdaBN(nn.Module):
 
 def applies(config: Config, network: Network) -> str | None:
     """Why there is nothing to adapt, or None."""
-    count = len(statistics.layers(network))
+    count = len(bn_statistics.layers(network))
     if count == 0:
         return "the network has no BatchNorm, and AdaBN changes nothing else"
     if config.layers > count:
         return f"the network has {count} BatchNorm layers, not {config.layers}"
-    if config.statistics == "kept" and not (0 < network.trunk_rate < 1 and statistics.layers(network.trunk)):
+    if config.statistics == "kept" and not (0 < network.trunk_rate < 1 and bn_statistics.layers(network.trunk)):
         return "no layer that is trained has statistics of ImageNet that could be kept"
     other = contract.load(config.on)
     return other.applies(other.variants["default"], network) if other.applies else None
@@ -132,7 +132,7 @@ def needs(config: Config, recipe: Recipe) -> dict[str, Need]:
     return {"trained": Need(config.on, batchnorm="kept" if config.statistics == "kept" else "")}
 
 
-def start(model: AdaBN, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
+def init_from(model: AdaBN, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Takes over the trained network, from a bare one or from a model that holds it as ``network``."""
     state = needed["trained"]
     inner = {key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
@@ -146,7 +146,7 @@ def begin(model: AdaBN, domains: Domains) -> None:
     source = source_features(network, domains) if config.coral else None
     if config.statistics == "target":
         domain = drawn(domains.target, config.images) if config.images else domains.target
-        model.layers.fill_(len(statistics.replace(network, domain, config.layers or None)))
+        model.layers.fill_(len(bn_statistics.replace(network, domain, config.layers or None)))
         model.images.fill_(sum(len(x) for x in domain()))
     if source is not None:
         target = torch.cat([features(network, x) for x in domains.target()])
@@ -242,7 +242,7 @@ def retrain(network: Network, source: Tensor, labels: Tensor, target: Tensor) ->
     network.classifier.bias.copy_(bias - weight @ target_mean)
 
 
-def counts(model: AdaBN) -> dict[str, float]:
+def diagnostics(model: AdaBN, _domains: Domains | None = None) -> dict[str, float]:
     """How many target images the statistics are of, and of how many layers."""
     return {"adapted_images": float(model.images), "adapted_layers": float(model.layers)}
 
@@ -305,7 +305,7 @@ PAPER = Paper(
             rows=(SOURCE_ONLY,),
             recipes=frozen({"office31": HEAD}),
             baseline=SOURCE_ONLY,
-            trunk_statistics=("imagenet", "source", "own"),
+            bn_statistics=("imagenet", "source", "own"),
             backbone="lite0",
             track="frozen",
         ),
@@ -511,8 +511,8 @@ METHOD = Method(
     variants=VARIANTS,
     paper=PAPER,
     needs=needs,
-    start=start,
+    init_from=init_from,
     begin=begin,
-    counts=counts,
+    diagnostics=diagnostics,
     applies=applies,
 )

@@ -66,6 +66,7 @@ from methods import kernels, recipes
 from methods.contract import (
     Batch,
     Claim,
+    Domains,
     Experiment,
     Losses,
     Method,
@@ -273,12 +274,12 @@ class AutoDIAL(nn.Module):
                 found[{"bottleneck": "fc7", "classifier": "fc8"}.get(part, path)] = module
         return found
 
-    def passes(self, source_x: Tensor, target_x: Tensor, granted_x: Tensor | None = None) -> Passes:
+    def passes(self, source_x: Tensor, target_x: Tensor, labelled_target_x: Tensor | None = None) -> Passes:
         """A batch's activations, of (n, ...), (m, ...) and (k, ...) inputs; not the target's where nothing needs it."""
         for layer in self.layers().values():
             layer.sources = len(source_x)
         needed = self.config.aligned or self.config.entropy > 0
-        return self.network.passes(source_x, target_x, granted_x, target_needed=needed)
+        return self.network.passes(source_x, target_x, labelled_target_x, target_needed=needed)
 
 
 def normalised_trunk(network: Network) -> bool:
@@ -341,7 +342,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 def step(model: AutoDIAL, batch: Batch) -> Losses:
     """Cross-entropy of the labelled images and entropy of the unlabelled ones."""
-    passes = model.passes(batch.source_x, batch.target_x, batch.granted_x)
+    passes = model.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     losses = {"classification": classification(passes, batch)}
     if model.config.entropy > 0:
         assert passes.target is not None
@@ -349,7 +350,7 @@ def step(model: AutoDIAL, batch: Batch) -> Losses:
     return losses
 
 
-def counts(model: AutoDIAL) -> dict[str, float]:
+def diagnostics(model: AutoDIAL, _domains: Domains | None = None) -> dict[str, float]:
     """alpha of each layer, and their mean."""
     alphas = {name: float(layer.alpha.detach().clamp(LEAST, MOST)) for name, layer in model.layers().items()}
     if not alphas:
@@ -631,6 +632,6 @@ METHOD = Method(
     variants=VARIANTS,
     paper=PAPER,
     groups=groups,
-    counts=counts,
+    diagnostics=diagnostics,
     applies=applies,
 )

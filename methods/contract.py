@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from methods.errors import UnknownMethodError
-from methods.network import Network, Passes, Prefix
+from methods.network import FrozenLayers, Network, Passes
 
 
 class Batch(NamedTuple):
@@ -40,9 +40,9 @@ class Batch(NamedTuple):
     """Unlabelled target inputs, shaped like ``source_x`` but for a B of its own."""
     progress: float
     """Fraction of the training done before this step, p in [0, 1)."""
-    granted_x: Tensor | None = None
+    labelled_target_x: Tensor | None = None
     """Target inputs whose labels the protocol grants, (K, ...); None under an unsupervised protocol."""
-    granted_y: Tensor | None = None
+    labelled_target_y: Tensor | None = None
     """Their labels, int64, (K,)."""
 
 
@@ -69,7 +69,7 @@ class Domains:
     """Inputs and labels."""
     target: Callable[[], Iterable[Tensor]]
     """Inputs, without labels."""
-    granted: Callable[[], Iterable[tuple[Tensor, Tensor]]]
+    labelled_target: Callable[[], Iterable[tuple[Tensor, Tensor]]]
     """Target inputs whose labels the protocol grants, with these; nothing under an unsupervised protocol."""
 
 
@@ -147,7 +147,7 @@ class Need:
     """The cell's own recipe if None."""
     batchnorm: str = ""
     """How BatchNorm saw the two domains; as in the cell itself if empty."""
-    granted: bool = True
+    labelled_target: bool = True
     """Whether the target labels that the cell's protocol grants are granted to it too."""
 
 
@@ -183,14 +183,14 @@ class Experiment:
     """Rows that stand outside the sweep although their method has its field."""
     cuts: tuple[str, ...] = ()
     """Places where the pretrained trunk is cut; every row is run once at each.  Empty for the track's usual one."""
-    trunk_statistics: tuple[str, ...] = ()
+    bn_statistics: tuple[str, ...] = ()
     """Whose BatchNorm statistics a frozen trunk has, ``imagenet``, ``source`` or ``own``; every row is run under each.
     Empty for ImageNet's."""
     selects: str = ""
     """A metric measured without target labels, by whose least value the paper chooses among the settings of a row."""
     curve: tuple[str, ...] = ()
     """Entries of the training history whose values at every evaluation enter the tables, ``test_accuracy@120``."""
-    maps: bool = False
+    tsne: bool = False
     """Whether the features of its trained networks are laid out in the plane (t-SNE), for a picture."""
     protocol: str = "full"
     holdout: float = 0.0
@@ -262,7 +262,7 @@ class Method:
     ``build``, ``step`` and the optional functions are called in this order::
 
         model = build(config, network)                   once, under the stream "initialisation"
-        start(model, needed)                             once, with the networks named by ``needs``
+        init_from(model, needed)                           once, with the networks named by ``needs``
         for every phase of phases(config, recipe):       the same as below, without evaluation
         begin(model, domains)                            once, before the main training
         for every epoch:
@@ -271,7 +271,7 @@ class Method:
             losses = second_step(model, batch)           a further update on the same batch
             losses = epoch_step(model, domains, p)       a further update at the end of the epoch, p in (0, 1];
                                                          none where it returns no losses
-        counts(model), measures(model, domains)          once, of the trained model
+        diagnostics(model, domains)                      once, of the trained model
         matrices(model)                                  likewise
         model(x) -> logits                               in evaluation mode, (N, classes)
 
@@ -282,7 +282,7 @@ class Method:
     """Frozen dataclass; a docstring under each field gives symbol, equation and the paper's value."""
     build: Callable[[Any, Network], nn.Module]
     step: Callable[[Any, Batch], Losses] | None
-    """None: nothing is trained; the model is evaluated once, as ``start`` and ``begin`` leave it."""
+    """None: nothing is trained; the model is evaluated once, as ``init_from`` and ``begin`` leave it."""
     variants: Mapping[str, Any] = field(default_factory=dict)
     """Variant name -> configuration; has ``default``."""
     paper: Paper | None = None
@@ -298,9 +298,9 @@ class Method:
     """Parameter groups; by default those of the network, and everything else at rate 1."""
     needs: Callable[[Any, Recipe], Mapping[str, Need]] | None = None
     """Configuration and the cell's recipe -> name -> the trained networks that it starts from."""
-    start: Callable[[Any, Mapping[str, Mapping[str, Tensor]]], None] | None = None
+    init_from: Callable[[Any, Mapping[str, Mapping[str, Tensor]]], None] | None = None
     """Copies of the needed networks (name -> state dict of its model) what the model takes from them."""
-    prefix: Callable[[Any], Prefix | None] | None = None
+    frozen_layers: Callable[[Any], FrozenLayers | None] | None = None
     """The fixed first layers of a model that has some: inputs that are never augmented anew pass them but once."""
     phases: Callable[[Any, Recipe], tuple[Phase, ...]] | None = None
     """Configuration and the cell's recipe -> what is trained before."""
@@ -309,11 +309,10 @@ class Method:
     second_step: Callable[[Any, Batch], Losses] | None = None
     """A second objective with an update of its own; parameters that it gives no gradient stay as they are."""
     epoch_step: Callable[[Any, Domains, float], Losses] | None = None
-    counts: Callable[[Any], Mapping[str, float]] | None = None
-    """Figures of the trained model itself (never accuracies): beta, alpha, ...  They become metrics of the tables; a
-    name with a dot, as in ``alpha.fc7``, is one of a family and is shown apart from the others."""
-    measures: Callable[[Any, Domains], Mapping[str, float]] | None = None
-    """As ``counts``, but measured on all that training may see; called in evaluation mode, without gradient."""
+    diagnostics: Callable[[Any, Domains], Mapping[str, float]] | None = None
+    """Figures of the trained model itself (never accuracies), beta, alpha, ..., or measured on what training may see;
+    called in evaluation mode, without gradient.  They become metrics of the tables; a name with a dot, as in
+    ``alpha.fc7``, is one of a family and is shown apart from the others."""
     matrices: Callable[[Any], Mapping[str, Tensor]] | None = None
     """Matrices of the trained model with a row and a column for each class.  Its records keep them, and beside them
     ``confusion``, which the method never sees: how many tested images of each class (row) were taken for which
@@ -425,13 +424,13 @@ def config_values(config: Any) -> dict[str, Any]:
 def classification(passes: Passes, batch: Batch) -> Term:
     """Mean cross-entropy over all labelled images of a batch: the source's, and the target's that the protocol grants.
 
-    Source and granted images are as many, so a granted image weighs more than one of the larger source; DDC's and
-    SDT's L_C(X_L, y) is over the labelled images of both domains, and their papers do not state the proportion.
+    Source and labelled target images are as many, so one of the latter weighs more than one of the larger source;
+    DDC's and SDT's L_C(X_L, y) is over the labelled images of both domains, in a proportion that is not stated.
     """
     logits, labels = passes.source["fc8"], batch.source_y
-    if passes.granted is not None and batch.granted_y is not None:
-        logits = torch.cat([logits, passes.granted["fc8"]])
-        labels = torch.cat([labels, batch.granted_y])
+    if passes.labelled_target is not None and batch.labelled_target_y is not None:
+        logits = torch.cat([logits, passes.labelled_target["fc8"]])
+        labels = torch.cat([labels, batch.labelled_target_y])
     return Term(cross_entropy(logits, labels))
 
 

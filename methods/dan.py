@@ -59,6 +59,7 @@ from methods import kernels
 from methods.contract import (
     Batch,
     Claim,
+    Domains,
     Experiment,
     Losses,
     Method,
@@ -239,7 +240,7 @@ def mk_mmd(model: DAN, layer: str, source: Tensor, target: Tensor) -> Tensor:
 
 def step(model: DAN, batch: Batch) -> Losses:
     """Cross-entropy of the labelled images and the MMD summed over the adapted layers."""
-    passes = model.network.passes(batch.source_x, batch.target_x, batch.granted_x)
+    passes = model.network.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     source, target = passes.source, passes.target
     assert target is not None
     with kernels.full_precision(batch.source_x.device):
@@ -258,7 +259,7 @@ def before_epoch(model: DAN) -> None:
         weights.solve()
 
 
-def counts(model: DAN) -> dict[str, float]:
+def diagnostics(model: DAN, _domains: Domains | None = None) -> dict[str, float]:
     """Per layer: how many kernels beta spreads over, its mean u, and how often it was kept for want of a positive d."""
     figures = {}
     for layer, weights in model.weights.items():
@@ -549,6 +550,6 @@ METHOD = Method(
     chosen=frozen({"weight": LAMBDAS}),
     fixed=("authors",),
     before_epoch=before_epoch,
-    counts=counts,
+    diagnostics=diagnostics,
     applies=applies,
 )

@@ -172,7 +172,7 @@ def mmd(source: Tensor, target: Tensor) -> Tensor:
 def step(model: DaNN, batch: Batch) -> Losses:
     """Cross-entropy of the labelled samples, and the MMD where it is that of a batch."""
     config, network = model.config, model.network
-    passes = network.passes(batch.source_x, batch.target_x, batch.granted_x)
+    passes = network.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     losses = {"classification": classification(passes, batch)}
     if config.mmd == "mini-batch":
         assert passes.target is not None

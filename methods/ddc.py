@@ -43,7 +43,7 @@ What is compared.  ``no-mmd`` is DDC with lambda = 0, to the last bit source-onl
 width experiment it is run at every width, since a wider layer may help without any MMD: the difference over it is what
 the MMD adds.  Source-only training at the usual width stands beside them as what a user would have without a choice.
 
-The MMD that selects (``measures``) is taken in evaluation mode over the whole training data of both domains, of the
+The MMD that selects (``diagnostics``) is taken in evaluation mode over the whole training data of both domains, of the
 layer's activations as they are, like the paper's: ``linear_mmd`` of the adaptation layer after training, for the width;
 ``trunk_mmd`` of the features that it stands on, for the placement.  On ``frozen`` these are the pretrained features,
 whatever is trained.  A raw distance grows with the scale and number of the units.  ``linear_mmd_relative`` and
@@ -75,6 +75,7 @@ import torch
 from torch import Tensor, nn
 
 from methods import kernels
+from methods.bn_statistics import Moments
 from methods.contract import (
     Batch,
     Claim,
@@ -90,7 +91,6 @@ from methods.contract import (
 )
 from methods.network import Network
 from methods.recipes import BRIEF, BRIEF_MINI, CLASSIC, HEAD, LATE, selection
-from methods.statistics import Moments
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def build(config: Config, network: Network) -> DDC:
 
 def step(model: DDC, batch: Batch) -> Losses:
     """Cross-entropy of the labelled images and MMD^2 of the two batches in the adaptation layer."""
-    passes = model.network.passes(batch.source_x, batch.target_x, batch.granted_x)
+    passes = model.network.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     assert passes.target is not None
     source, target = (kernels.widened(layers[model.config.layer]) for layers in (passes.source, passes.target))
     estimate = kernels.mmd_of_means if model.config.estimate == "biased" else kernels.mmd_of_means_unbiased
@@ -145,7 +145,7 @@ def step(model: DDC, batch: Batch) -> Losses:
     return {"classification": classification(passes, batch), "mmd": Term(mmd, model.config.weight)}
 
 
-def measures(model: DDC, domains: Domains) -> dict[str, float]:
+def diagnostics(model: DDC, domains: Domains) -> dict[str, float]:
     """MMD over all images of the training: of the adapted layer, and of the trunk's output, which it stands on."""
     adapted, trunk = model.config.layer, "fc6"
     source = moments(model.network, (x for x, _ in domains.source()), (adapted, trunk))
@@ -418,6 +418,6 @@ METHOD = Method(
     step=step,
     variants=VARIANTS,
     paper=PAPER,
-    measures=measures,
+    diagnostics=diagnostics,
     applies=applies,
 )

@@ -246,7 +246,7 @@ def jmmd(model: JAN, names: Sequence[str], source: Sequence[Tensor], target: Seq
 
 def step(model: JAN, batch: Batch) -> Losses:
     """Cross-entropy of the labelled images and the JMMD of the adapted layers."""
-    passes = model.network.passes(batch.source_x, batch.target_x, batch.granted_x)
+    passes = model.network.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     assert passes.target is not None
     terms = []
     with kernels.full_precision(batch.source_x.device):
@@ -412,7 +412,7 @@ PAPER = Paper(
             baseline=SOURCE_ONLY,
             seeds=1,
             tasks=FIGURE,
-            maps=True,
+            tsne=True,
             backbone="lite0",
             track="frozen",
         ),

@@ -36,13 +36,13 @@ class Passes(NamedTuple):
     """What one batch's parts become in the network."""
 
     source: Layers
-    granted: Layers | None
+    labelled_target: Layers | None
     """Of the target images whose labels the protocol grants; None if it grants none."""
     target: Layers | None
     """None only where the caller said that it needs no target."""
 
 
-class Prefix(nn.Sequential):
+class FrozenLayers(nn.Sequential):
     """The first layers of a network where these are fixed: no gradient, always in evaluation mode.
 
     What they make of an image never changes, so it can be computed once; with ``passed`` set, what comes in has been
@@ -60,7 +60,7 @@ class Prefix(nn.Sequential):
                 x = layer(x)
         return x
 
-    def train(self, mode: bool = True) -> Prefix:
+    def train(self, mode: bool = True) -> FrozenLayers:
         """Nothing changes: dropout is off."""
         super().train(False)
         return self
@@ -148,7 +148,7 @@ class Network(nn.Module):
         return self.layers(x)["fc8"]
 
     def passes(
-        self, source_x: Tensor, target_x: Tensor, granted_x: Tensor | None = None, *, target_needed: bool = True
+        self, source_x: Tensor, target_x: Tensor, labelled_target_x: Tensor | None = None, *, target_needed: bool = True
     ) -> Passes:
         """Activations of a batch's parts, BatchNorm as ``self.batchnorm`` says; source first, target last.
 
@@ -158,28 +158,28 @@ class Network(nn.Module):
         Args:
             source_x: labelled source inputs, (n, ...).
             target_x: unlabelled target inputs, (m, ...).
-            granted_x: target inputs whose labels the protocol grants, (k, ...); None if it grants none.
+            labelled_target_x: target inputs whose labels the protocol grants, (k, ...); None if it grants none.
             target_needed: False for a method without a target term: the target is then passed only where BatchNorm
                 makes that pass matter.
         """
         if self.batchnorm == "joint":
-            return self._joint(source_x, target_x, granted_x)
+            return self._joint(source_x, target_x, labelled_target_x)
         source = self.layers(source_x)
         running = self.batchnorm == "source"
         if running:
             self._normalise_by_running(True)
-        granted = None if granted_x is None else self.layers(granted_x)
+        labelled_target = None if labelled_target_x is None else self.layers(labelled_target_x)
         target = self.layers(target_x) if target_needed or self.batchnorm == "separate" else None
         if running:
             self._normalise_by_running(not self.training)
-        return Passes(source, granted, target)
+        return Passes(source, labelled_target, target)
 
-    def _joint(self, source_x: Tensor, target_x: Tensor, granted_x: Tensor | None) -> Passes:
-        parts = [source_x, *([] if granted_x is None else [granted_x]), target_x]
+    def _joint(self, source_x: Tensor, target_x: Tensor, labelled_target_x: Tensor | None) -> Passes:
+        parts = [source_x, *([] if labelled_target_x is None else [labelled_target_x]), target_x]
         sizes = [len(part) for part in parts]
         split = {name: torch.split(x, sizes) for name, x in self.layers(torch.cat(parts)).items()}
-        source, *granted, target = ({name: x[i] for name, x in split.items()} for i in range(len(parts)))
-        return Passes(source, granted[0] if granted else None, target)
+        source, *labelled_target, target = ({name: x[i] for name, x in split.items()} for i in range(len(parts)))
+        return Passes(source, labelled_target[0] if labelled_target else None, target)
 
     def train(self, mode: bool = True) -> Network:
         """As ``nn.Module.train``, but BatchNorm stays in evaluation mode where its statistics are kept."""

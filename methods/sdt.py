@@ -140,7 +140,7 @@ class SDT(nn.Module):
     soft_labels: Tensor
     """l^(k) in row k, float64, (classes, classes); 0 before they are computed and where they are not used."""
 
-    granted_share: Tensor
+    labelled_target_share: Tensor
     """Share of the granted target images among the labelled images of the training, float64."""
 
     def __init__(self, config: Config, network: Network) -> None:
@@ -149,7 +149,7 @@ class SDT(nn.Module):
         self.network = network
         self.domain = nn.Linear(network.layer_sizes["fc7"], 2) if config.confusion > 0 else None
         self.register_buffer("soft_labels", torch.zeros(network.classes, network.classes, dtype=torch.float64))
-        self.register_buffer("granted_share", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("labelled_target_share", torch.zeros((), dtype=torch.float64))
         # Lives from one step to its second step; training is never interrupted in between.
         self.features: tuple[Tensor, Tensor] | None = None
 
@@ -166,10 +166,10 @@ def build(config: Config, network: Network) -> SDT:
 
 def needs(config: Config, recipe: Recipe) -> dict[str, Need]:
     """The network trained on the source alone, whatever labels of the target the protocol grants."""
-    return {"source": Need("source_only", granted=False)} if config.continued else {}
+    return {"source": Need("source_only", labelled_target=False)} if config.continued else {}
 
 
-def start(model: SDT, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
+def init_from(model: SDT, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Takes over all weights of the source network."""
     if model.config.continued:
         model.network.load_state_dict(needed["source"])
@@ -178,8 +178,8 @@ def start(model: SDT, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
 @torch.no_grad()
 def begin(model: SDT, domains: Domains) -> None:
     """Computes the soft labels, by the source network in evaluation mode, and counts the labelled images."""
-    source, granted = (sum(len(y) for _, y in part()) for part in (domains.source, domains.granted))
-    model.granted_share.fill_(granted / (source + granted))
+    source, labelled_target = (sum(len(y) for _, y in part()) for part in (domains.source, domains.labelled_target))
+    model.labelled_target_share.fill_(labelled_target / (source + labelled_target))
     if model.config.soft > 0:
         model.network.eval()
         softened = ((model.network(x) / model.config.temperature, y) for x, y in domains.source())
@@ -229,12 +229,12 @@ def scaled_gradient(x: Tensor, scale: float) -> Tensor:
 
 def labelled_loss(model: SDT, passes: Passes, batch: Batch) -> Term:
     """L_C: the mean over the labelled images of the batch, or an estimate of the mean over all of the training."""
-    if not model.config.each_image or passes.granted is None or batch.granted_y is None:
+    if not model.config.each_image or passes.labelled_target is None or batch.labelled_target_y is None:
         return classification(passes, batch)
-    share = model.granted_share.float()
+    share = model.labelled_target_share.float()
     source = cross_entropy(passes.source["fc8"], batch.source_y)
-    granted = cross_entropy(passes.granted["fc8"], batch.granted_y)
-    return Term((1 - share) * source + share * granted)
+    labelled_target = cross_entropy(passes.labelled_target["fc8"], batch.labelled_target_y)
+    return Term((1 - share) * source + share * labelled_target)
 
 
 def learned_from(config: Config, batch: Batch) -> Batch:
@@ -242,17 +242,17 @@ def learned_from(config: Config, batch: Batch) -> Batch:
     if config.labels == "both":
         return batch
     if config.labels == "target":
-        if batch.granted_x is None or batch.granted_y is None:
+        if batch.labelled_target_x is None or batch.labelled_target_y is None:
             raise ValueError("the variant learns from target labels alone, and this protocol grants none")
-        batch = batch._replace(source_x=batch.granted_x, source_y=batch.granted_y)
-    return batch._replace(granted_x=None, granted_y=None)
+        batch = batch._replace(source_x=batch.labelled_target_x, source_y=batch.labelled_target_y)
+    return batch._replace(labelled_target_x=None, labelled_target_y=None)
 
 
 def step(model: SDT, batch: Batch) -> Losses:
     """L_C, L_conf and L_soft with theta_D held constant; L_D as well where the update is simultaneous."""
     config, batch = model.config, learned_from(model.config, batch)
     needed = model.domain is not None
-    passes = model.network.passes(batch.source_x, batch.target_x, batch.granted_x, target_needed=needed)
+    passes = model.network.passes(batch.source_x, batch.target_x, batch.labelled_target_x, target_needed=needed)
     losses = {"classification": labelled_loss(model, passes, batch)}
     if model.domain is not None:
         assert passes.target is not None
@@ -265,8 +265,8 @@ def step(model: SDT, batch: Batch) -> Losses:
             losses["domain"] = Term(told)
         else:
             model.features = features[0].detach(), features[1].detach()
-    if config.soft > 0 and passes.granted is not None and batch.granted_y is not None:
-        value = soft_loss(passes.granted["fc8"], model.soft_labels[batch.granted_y], config.temperature)
+    if config.soft > 0 and passes.labelled_target is not None and batch.labelled_target_y is not None:
+        value = soft_loss(passes.labelled_target["fc8"], model.soft_labels[batch.labelled_target_y], config.temperature)
         losses["soft_labels"] = Term(value, config.soft)
     return losses
 
@@ -288,16 +288,12 @@ def matrices(model: SDT) -> dict[str, Tensor]:
     return {"soft_labels": model.soft_labels} if model.config.soft > 0 else {}
 
 
-def counts(model: SDT) -> dict[str, float]:
-    """How much of the soft labels is on their own class, mean over the classes."""
-    return {"soft_own": float(model.soft_labels.diagonal().mean())} if model.config.soft > 0 else {}
-
-
-def measures(model: SDT, domains: Domains) -> dict[str, float]:
-    """How well a linear SVM tells the domains apart in fc7."""
+def diagnostics(model: SDT, domains: Domains) -> dict[str, float]:
+    """How much of the soft labels is on their own class on average, and how well an SVM tells the domains apart."""
     source = torch.cat([model.network.layers(x)["fc7"] for x, _ in domains.source()])
     target = torch.cat([model.network.layers(x)["fc7"] for x in domains.target()])
-    return {"domain_accuracy": domain_accuracy(source, target)}
+    soft = {"soft_own": float(model.soft_labels.diagonal().mean())} if model.config.soft > 0 else {}
+    return {**soft, "domain_accuracy": domain_accuracy(source, target)}
 
 
 def domain_accuracy(source: Tensor, target: Tensor) -> float:
@@ -344,7 +340,7 @@ BASELINE_EACH_IMAGE = Row("sdt", "source-target-each-image", label="source + tar
 SOURCE_ONLY = Row("source_only", label="source-only")
 CONTINUED = Row("sdt", "source-target", label="source, continued")
 UNSUPERVISED = (SOURCE_ONLY, CONTINUED, CONFUSION)
-"""Where no target label is granted."""
+"""Where no target label is labelled_target."""
 
 PAPER = Paper(
     title="Simultaneous Deep Transfer Across Domains and Tasks",
@@ -666,10 +662,9 @@ METHOD = Method(
     variants=VARIANTS,
     paper=PAPER,
     needs=needs,
-    start=start,
+    init_from=init_from,
     begin=begin,
     second_step=second_step,
-    counts=counts,
     matrices=matrices,
-    measures=measures,
+    diagnostics=diagnostics,
 )

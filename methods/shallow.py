@@ -125,7 +125,9 @@ def begin(model: Shallow, domains: Domains) -> None:
     """Fits the alignment to the inputs of both domains, then the classifier to the labelled ones."""
     from sklearn.svm import SVC
 
-    pairs = {name: list(part()) for name, part in (("source", domains.source), ("granted", domains.granted))}
+    pairs = {
+        name: list(part()) for name, part in (("source", domains.source), ("labelled_target", domains.labelled_target))
+    }
     source = vectors(model.trunk, (x for x, _ in pairs["source"]))
     target = vectors(model.trunk, domains.target())
     alignment = new_alignment(model.config, min(len(source), *target.shape))
@@ -133,8 +135,8 @@ def begin(model: Shallow, domains: Domains) -> None:
         where = np.repeat([SOURCE, TARGET], [len(source), len(target)])
         alignment.fit(np.concatenate([source, target]), sample_domain=where)
     labelled = [aligned(alignment, source, SOURCE)]
-    if pairs["granted"]:
-        labelled.append(aligned(alignment, vectors(model.trunk, (x for x, _ in pairs["granted"])), TARGET))
+    if pairs["labelled_target"]:
+        labelled.append(aligned(alignment, vectors(model.trunk, (x for x, _ in pairs["labelled_target"])), TARGET))
     labels = torch.cat([y for part in pairs.values() for _, y in part]).cpu().numpy()
     model.alignment = alignment
     model.classifier = SVC(kernel="linear").fit(np.concatenate(labelled), labels)

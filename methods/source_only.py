@@ -30,7 +30,7 @@ def build(config: Config, network: Network) -> Network:
 def step(model: nn.Module, batch: Batch) -> Losses:
     """Cross-entropy of the labelled images; the unlabelled target's inputs matter to BatchNorm at most."""
     assert isinstance(model, Network)
-    passes = model.passes(batch.source_x, batch.target_x, batch.granted_x, target_needed=False)
+    passes = model.passes(batch.source_x, batch.target_x, batch.labelled_target_x, target_needed=False)
     return {"classification": classification(passes, batch)}
 
 

@@ -71,7 +71,7 @@ from methods.contract import (
     classification,
     frozen,
 )
-from methods.network import Network, Prefix
+from methods.network import FrozenLayers, Network
 
 Rule = Literal["he", "gaussian", "caffe"]
 """How weights and biases start: He's rule and 0; a Gaussian of deviation 0.01 and 0; the reference network's own."""
@@ -242,7 +242,7 @@ class Treated(nn.Module):
 
 
 def _freeze(network: Network, n: int) -> None:
-    """Fixes the first n layers and makes them the trunk's ``Prefix``."""
+    """Fixes the first n layers and makes them the trunk's ``FrozenLayers``."""
     for layer in list(layers_of(network).values())[:n]:
         layer.requires_grad_(False)
     children = list(network.trunk.named_children())
@@ -254,7 +254,7 @@ def _freeze(network: Network, n: int) -> None:
         end = weighted[n - 1] + 1
         while end < len(children) and not _has_weights(children[end][1]) and not _drops(children[end][1]):
             end += 1
-    fixed = Prefix(OrderedDict(children[:end]))
+    fixed = FrozenLayers(OrderedDict(children[:end]))
     network.trunk = nn.Sequential(OrderedDict([("fixed", fixed.train()), *children[end:]]))
 
 
@@ -285,7 +285,7 @@ def needs(config: Config, recipe: Recipe) -> dict[str, Need]:
     return {"base": Need("yosinski", BASE, opposite=config.copied == "other")}
 
 
-def start(model: Treated, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
+def init_from(model: Treated, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Copies the first n layers, weights and biases."""
     for state in needed.values():
         for path, layer in model.first.items():
@@ -293,9 +293,9 @@ def start(model: Treated, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
             layer.load_state_dict({k.removeprefix(key): v for k, v in state.items() if k.startswith(key)})
 
 
-def prefix(model: Treated) -> Prefix | None:
+def frozen_layers(model: Treated) -> FrozenLayers | None:
     """The frozen layers, where there are any."""
-    return next((module for module in model.network.trunk.children() if isinstance(module, Prefix)), None)
+    return next((module for module in model.network.trunk.children() if isinstance(module, FrozenLayers)), None)
 
 
 def groups(model: Treated) -> list[ParameterGroup]:
@@ -309,7 +309,7 @@ def groups(model: Treated) -> list[ParameterGroup]:
 
 def step(model: Treated, batch: Batch) -> Losses:
     """Cross-entropy of the labelled images."""
-    passes = model.network.passes(batch.source_x, batch.target_x, batch.granted_x, target_needed=False)
+    passes = model.network.passes(batch.source_x, batch.target_x, batch.labelled_target_x, target_needed=False)
     return {"classification": classification(passes, batch)}
 
 
@@ -645,7 +645,7 @@ PAPER = Paper(
     ),
     published_only=("AnB+ minus baseB (points)", "AnB+ minus BnB+ (points)"),
     not_run={
-        "ILSVRC-2012": "its images are had on request alone; with them in folders train and val, `make "
+        "ILSVRC-2012": "its images are available on request only; with them in folders train and val, `make "
         "reproduce-yosinski EXPERIMENT=imagenet DATASET=folder:PATH DEVICE=cuda` runs the paper's own study"
     },
 )
@@ -658,7 +658,7 @@ METHOD = Method(
     paper=PAPER,
     groups=groups,
     needs=needs,
-    start=start,
-    prefix=prefix,
+    init_from=init_from,
+    frozen_layers=frozen_layers,
     applies=applies,
 )

@@ -244,7 +244,7 @@ def setting_values(setting: str) -> dict[str, str]:
 def swept(experiment: Experiment) -> dict[str, tuple[str, ...]]:
     """What an experiment varies within a row: the fields of its sweep, the cut, and the trunk's statistics."""
     cuts = {"cut": experiment.cuts} if experiment.cuts else {}
-    trunks = {"statistics": experiment.trunk_statistics} if experiment.trunk_statistics else {}
+    trunks = {"statistics": experiment.bn_statistics} if experiment.bn_statistics else {}
     return {**{name: tuple(map(str, values)) for name, values in experiment.sweep.items()}, **cuts, **trunks}
 
 

@@ -30,7 +30,7 @@ from benchmarks.networks.feeding import (
 )
 from datasets.protocols import Problem
 from methods.contract import Batch, Domains, Recipe
-from methods.network import Prefix
+from methods.network import FrozenLayers
 
 ENTROPY_IMAGES = 5000
 """Unlabelled target training images, at most, whose entropy the label-free selection of an epoch looks at."""
@@ -59,7 +59,7 @@ class Data:
 
     source: Labels
     target: Inputs
-    granted: Labels | None
+    labelled_target: Labels | None
     """Target examples whose labels the protocol grants."""
     target_probe: Inputs
     """A fixed part of the target's training examples, for the entropy."""
@@ -101,11 +101,13 @@ def load_data(problem: Problem, choice: Choice, device: torch.device, views: int
     if not transductive and len(target) > ENTROPY_IMAGES:
         generator = np.random.default_rng(seed_of(0, "entropy probe"))
         probe = target.part(np.sort(generator.permutation(len(target))[:ENTROPY_IMAGES]))
-    granted, held_out = problem.granted, problem.held_out
+    labelled_target, held_out = problem.labelled_target, problem.held_out
     return Data(
         source=Labels(of_source(problem.source.images), labels(problem.source.labels)),
         target=target,
-        granted=Labels(of_target(granted.images), labels(granted.labels)) if granted else None,
+        labelled_target=Labels(of_target(labelled_target.images), labels(labelled_target.labels))
+        if labelled_target
+        else None,
         target_probe=probe,
         test=test,
         held_out=Evaluator(of_source(held_out.images), labels(held_out.labels)) if held_out else None,
@@ -117,7 +119,7 @@ def load_data(problem: Problem, choice: Choice, device: torch.device, views: int
     )
 
 
-def through(data: Data, fixed: Prefix) -> Data:
+def through(data: Data, fixed: FrozenLayers) -> Data:
     """The data as fixed layers leave them; the data as they are where images are augmented anew at each step.
 
     Every image passes the layers once.  Then ``fixed.passed`` is set.
@@ -125,7 +127,7 @@ def through(data: Data, fixed: Prefix) -> Data:
     kept: dict[int, Inputs] = {}
     held_out = [data.held_out.inputs] if data.held_out else []
     for inputs in (data.source.inputs, data.test.inputs, *held_out):
-        if not isinstance(inputs, Windows) or not inputs.fixed or not data.alone or data.granted is not None:
+        if not isinstance(inputs, Windows) or not inputs.fixed or not data.alone or data.labelled_target is not None:
             return data
         cached = passed(inputs, fixed, trained=inputs is data.source.inputs)
         if cached is None:
@@ -177,11 +179,11 @@ def _feeder(problem: Problem, choice: Choice, device: torch.device, domain: Any,
 
 def domains_of(data: Data) -> Domains:
     """All that training may see of a cell's data."""
-    granted = data.granted
+    labelled_target = data.labelled_target
     return Domains(
         source=data.source.in_order,
         target=functools.partial(in_order, data.target),  # not a closure over the data, which hold labels too
-        granted=granted.in_order if granted else lambda: iter(()),
+        labelled_target=labelled_target.in_order if labelled_target else lambda: iter(()),
     )
 
 
@@ -241,7 +243,11 @@ class Sampler:
         source, target = shares(recipe, len(data.source.inputs), len(data.target))
         self._source = source_batches(data.sizes, recipe.steps, source, seed, f"{prefix}source")
         self._target = Batches(len(data.target), target, seed, f"{prefix}target")
-        self._granted = Batches(len(data.granted.inputs), source, seed, f"{prefix}granted") if data.granted else None
+        self._labelled_target = (
+            Batches(len(data.labelled_target.inputs), source, seed, f"{prefix}granted")
+            if data.labelled_target
+            else None
+        )
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step; granted images are as many as the source's."""
@@ -249,7 +255,7 @@ class Sampler:
         source_x, source_y = self.data.source(processes.share(self._source(step)), generator)
         alone = self.data.alone  # then a further draw of the same images would be for nothing
         target_x = source_x if alone else self.data.target.training(self._target(step), generator)
-        granted_x, granted_y = None, None
-        if self._granted is not None and self.data.granted is not None:
-            granted_x, granted_y = self.data.granted(self._granted(step), generator)
-        return Batch(source_x, source_y, target_x, step / self.steps, granted_x, granted_y)
+        labelled_target_x, labelled_target_y = None, None
+        if self._labelled_target is not None and self.data.labelled_target is not None:
+            labelled_target_x, labelled_target_y = self.data.labelled_target(self._labelled_target(step), generator)
+        return Batch(source_x, source_y, target_x, step / self.steps, labelled_target_x, labelled_target_y)

@@ -50,8 +50,8 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: i
     spec, start = cell.spec, time.perf_counter()
     error, detail = "", ""
     try:
-        _finish(cell, location, store, commit, kept or cell.mapped)
-        if cell.mapped and processes.is_main():
+        _finish(cell, location, store, commit, kept or cell.tsne)
+        if cell.tsne and processes.is_main():
             _map(cell, location, store)
         record = store.read(spec.hash)
         return Outcome(spec.hash, cell.label, record.value("accuracy"), record.seconds)
@@ -104,7 +104,7 @@ def _map(cell: Cell, location: Location, store: Store) -> None:
 
 def is_done(cell: Cell, store: Store) -> bool:
     """Whether a cell has its record, and its map where there is to be one."""
-    return store.has(cell.spec.hash) and (not cell.mapped or store.tsne_path(cell.spec.hash).is_file())
+    return store.has(cell.spec.hash) and (not cell.tsne or store.tsne_path(cell.spec.hash).is_file())
 
 
 def _network_of(cell: Cell, location: Location, store: Store, commit: str) -> training.Parameters:

@@ -151,7 +151,6 @@ def run_cell(
             state.restore(checkpoint, training.phases, method, torch.device(spec.device))
         training.run(start, checkpoint)
         values = _final_values(spec, state.history, state.model, data)
-        counts = {**(method.counts(state.model) if method.counts else {}), **_measures(method, state.model, data)}
         if keep is not None and processes.is_main():
             _save_atomically(state.model.state_dict(), keep)
         return Record(
@@ -160,7 +159,7 @@ def run_cell(
             values=values,
             n_test=len(data.test.labels),
             history=state.history,
-            counts={name: float(value) for name, value in counts.items()},
+            diagnostics=_diagnostics(method, state.model, data),
             examples=_examples(data),
             matrices=_matrices(method, state.model, data),
             device=host.device_name(spec.device),
@@ -174,7 +173,7 @@ def run_cell(
 def _examples(data: Data) -> dict[str, int]:
     """The sizes of what training sees; a class may hold fewer images than its protocol asks for."""
     sizes = {"target": len(data.target)}
-    for name, part in (("source", data.source), ("granted", data.granted)):
+    for name, part in (("source", data.source), ("labelled_target", data.labelled_target)):
         if part is not None:
             counts = torch.bincount(part.labels)
             sizes |= {name: len(part.labels), f"{name}_least": int(counts[counts > 0].min())}
@@ -209,10 +208,10 @@ def prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[
     method = contract.load(spec.method)
     data = load_data(problem, choice_of(spec), device, spec.views)
     model = _new_model(spec, data, weights)
-    if method.start:
-        method.start(model, needed)
+    if method.init_from:
+        method.init_from(model, needed)
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fixed = method.prefix(model) if method.prefix else None
+    fixed = method.frozen_layers(model) if method.frozen_layers else None
     if fixed is not None:
         with _autocast(spec):
             data = through(data, fixed)
@@ -278,7 +277,7 @@ class Training:
                 seed_torch(self.spec.device, self.spec.seed, f"{phase.name} begin".strip())
                 phase.begin(state.model, domains)
             if phase.step is None:
-                state.history.append({"step": 0.0, **self._look()})
+                state.history.append({"step": 0.0, **self._evaluate()})
                 continue
             sampler = Sampler(self.data, phase.recipe, self.spec.seed, phase.name)
             while state.step < phase.recipe.steps:
@@ -317,9 +316,9 @@ class Training:
         state.step = last
         _require_finite(means, self.spec, last)
         if main:
-            state.history.append({"step": float(last), **means, **self._look()})
+            state.history.append({"step": float(last), **means, **self._evaluate()})
 
-    def _look(self) -> dict[str, float]:
+    def _evaluate(self) -> dict[str, float]:
         """What is known after an epoch: target entropy (label-free) and test accuracy (shown, and for the oracle).
 
         Where source is held out, also what the rules look at that need it.
@@ -406,15 +405,15 @@ def _final_values(
 
 
 @torch.no_grad()
-def _measures(method: Method, model: nn.Module, data: Data) -> Mapping[str, float]:
-    """What the method measures of its trained model on the data of the training; leaves the model's mode as it was."""
-    if method.measures is None:
+def _diagnostics(method: Method, model: nn.Module, data: Data) -> dict[str, float]:
+    """What the method reports of its trained model; leaves the model's mode as it was."""
+    if method.diagnostics is None:
         return {}
     was_training = model.training
     model.eval()
-    figures = method.measures(model, domains_of(data))
+    figures = method.diagnostics(model, domains_of(data))
     model.train(was_training)
-    return figures
+    return {name: float(value) for name, value in figures.items()}
 
 
 def _matrices(method: Method, model: nn.Module, data: Data) -> dict[str, list[list[float]]]:

@@ -351,7 +351,7 @@ def _megabytes(size: int | None) -> str:
 
 
 def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:
-    """Prepare the data of everything asked for; the sentences of what cannot be had."""
+    """Prepare the data of everything asked for; the messages about what is not available."""
     domains: dict[tuple[str, int | None], str] = {}
     for name, its in plan.wanted(paper, options):
         for experiment in plan.chosen_experiments(name, its):
@@ -385,7 +385,7 @@ def _run(
     if todo:
         records.check_writable()
         records.tidy()
-    if continue_committed and processes.is_main() and (adopted := reuse.adopt(todo, records)):
+    if continue_committed and processes.is_main() and (adopted := reuse.reuse_committed(todo, records)):
         click.echo(f"{adopted} cells that other tables have committed are taken from these.")
     processes.barrier()
     todo = [cell for cell in todo if not runner.is_done(cell, records)]

@@ -370,7 +370,7 @@ def extraction(rounds: int, location: Location) -> Iterator[Race]:
     """Activations of photographs, cropping and normalisation included, and the network's forward pass alone.
 
     Raises:
-        UserError, DataError: the weights cannot be had.
+        UserError, DataError: the weights are not available.
     """
     known = pretrained.KNOWN["lite0"]
     path = weights.path("lite0", location)
@@ -441,7 +441,7 @@ def plans(location: Location) -> Iterator[Race]:
     start of its worker processes, or of a Ray cluster of this machine alone, to their end.
 
     Raises:
-        DataError: the digits cannot be had.
+        DataError: the digits are not available.
     """
     for domain in registry.suite("digits-mini").domains.values():
         store.prepare(domain, location)
@@ -528,7 +528,7 @@ def run(rounds: int, peers: Sequence[str], location: Location, topics: Sequence[
     """Every race, or those of the named topics, one after the other.
 
     Raises:
-        UserError, DataError: the weights or ``digits-mini`` cannot be had.
+        UserError, DataError: the weights or ``digits-mini`` are not available.
     """
     races: dict[str, Callable[[], Iterator[Race]]] = {
         "losses": lambda: losses(rounds, peers),

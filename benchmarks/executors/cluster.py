@@ -37,7 +37,7 @@ from benchmarks.networks import activations, pretrained, weights
 from benchmarks.networks.activations import Key
 from benchmarks.networks.backbones import choice_of
 from benchmarks.plan.plan import Cell
-from benchmarks.records.store import Parcel, Store
+from benchmarks.records.store import Archive, Store
 from datasets import fetch, locks, store
 from datasets.errors import DataError
 from datasets.store import Location
@@ -196,8 +196,8 @@ def run_here(
     wanted: Sequence[Piece],
     location: Location,
     files: Any,
-    *needed: Parcel,
-) -> tuple[Outcome, Parcel]:
+    *needed: Archive,
+) -> tuple[Outcome, Archive]:
     """Run a cell on this machine of the cluster; how it ended, and all that it leaves.
 
     Args:
@@ -215,16 +215,16 @@ def run_here(
         try:
             _check_versions(versions)
             there = arranged(wanted, location, files)
-            for need, parcel in zip(cell.needs.values(), needed, strict=True):
-                own.accept(need.spec.hash, parcel)
+            for need, archive in zip(cell.needs.values(), needed, strict=True):
+                own.accept(need.spec.hash, archive)
         except (UserError, DataError) as error:
             own.write_failure(spec, str(error), "")
             outcome = Outcome(spec.hash, cell.label, None, 0.0, str(error))
         else:
             outcome = runner.run_one(cell, there, own, commit, os.getpid(), kept)
-        parcel = own.parcel(spec.hash)
+        archive = own.archive(spec.hash)
         shutil.rmtree(own.root)
-    return outcome, parcel
+    return outcome, archive
 
 
 def _check_versions(wanted: Mapping[str, str]) -> None:
@@ -285,7 +285,7 @@ class Cluster:
         kept = execute.needed(cells)
         waiting = deque(cells)
         under_way: dict[Any, tuple[Cell, Any]] = {}
-        parcels: dict[str, Any] = {}
+        archives: dict[str, Any] = {}
         nodes = _alive()
         try:
             while waiting or under_way:
@@ -295,13 +295,13 @@ class Cluster:
                         record = self.store.read(cell.spec.hash)
                         yield Outcome(record.cell, cell.label, record.value("accuracy"), record.seconds)
                         continue
-                    outcome, parcel = self._start(cell, cell.spec.hash in kept, parcels)
-                    under_way[outcome] = cell, parcel
+                    outcome, archive = self._start(cell, cell.spec.hash in kept, archives)
+                    under_way[outcome] = cell, archive
                 ready, _ = ray.wait(list(under_way), num_returns=1, timeout=SECONDS) if under_way else ([], [])
                 nodes = self._count(nodes)
                 for outcome in ready:
-                    cell, parcel = under_way.pop(outcome)
-                    yield self._received(cell, outcome, parcel)
+                    cell, archive = under_way.pop(outcome)
+                    yield self._received(cell, outcome, archive)
         except (KeyboardInterrupt, GeneratorExit):
             for outcome in under_way:
                 ray.cancel(outcome, force=True)
@@ -311,19 +311,19 @@ class Cluster:
         """Whether nothing is left to do for a cell."""
         return runner.is_done(cell, self.store) and (not kept or self.store.model_path(cell.spec.hash).is_file())
 
-    def _start(self, cell: Cell, kept: bool, parcels: dict[str, Any]) -> tuple[Any, Any]:
-        """References of the outcome and the parcel to be; ``parcels`` has those of the cells that others start from."""
+    def _start(self, cell: Cell, kept: bool, archives: dict[str, Any]) -> tuple[Any, Any]:
+        """References of the outcome and the archive to be; ``archives`` has those of cells that others start from."""
         for need in cell.needs.values():
-            if need.spec.hash not in parcels:  # it was done before this run
-                parcels[need.spec.hash] = ray.put(self.store.parcel(need.spec.hash))
-        needed = [parcels[need.spec.hash] for need in cell.needs.values()]
+            if need.spec.hash not in archives:  # it was done before this run
+                archives[need.spec.hash] = ray.put(self.store.archive(need.spec.hash))
+        needed = [archives[need.spec.hash] for need in cell.needs.values()]
         wanted = pieces(cell, self.location)
-        outcome, parcel = self._task(run_here, 2).remote(
+        outcome, archive = self._task(run_here, 2).remote(
             cell, kept, host.commit(), host.versions(), wanted, self.seen, self._files, *needed
         )
         if kept:
-            parcels[cell.spec.hash] = parcel
-        return outcome, parcel
+            archives[cell.spec.hash] = archive
+        return outcome, archive
 
     def _task(self, function: Callable[..., Any], returns: int) -> Any:
         """A function as Ray starts it: where there is room, and again where a process or a machine dies."""
@@ -336,11 +336,11 @@ class Cluster:
             num_returns=returns,
         )
 
-    def _received(self, cell: Cell, outcome: Any, parcel: Any) -> Outcome:
+    def _received(self, cell: Cell, outcome: Any, archive: Any) -> Outcome:
         """How a cell ended; what it left is in the store."""
         spec = cell.spec
         try:
-            said, files = ray.get([outcome, parcel])
+            said, files = ray.get([outcome, archive])
             self.store.accept(spec.hash, files)
         except RayTaskError as error:  # a bug of the suite, not of a method
             self.store.write_failure(spec, _line(error), str(error))

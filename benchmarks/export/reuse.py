@@ -12,7 +12,7 @@ from benchmarks.records import provenance
 from benchmarks.records.store import Record, Store
 
 
-def adopt(cells: Iterable[Cell], store: Store) -> int:
+def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
     """Keep a record of each cell that is committed anywhere, made of its committed rows and spec.
 
     It says by its commit, versions and time in seconds where it was computed.  It has no history, so a cell whose
@@ -29,24 +29,24 @@ def adopt(cells: Iterable[Cell], store: Store) -> int:
         UserError: a committed file is damaged, or a record cannot be written.
     """
     wanted = {cell.spec.hash for cell in cells if not _needs_history(cell)}
-    adopted: set[str] = set()
+    reused: set[str] = set()
     for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
         known = provenance.read(path)
-        found = (wanted - adopted) & known.keys()
+        found = (wanted - reused) & known.keys()
         rows_of: dict[str, list[dict[str, str]]] = {}
         for row in tables.read(tables.committed_path(path.parent.parent.name, path.stem)) if found else []:
             if row["cell"] in found:
                 rows_of.setdefault(row["cell"], []).append(row)
         for cell, rows in rows_of.items():
             store.write(_record(rows, known[cell]))
-        adopted |= rows_of.keys()
-    return len(adopted)
+        reused |= rows_of.keys()
+    return len(reused)
 
 
 def _needs_history(cell: Cell) -> bool:
     """Whether a table or figure that the cell fills shows more than a committed row holds."""
     experiments = (tables.experiment_of(use.paper, use.experiment) for use in cell.uses)
-    return any(one.curve or one.matrices or one.maps for one in experiments)
+    return any(one.curve or one.matrices or one.tsne for one in experiments)
 
 
 def _record(rows: list[dict[str, str]], origin: Mapping[str, Any]) -> Record:

@@ -85,7 +85,7 @@ def rows_of(plan: Plan, store: Store) -> Iterator[dict[str, str]]:
 
 def _figures(record: Record) -> Iterator[dict[str, Any]]:
     """What the method reports of its trained model, as values."""
-    for name, value in record.counts.items():
+    for name, value in record.diagnostics.items():
         yield {"selection": "last", "metric": name, "value": value}
 
 
@@ -229,7 +229,7 @@ def export(
             written[path] = merge(path, rows, store, location)
             provenance.export(path.parent / "specs" / f"{experiment}.json", {row["cell"] for row in read(path)}, store)
             drawn = path.parent / "maps" / path.name
-            if experiment_of(paper, experiment).maps and (count := _export_tsne(drawn, rows, store)):
+            if experiment_of(paper, experiment).tsne and (count := _export_tsne(drawn, rows, store)):
                 written[drawn] = count
     return written
 

@@ -46,7 +46,7 @@ from datasets import locks, store
 from datasets.errors import is_disk_full
 from datasets.fetch import write_whole
 from datasets.store import Location
-from methods import statistics
+from methods import bn_statistics
 
 REVISION = 1
 """Raised by hand when a change of this module or of ``pretrained`` alters the values."""
@@ -274,7 +274,7 @@ def _domain_statistics(key: Key, weights_path: Path, location: Location, partial
     early = _early(key.backbone, key.cut, weights_path, key.device, key.pooled)
     with host.computing(threads=1), torch.inference_mode():
         batch = torch.from_numpy(np.ascontiguousarray(images[np.sort(chosen)])).to(key.device)
-        statistics.replace_at_once(early, pretrained.centre_crop(batch, known))
+        bn_statistics.replace_at_once(early, pretrained.centre_crop(batch, known))
     content = io.BytesIO()
     torch.save(early.state_dict(), content)
     path.write_bytes(content.getvalue())  # torch itself would report a full disk as an error of its own

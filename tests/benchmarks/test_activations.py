@@ -29,7 +29,7 @@ from benchmarks.networks import activations, pretrained, weights
 from benchmarks.networks.activations import Key
 from datasets import store
 from datasets.store import Location
-from methods import statistics
+from methods import bn_statistics
 from tests.benchmarks import tiny_backbone
 from tests.benchmarks.tiny_backbone import TINY, key
 from tests.datasets.office_helpers import SIDE
@@ -439,7 +439,7 @@ def test_the_trunk_has_the_statistics_of_the_domain_that_is_asked_for(
         return (found.permute(0, 2, 3, 1) if found.ndim == 4 else found).numpy()[:, None]
 
     np.testing.assert_allclose(usual, values(), rtol=1e-4, atol=1e-5)
-    statistics.replace(early, lambda: [pretrained.centre_crop(images[chosen], known)])  # one pass for every layer
+    bn_statistics.replace(early, lambda: [pretrained.centre_crop(images[chosen], known)])  # one pass for every layer
     np.testing.assert_allclose(own, values(), rtol=1e-4, atol=1e-5)
     assert np.abs(own - usual).max() > 0.01
     # Interrupted before the last block, it goes on under the same statistics.

@@ -213,10 +213,10 @@ def test_a_parcel_does_not_replace_a_record(digits_mini: Location, reference: di
     cell = small_plan.cells(digits_mini)[0]
     first, second = Store(tmp_path / "first"), Store(tmp_path / "second")
     first.write_failure(cell.spec, "it failed", "")
-    second.accept(cell.spec.hash, first.parcel(cell.spec.hash))
+    second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) == "it failed"
     runner.run_one(cell, digits_mini, first, "one", os.getpid(), kept=True)
-    second.accept(cell.spec.hash, first.parcel(cell.spec.hash))
+    second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) is None
     assert second.read(cell.spec.hash) == first.read(cell.spec.hash)
     assert second.model_path(cell.spec.hash).read_bytes() == first.model_path(cell.spec.hash).read_bytes()

@@ -328,7 +328,7 @@ def build(config, network):
     return network
 
 def step(model, batch):
-    passes = model.passes(batch.source_x, batch.target_x, batch.granted_x)
+    passes = model.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     distance = (passes.source["fc7"].mean(0) - passes.target["fc7"].mean(0)).square().sum()
     return {"classification": classification(passes, batch), "distance": Term(distance)}
 

@@ -76,14 +76,14 @@ def test_every_role_is_scaled_with_its_domain(backbone: str) -> None:
     data = surf(
         backbone,
         held_out=Labelled(SOURCE[:7], few),
-        granted=Labelled(TARGET[:7], few),
+        labelled_target=Labelled(TARGET[:7], few),
         tested=None,
         test=Labelled(TARGET[3:10], few),
     )
     assert data.held_out is not None
-    assert data.granted is not None
+    assert data.labelled_target is not None
     np.testing.assert_array_equal(everything(data.held_out.inputs), everything(data.source.inputs)[:7])
-    np.testing.assert_array_equal(everything(data.granted.inputs), everything(data.target)[:7])
+    np.testing.assert_array_equal(everything(data.labelled_target.inputs), everything(data.target)[:7])
     np.testing.assert_array_equal(everything(data.test.inputs), everything(data.target)[3:10])
 
 

@@ -85,7 +85,7 @@ def made_up(step: Any) -> Method:
         needs=lambda config, recipe: {"base": Need("source_only", source_only.Config())},
         start=_start,
         begin=_begin,
-        counts=lambda model: {"seen": float(model.seen)},
+        diagnostics=lambda model, _domains: {"seen": float(model.seen)},
     )
 
 
@@ -120,7 +120,7 @@ def test_a_cell_that_trains_nothing_is_the_network_that_it_starts_from(
     first, second = store.read(base.spec.hash), store.read(started.spec.hash)
     assert second.value("accuracy") == first.value("accuracy")
     assert len(second.history) == 1
-    assert second.counts == {"seen": 2000.0}
+    assert second.diagnostics == {"seen": 2000.0}
 
 
 def test_training_goes_on_from_the_network(add: Any, digits_mini: Location, tmp_path: Path) -> None:
@@ -239,7 +239,9 @@ def test_a_need_without_granted_labels_is_the_cell_of_the_protocol_without(
 
     without = "full" if protocol == "full" else "down-sampled"
     wanted = [cell.spec.hash for cell in cells(without, Need("source_only")) if cell.spec.method == "source_only"]
-    needed = [cell.needs["base"].spec for cell in cells(protocol, Need("source_only", granted=False)) if cell.needs]
+    needed = [
+        cell.needs["base"].spec for cell in cells(protocol, Need("source_only", labelled_target=False)) if cell.needs
+    ]
     assert [spec.hash for spec in needed] == wanted
     assert {spec.protocol for spec in needed} == {without}
     with_labels = [cell.needs["base"].spec for cell in cells(protocol, Need("source_only")) if cell.needs]
@@ -293,6 +295,6 @@ def test_adabn_is_a_function_of_its_spec_and_draws_by_the_seed(
         run(cells, digits_mini, store)
         records.append([store.read(cell.spec.hash) for cell in cells if cell.needs])
     for first, again in zip(*records, strict=True):
-        assert (first.values, first.history, first.counts) == (again.values, again.history, again.counts)
-        assert first.counts == {"adapted_images": 32.0, "adapted_layers": 3.0}
+        assert (first.values, first.history, first.diagnostics) == (again.values, again.history, again.diagnostics)
+        assert first.diagnostics == {"adapted_images": 32.0, "adapted_layers": 3.0}
     assert records[0][0].history != records[0][1].history

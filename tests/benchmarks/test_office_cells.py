@@ -104,8 +104,8 @@ def spied(monkeypatch: pytest.MonkeyPatch, batches: list[Batch], others: list[An
         return real.step(model, batch)  # type: ignore[misc]
 
     def begin(model: Any, domains: Domains) -> None:
-        others.extend([domains, list(domains.source()), list(domains.target()), list(domains.granted())])
-        others.extend([domains.source, domains.target, domains.granted])
+        others.extend([domains, list(domains.source()), list(domains.target()), list(domains.labelled_target())])
+        others.extend([domains.source, domains.target, domains.labelled_target])
         if real.begin:
             real.begin(model, domains)
 
@@ -125,21 +125,25 @@ def test_every_target_label_that_training_sees_is_granted(
     assert len(batches) == BRIEF.steps
     source, target = (official(name)[1] for name in label.split(":"))
     drawn = set(np.asarray(problem.source.images)[:, 0, 0].astype(int).tolist())
-    granted = set() if problem.granted is None else set(problem.granted.images[:, 0, 0].astype(int).tolist())
+    labelled_target = (
+        set() if problem.labelled_target is None else set(problem.labelled_target.images[:, 0, 0].astype(int).tolist())
+    )
     assert problem.tested is not None
-    assert not granted & set(problem.tested.tolist()) or protocol == "full"
+    assert not labelled_target & set(problem.tested.tolist()) or protocol == "full"
     for batch in batches:
         assert set(places(batch.source_x)) <= drawn
         assert batch.source_y.tolist() == source[places(batch.source_x)].tolist()
-        assert (batch.granted_x is None) == (batch.granted_y is None) == (problem.granted is None)
-        if batch.granted_x is not None and batch.granted_y is not None:
-            assert set(places(batch.granted_x)) <= granted
-            assert batch.granted_y.tolist() == target[places(batch.granted_x)].tolist()
-            assert len(batch.granted_y) == len(batch.source_y)
+        assert (
+            (batch.labelled_target_x is None) == (batch.labelled_target_y is None) == (problem.labelled_target is None)
+        )
+        if batch.labelled_target_x is not None and batch.labelled_target_y is not None:
+            assert set(places(batch.labelled_target_x)) <= labelled_target
+            assert batch.labelled_target_y.tolist() == target[places(batch.labelled_target_x)].tolist()
+            assert len(batch.labelled_target_y) == len(batch.source_y)
     domains = others[0]
     assert isinstance(domains, Domains)
-    found = [(place, y) for x, ys in domains.granted() for place, y in zip(places(x), ys.tolist(), strict=True)]
-    assert {place for place, _ in found} == granted
+    found = [(place, y) for x, ys in domains.labelled_target() for place, y in zip(places(x), ys.tolist(), strict=True)]
+    assert {place for place, _ in found} == labelled_target
     assert all(target[place] == y for place, y in found)
     assert [place for x in domains.target() for place in places(x)] == list(range(len(target))), "all are seen"
     assert {place for x, _ in domains.source() for place in places(x)} == drawn
@@ -158,13 +162,17 @@ def test_tested_labels_change_the_score_and_granted_ones_the_training(
     protocol: str, method: str, office: Location
 ) -> None:
     problem = made("amazon:webcam", protocol, office)
-    assert problem.granted is not None
+    assert problem.labelled_target is not None
     generator = np.random.default_rng(0)
     shuffled = dataclasses.replace(problem.test, labels=generator.permutation(problem.test.labels))
-    other = dataclasses.replace(problem.granted, labels=np.roll(problem.granted.labels, 1))
+    other = dataclasses.replace(problem.labelled_target, labels=np.roll(problem.labelled_target.labels, 1))
     first, scored, taught = (
         run_cell(cell(protocol, method), data, commit="test")
-        for data in (problem, dataclasses.replace(problem, test=shuffled), dataclasses.replace(problem, granted=other))
+        for data in (
+            problem,
+            dataclasses.replace(problem, test=shuffled),
+            dataclasses.replace(problem, labelled_target=other),
+        )
     )
     for a, b, c in zip(first.history, scored.history, taught.history, strict=True):
         assert {k: v for k, v in a.items() if k != "test_accuracy"} == {
@@ -176,7 +184,7 @@ def test_tested_labels_change_the_score_and_granted_ones_the_training(
     counts = np.bincount(problem.source.labels)
     assert first.examples["source"] == counts.sum() == len(problem.source.labels)
     assert first.examples["source_least"] == counts.min()
-    assert first.examples["granted"] == len(problem.granted.labels)
+    assert first.examples["labelled_target"] == len(problem.labelled_target.labels)
     assert first.examples["target"] == len(problem.target.images)
 
 
@@ -184,7 +192,7 @@ def test_tested_labels_change_the_score_and_granted_ones_the_training(
 def test_granted_images_are_learned_from(protocol: str, office: Location) -> None:
     """After enough steps the model knows them, which the source alone does not teach."""
     problem = made("dslr:webcam", protocol, office)
-    assert problem.granted is not None
+    assert problem.labelled_target is not None
     generator = np.random.default_rng(1)
     directions = generator.normal(size=(2, 31, 10)).astype(np.float32)
 
@@ -199,11 +207,13 @@ def test_granted_images_are_learned_from(protocol: str, office: Location) -> Non
         problem,
         source=dataclasses.replace(problem.source, images=classed(problem.source.images, problem.source.labels, 0)),
         target=protocols.Unlabelled(classed(problem.target.images, target, 1)),
-        granted=dataclasses.replace(problem.granted, images=classed(problem.granted.images, problem.granted.labels, 1)),
+        labelled_target=dataclasses.replace(
+            problem.labelled_target, images=classed(problem.labelled_target.images, problem.labelled_target.labels, 1)
+        ),
     )
     recipe = Recipe(steps=300, epoch=150, rate=0.02, batch=32)
     with_labels = run_cell(cell(protocol, recipe=recipe), problem, commit="test").value("accuracy")
-    without = run_cell(cell(protocol, recipe=recipe), dataclasses.replace(problem, granted=None), commit="test")
+    without = run_cell(cell(protocol, recipe=recipe), dataclasses.replace(problem, labelled_target=None), commit="test")
     if protocol == "supervised":
         assert with_labels > 90 > 40 > without.value("accuracy")
     else:  # of the tested classes no label was granted; the best of all 31 classes counts
@@ -213,13 +223,13 @@ def test_granted_images_are_learned_from(protocol: str, office: Location) -> Non
 def test_the_best_of_all_classes_counts(office: Location) -> None:
     """Under the semi-supervised protocol a granted class may be, wrongly, the answer."""
     problem = made("amazon:webcam", "semi-supervised", office)
-    assert problem.granted is not None
+    assert problem.labelled_target is not None
     assert problem.tested is not None
     data = load_data(problem, FROZEN, CPU)
     target = official("webcam")[1]
     logits = torch.nn.functional.one_hot(torch.from_numpy(target), 31).float()
     assert data.test.accuracy(logits) == 100
-    logits[:, int(problem.granted.labels[0])] = 2
+    logits[:, int(problem.labelled_target.labels[0])] = 2
     assert data.test.accuracy(logits) == 0
     logits = torch.zeros(len(target), 31)
     logits[torch.arange(len(target)), torch.from_numpy(target)] = 1
@@ -236,22 +246,22 @@ def test_streams_of_batches_are_independent(office: Location) -> None:
     recipe = Recipe(steps=300, epoch=100, rate=0.1, batch=32)
     samplers = [
         Sampler(load_data(data, FROZEN, CPU), recipe, seed=4)
-        for data in (problem, dataclasses.replace(problem, granted=None))
+        for data in (problem, dataclasses.replace(problem, labelled_target=None))
     ]
     for step in (0, 1, 17, 299):
         a, b = (sampler(step) for sampler in samplers)
         assert torch.equal(a.source_x, b.source_x)
         assert torch.equal(a.target_x, b.target_x)
-        assert b.granted_x is None
+        assert b.labelled_target_x is None
         assert a.progress == step / 300
     sampler = samplers[0]
-    for part, count in (("source_x", 620), ("target_x", 795), ("granted_x", 93)):
+    for part, count in (("source_x", 620), ("target_x", 795), ("labelled_target_x", 93)):
         seen = [place for step in range(100) for place in places(getattr(sampler(step), part))]
         for start in range(0, len(seen) - count, count):
             assert len(set(seen[start : start + count])) == count, "whole passes, one after the other"
     late, other = Sampler(sampler.data, recipe, seed=4, phase="late"), Sampler(sampler.data, recipe, seed=5)
     for another in (late, other):
-        for part in ("source_x", "target_x", "granted_x"):
+        for part in ("source_x", "target_x", "labelled_target_x"):
             assert places(getattr(another(0), part)) != places(getattr(sampler(0), part))
     assert places(sampler(3).source_x) == places(sampler(3).source_x)
 
@@ -264,8 +274,8 @@ def test_training_takes_augmented_views_and_evaluation_the_centre_crop(views: in
     seen: set[int] = set()
     for step in range(20):
         batch = sampler(step)
-        assert batch.granted_x is not None
-        drawn = torch.cat([batch.source_x, batch.target_x, batch.granted_x])[:, 1]
+        assert batch.labelled_target_x is not None
+        drawn = torch.cat([batch.source_x, batch.target_x, batch.labelled_target_x])[:, 1]
         seen |= set(drawn.int().tolist())
         again = sampler(step)
         assert torch.equal(batch.source_x, again.source_x)

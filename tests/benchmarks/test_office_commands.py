@@ -299,7 +299,7 @@ def test_weights_that_cannot_be_had_are_a_sentence(tmp_path: Path, capsys: Captu
         *where,
     )
     assert status == 2
-    assert "the ImageNet weights of alexnet cannot be had" in error
+    assert "the ImageNet weights of alexnet are not available" in error
     assert "BACKBONE=lite0 needs nothing but the package index" in error
     assert error.count("\n") == 1
     assert "Traceback" not in error

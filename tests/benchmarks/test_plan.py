@@ -189,7 +189,7 @@ def test_what_another_table_has_committed_is_taken_from_there(
     store = Store(tmp_path / "second")
     ablations = plan.make("dan", with_(experiments=("ablations",), seeds=1), digits_mini)
     shared = {cell.spec.hash for cell in committed_digits.cells}
-    assert reuse.adopt(ablations.cells, store) == 2
+    assert reuse.reuse_committed(ablations.cells, store) == 2
     assert set(store.cells()) == shared
     (path,) = tables.write_local(ablations, store, digits_mini)
     committed = rows_in(tables.committed_path("dan", "digits"))
@@ -202,7 +202,7 @@ def test_what_another_table_has_committed_is_taken_from_there(
 def test_a_cell_whose_history_is_shown_is_not_taken_from_another_table(committed_digits: Plan, tmp_path: Path) -> None:
     for cell in committed_digits.cells:
         cell.uses.append(dataclasses.replace(cell.uses[0], paper="ddc", experiment="learning-curve"))
-    assert reuse.adopt(committed_digits.cells, Store(tmp_path / "second")) == 0
+    assert reuse.reuse_committed(committed_digits.cells, Store(tmp_path / "second")) == 0
 
 
 def test_a_line_never_mixes_two_states_of_the_suite(

@@ -135,7 +135,7 @@ def test_a_side_is_trained_and_tested_on_its_own_classes(split: int, office: Loc
         classes = np.array(parted("office31", label.partition(":")[2], split))
         assert problem.classes == len(classes)
         assert problem.alone
-        assert problem.granted is None
+        assert problem.labelled_target is None
         assert problem.tested is None
         # Every image of these classes is either trained on or tested, under the place of its class among them.
         wanted = np.isin(whole.labels, classes)

@@ -165,7 +165,7 @@ def test_full_protocol_uses_everything(label: str, office: Location) -> None:
     source, target = label.split(":")
     assert rows(problem.source.images) == list(range(len(official(source)[0])))
     assert rows(problem.target.images) == rows(problem.test.images) == list(range(len(official(target)[0])))
-    assert problem.granted is None
+    assert problem.labelled_target is None
     assert problem.classes == 31
     assert "splits" not in problem.digests
 
@@ -188,19 +188,19 @@ def test_who_is_labelled_and_who_is_tested(protocol: str, label: str, split: int
     assert problem.test.labels.tolist() == labels[problem.tested].tolist()
     assert problem.digests["splits"] == splits.read("office31", split).digest
     if protocol == "down-sampled":
-        assert problem.granted is None
+        assert problem.labelled_target is None
         assert problem.tested.tolist() == everything
         return
-    assert problem.granted is not None
-    granted = rows(problem.granted.images)
-    assert problem.granted.labels.tolist() == labels[granted].tolist()
-    assert not set(granted) & set(problem.tested.tolist())
-    per_class = np.bincount(problem.granted.labels, minlength=31)
+    assert problem.labelled_target is not None
+    labelled_target = rows(problem.labelled_target.images)
+    assert problem.labelled_target.labels.tolist() == labels[labelled_target].tolist()
+    assert not set(labelled_target) & set(problem.tested.tolist())
+    per_class = np.bincount(problem.labelled_target.labels, minlength=31)
     if protocol == "supervised":
         assert per_class.tolist() == [3] * 31
-        assert sorted(granted + problem.tested.tolist()) == everything, "all others are tested"
+        assert sorted(labelled_target + problem.tested.tolist()) == everything, "all others are tested"
         return
-    known = set(problem.granted.labels.tolist())
+    known = set(problem.labelled_target.labels.tolist())
     assert len(known) == 15
     assert set(problem.test.labels.tolist()) == set(range(31)) - known
     assert problem.tested.tolist() == [i for i in everything if labels[i] not in known]
@@ -215,12 +215,12 @@ def test_twins_stay_on_one_side(protocol: str, office: Location) -> None:
     assert found == {frozenset(group) for group in amazon_twins()}
     for split in SPLITS:
         problem = made("dslr:amazon", protocol, split, office)
-        assert problem.granted is not None
+        assert problem.labelled_target is not None
         assert problem.tested is not None
-        granted, tested = set(rows(problem.granted.images)), set(problem.tested.tolist())
+        labelled_target, tested = set(rows(problem.labelled_target.images)), set(problem.tested.tolist())
         for group in images.duplicates:
-            assert not (granted & set(group) and tested & set(group))
-            assert not granted & set(group)
+            assert not (labelled_target & set(group) and tested & set(group))
+            assert not labelled_target & set(group)
 
 
 def test_a_granted_twin_would_take_its_group_out_of_the_test(office: Location, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,8 +277,8 @@ def test_problems_are_deterministic(office: Location) -> None:
         assert again.tested is not None
         assert first.tested.tolist() == again.tested.tolist()
         assert first.digests == again.digests
-        if first.granted is not None and again.granted is not None:
-            assert rows(first.granted.images) == rows(again.granted.images)
+        if first.labelled_target is not None and again.labelled_target is not None:
+            assert rows(first.labelled_target.images) == rows(again.labelled_target.images)
         # A domain's draw does not depend on the task.
         other = made("webcam:dslr", protocol, 3, office)
         assert rows(first.source.images) == rows(other.source.images)
@@ -316,11 +316,11 @@ def test_no_other_label_can_be_reached_from_what_training_gets(protocol: str, of
     (task,) = protocols.tasks("office31", ["amazon:webcam"], office)
     problem = protocols.problem("office31", task, office, protocol=protocol, side=SIDE)
     assert integers(problem.target) == []
-    granted = integers(problem.granted)
-    if problem.granted is None:
-        assert granted == []
+    labelled_target = integers(problem.labelled_target)
+    if problem.labelled_target is None:
+        assert labelled_target == []
     else:
-        assert [array.tolist() for array in granted] == [problem.granted.labels.tolist()]
+        assert [array.tolist() for array in labelled_target] == [problem.labelled_target.labels.tolist()]
     assert {len(array) for array in integers(problem.source)} <= {len(problem.source.labels)}
     assert any(array is problem.test.labels for array in integers(problem.test)), "the search itself works"
 
@@ -359,7 +359,7 @@ def test_identical_feature_vectors_stay_on_one_side(protocol: str, split: int, l
         store.prepare(domain, location)
     (task,) = protocols.tasks(suite, ["dslr:amazon"], location)
     problem = protocols.problem(suite, task, location, protocol=protocol, split=split)
-    assert problem.granted is not None
-    granted = {vector.tobytes() for vector in np.asarray(problem.granted.images)}
+    assert problem.labelled_target is not None
+    labelled_target = {vector.tobytes() for vector in np.asarray(problem.labelled_target.images)}
     tested = {vector.tobytes() for vector in np.asarray(problem.test.images)}
-    assert not granted & tested
+    assert not labelled_target & tested

@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv2d, linear, relu
 
-from methods import adabn, dan, recipes, source_only, statistics
+from methods import adabn, bn_statistics, dan, recipes, source_only
 from methods.adabn import Config
 from methods.contract import Domains
 from methods.network import Network
@@ -66,7 +66,7 @@ def adapted(found: Network, parts: Iterable[Tensor], config: Config = ADABN) -> 
     model = adabn.build(config, copy.deepcopy(found))
     target = list(parts)
     x, y = domain(200, 11)
-    adabn.begin(model, Domains(source=lambda: [(x, y)], target=lambda: target, granted=lambda: []))
+    adabn.begin(model, Domains(source=lambda: [(x, y)], target=lambda: target, labelled_target=lambda: []))
     return model
 
 
@@ -111,7 +111,7 @@ def test_layer_after_layer_as_the_paper_defines_it() -> None:
 def test_later_layers_see_the_adapted_earlier_ones() -> None:
     """One pass under the old statistics gives the second layer others."""
     found, seen = network(), target_images()
-    once = statistics.moments_at(found, found.bottleneck[1], [seen])
+    once = bn_statistics.moments_at(found, found.bottleneck[1], [seen])
     model = adapted(found, [seen])
     second = model.network.bottleneck[1]
     assert isinstance(second, nn.BatchNorm1d)
@@ -135,8 +135,8 @@ def test_images_are_pooled_over_all_positions_and_layers_in_the_order_of_computa
     y = norm(conv2d(x.double(), state["trunk.conv1.weight"], state["trunk.conv1.bias"], padding=1), "first")
     z = norm(conv2d(relu(y), state["trunk.conv2.weight"], state["trunk.conv2.bias"], padding=1), "last")
     fc6 = relu(y + z).flatten(1)
-    assert statistics.in_order(found, x[:2]) == ["trunk.first", "trunk.last"]
-    assert statistics.replace(found, lambda: x.split(5)) == ["trunk.first", "trunk.last"]
+    assert bn_statistics.in_order(found, x[:2]) == ["trunk.first", "trunk.last"]
+    assert bn_statistics.replace(found, lambda: x.split(5)) == ["trunk.first", "trunk.last"]
     torch.testing.assert_close(found.layers(x)["fc6"].double(), fc6, rtol=1e-4, atol=1e-4)
     fc7 = relu(linear(fc6, state["bottleneck.0.weight"], state["bottleneck.0.bias"]))
     torch.testing.assert_close(found.layers(x)["fc7"].double(), fc7, rtol=1e-4, atol=1e-3)
@@ -156,7 +156,7 @@ def test_neither_size_nor_order_of_the_batches_matters(sizes: list[int]) -> None
 
 def test_moments_do_not_lose_digits_far_from_zero() -> None:
     x = torch.randn(1000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1e-3 + 1e5
-    moments = statistics.Moments()
+    moments = bn_statistics.Moments()
     for part in x.split([1, 400, 599]):
         moments.add(part)
     assert moments.count == 1000
@@ -198,13 +198,13 @@ def test_dropout_is_off_and_the_mode_comes_back() -> None:
     reference = adapted(found, [seen]).network
     training = copy.deepcopy(found).train()
     assert training.training
-    statistics.replace(training, lambda: [seen])
+    bn_statistics.replace(training, lambda: [seen])
     assert training.training
     assert all(module.training for module in training.modules())
     assert all(torch.equal(a, b) for a, b in zip(training.buffers(), reference.buffers(), strict=True))
     # With dropout in front of a BatchNorm layer the statistics would be random.
     dropping = nn.Sequential(nn.Dropout(0.5), nn.BatchNorm1d(FEATURES)).train()
-    statistics.replace(dropping, lambda: [seen])
+    bn_statistics.replace(dropping, lambda: [seen])
     torch.testing.assert_close(dropping[1].running_mean, seen.mean(0))
 
 
@@ -212,7 +212,7 @@ def test_no_hook_is_left_behind_even_after_an_error() -> None:
     found = network()
     adapted(found, [target_images()])
     with pytest.raises(RuntimeError):
-        statistics.replace(found, lambda: [target_images()[:, :-1]])
+        bn_statistics.replace(found, lambda: [target_images()[:, :-1]])
     assert not any(module._forward_pre_hooks for module in found.modules())
 
 
@@ -224,8 +224,8 @@ def test_no_label_reaches_it() -> None:
 
     model = adabn.build(Config(), network())
     seen = target_images()
-    adabn.begin(model, Domains(source=forbidden, target=lambda: [seen], granted=forbidden))
-    assert adabn.counts(model) == {"adapted_images": 150, "adapted_layers": 2}
+    adabn.begin(model, Domains(source=forbidden, target=lambda: [seen], labelled_target=forbidden))
+    assert adabn.diagnostics(model) == {"adapted_images": 150, "adapted_layers": 2}
 
 
 def test_without_adaptation_the_trained_network_is_tested() -> None:
@@ -233,7 +233,7 @@ def test_without_adaptation_the_trained_network_is_tested() -> None:
     for kind in ("source", "kept"):
         model = adapted(found, [target_images()], Config(statistics=kind))  # type: ignore[arg-type]
         assert torch.equal(model(x), found(x))
-        assert adabn.counts(model) == {"adapted_images": 0, "adapted_layers": 0}
+        assert adabn.diagnostics(model) == {"adapted_images": 0, "adapted_layers": 0}
 
 
 # The networks that it starts from
@@ -243,10 +243,10 @@ def test_a_network_is_taken_from_a_bare_one_and_from_a_wrapped_one() -> None:
     found, x = network(), target_images(20)
     for trained in (found, dan.build(dan.Config(), found)):
         model = adabn.build(Config(), network(seed=1))
-        adabn.start(model, {"trained": trained.state_dict()})
+        adabn.init_from(model, {"trained": trained.state_dict()})
         assert torch.equal(model.network.eval()(x), found(x))
     with pytest.raises(RuntimeError, match="Unexpected key"):
-        adabn.start(adabn.build(Config(), perceptron()), {"trained": found.state_dict()})
+        adabn.init_from(adabn.build(Config(), perceptron()), {"trained": found.state_dict()})
 
 
 def test_all_variants_on_source_training_share_one_network() -> None:
@@ -293,7 +293,7 @@ def test_a_draw_gives_the_statistics_of_its_images() -> None:
     torch.manual_seed(8)
     model = adapted(found, seen.split(64), Config(images=16))
     torch.testing.assert_close(model(x), adapted(found, [chosen])(x), rtol=0, atol=1e-5)
-    assert adabn.counts(model)["adapted_images"] == 16
+    assert adabn.diagnostics(model)["adapted_images"] == 16
 
 
 def test_layers_are_adapted_from_the_input_on() -> None:
@@ -305,7 +305,7 @@ def test_layers_are_adapted_from_the_input_on() -> None:
         assert torch.equal(states[0][f"trunk.1.{name}"], states[1][f"trunk.1.{name}"])
         assert torch.equal(states[0][f"bottleneck.1.{name}"], found.state_dict()[f"bottleneck.1.{name}"])
         assert torch.equal(states[1][f"bottleneck.1.{name}"], states[2][f"bottleneck.1.{name}"])
-    assert adabn.counts(part)["adapted_layers"] == 1
+    assert adabn.diagnostics(part)["adapted_layers"] == 1
 
 
 # CORAL

@@ -323,7 +323,7 @@ def test_alpha_stays_in_its_interval_where_the_rate_throws_it_out() -> None:
     for batch in batches(40):
         run.train(iter([batch]))
         seen += alphas(run)  # after the update, before the projection
-        assert all(0.5 <= value <= 1 for value in autodial.counts(run.model).values())
+        assert all(0.5 <= value <= 1 for value in autodial.diagnostics(run.model).values())
     assert min(seen) < 0.5 or max(seen) > 1
     run.model.train()
     run.model.passes(*batch[:1], batch.target_x)
@@ -355,11 +355,11 @@ def test_a_fixed_alpha_is_no_parameter(variant: str, value: float) -> None:
     run = start(autodial.METHOD, autodial.VARIANTS[variant], normalised).train(batches(10))
     assert not any(name.endswith("alpha") for name, _ in run.model.named_parameters())
     assert alphas(run) == [value, value]
-    assert autodial.counts(run.model) == {"alpha.trunk.1": value, "alpha.fc7": value, "alpha.mean": value}
+    assert autodial.diagnostics(run.model) == {"alpha.trunk.1": value, "alpha.fc7": value, "alpha.mean": value}
 
 
 def test_the_variants_without_alignment_count_nothing() -> None:
-    assert autodial.counts(autodial.build(autodial.VARIANTS["source"], normalised())) == {}
+    assert autodial.diagnostics(autodial.build(autodial.VARIANTS["source"], normalised())) == {}
 
 
 # The objective
@@ -396,17 +396,17 @@ def test_entropy_in_value_and_gradient() -> None:
 
 
 def test_granted_images_are_target_images_to_the_statistics_and_not_to_the_entropy() -> None:
-    (batch,) = batches(1, granted=9)
-    assert batch.granted_x is not None
+    (batch,) = batches(1, labelled_target=9)
+    assert batch.labelled_target_x is not None
     model = autodial.build(Config(), normalised(dropout=0.0))
     other = copy.deepcopy(model)
-    model.passes(batch.source_x, batch.target_x, batch.granted_x)
-    other.passes(batch.source_x, torch.cat([batch.granted_x, batch.target_x]))
+    model.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
+    other.passes(batch.source_x, torch.cat([batch.labelled_target_x, batch.target_x]))
     for one, two in zip(model.layers().values(), other.layers().values(), strict=True):
         torch.testing.assert_close(one.mean, two.mean)
         torch.testing.assert_close(one.var, two.var)
     value = autodial.step(model, batch)["entropy"].value
-    passes = model.passes(batch.source_x, batch.target_x, batch.granted_x)
+    passes = model.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     assert passes.target is not None
     assert len(passes.target["fc8"]) == len(batch.target_x)
     assert value.item() == pytest.approx(autodial.entropy(passes.target["fc8"]).item())

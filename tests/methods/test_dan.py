@@ -201,8 +201,8 @@ def test_beta_is_kept_when_no_d_is_positive() -> None:
     layer.add(torch.rand(20, 33, generator=torch.Generator().manual_seed(2)))
     layer.solve()
     assert not torch.equal(layer.beta, beta)
-    assert dan.counts(model)["beta.fc7.kept"] == 1
-    assert dan.counts(model)["beta.fc6.kept"] == 0
+    assert dan.diagnostics(model)["beta.fc7.kept"] == 1
+    assert dan.diagnostics(model)["beta.fc6.kept"] == 0
 
 
 def test_fixed_weights_gather_nothing_and_never_change() -> None:
@@ -216,11 +216,11 @@ def test_fixed_weights_gather_nothing_and_never_change() -> None:
 
 def test_counts_describe_beta() -> None:
     model = dan.build(Config(layers=("fc8",)), perceptron())
-    assert dan.counts(model)["beta.fc8.kernels"] == pytest.approx(33)
+    assert dan.diagnostics(model)["beta.fc8.kernels"] == pytest.approx(33)
     beta = weights(model, "fc8").beta
     beta.zero_()
     beta[0], beta[4] = 0.5, 0.5  # u = -8 and u = -6
-    assert dan.counts(model) == pytest.approx({"beta.fc8.kernels": 2, "beta.fc8.mean_u": -7, "beta.fc8.kept": 0})
+    assert dan.diagnostics(model) == pytest.approx({"beta.fc8.kernels": 2, "beta.fc8.mean_u": -7, "beta.fc8.kept": 0})
 
 
 # What it does to a network

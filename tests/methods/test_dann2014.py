@@ -122,7 +122,7 @@ def parts(n: int = 17, m: int = 12) -> tuple[Tensor, Tensor, Domains]:
     handed = Domains(
         source=lambda: zip(x.split(5), y.split(5), strict=True),
         target=lambda: iter(target.split(5)),
-        granted=lambda: iter(()),
+        labelled_target=lambda: iter(()),
     )
     return x, target, handed
 

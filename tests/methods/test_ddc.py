@@ -31,7 +31,11 @@ def whole(n: int = 200, size: int = 64, shift: float = SHIFT) -> tuple[Tensor, T
     def of_source() -> Iterator[tuple[Tensor, Tensor]]:
         return zip(source.split(size), labels.split(size), strict=True)
 
-    return source, target, Domains(source=of_source, target=lambda: iter(target.split(size)), granted=lambda: iter(()))
+    return (
+        source,
+        target,
+        Domains(source=of_source, target=lambda: iter(target.split(size)), labelled_target=lambda: iter(())),
+    )
 
 
 def figures(run: Run, domains: Domains) -> dict[str, float]:
@@ -39,7 +43,7 @@ def figures(run: Run, domains: Domains) -> dict[str, float]:
     assert isinstance(run.model, ddc.DDC)
     run.model.eval()
     with torch.no_grad():
-        return ddc.measures(run.model, domains)
+        return ddc.diagnostics(run.model, domains)
 
 
 def accuracy(run: Run) -> float:
@@ -132,8 +136,11 @@ def test_the_weight_is_constant() -> None:
 
 def test_granted_images_count_as_labelled_ones_and_change_no_mean() -> None:
     model = ddc.build(Config(), perceptron(dropout=0.0))
-    (batch,) = batches(1, granted=9)
-    with_labels, without = ddc.step(model, batch), ddc.step(model, batch._replace(granted_x=None, granted_y=None))
+    (batch,) = batches(1, labelled_target=9)
+    with_labels, without = (
+        ddc.step(model, batch),
+        ddc.step(model, batch._replace(labelled_target_x=None, labelled_target_y=None)),
+    )
     assert with_labels["mmd"].value.item() == without["mmd"].value.item()
     assert with_labels["classification"].value.item() != without["classification"].value.item()
 

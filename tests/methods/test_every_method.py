@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from methods import contract
 from methods.contract import Batch, Experiment, Paper, Row
 from methods.network import Network
-from tests.methods.training import CLASSES, NETWORKS, Run, batches, domain, start
+from tests.methods.training import CLASSES, NETWORKS, Run, batches, domain, domains, start
 
 NAMES = contract.names()
 GRANTED_ALONE = [("sdt", "target")]
@@ -114,8 +114,8 @@ def test_methods_import_neither_harness_nor_data(path: Path) -> None:
 
 
 def test_a_batch_has_no_target_labels_but_granted_ones() -> None:
-    assert Batch._fields == ("source_x", "source_y", "target_x", "progress", "granted_x", "granted_y")
-    assert Batch._field_defaults == {"granted_x": None, "granted_y": None}
+    assert Batch._fields == ("source_x", "source_y", "target_x", "progress", "labelled_target_x", "labelled_target_y")
+    assert Batch._field_defaults == {"labelled_target_x": None, "labelled_target_y": None}
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)
@@ -130,8 +130,9 @@ def test_ten_steps_learn_the_source(name: str, variant: str) -> None:
     trained = {id(p) for group in run.optimiser.param_groups for p in group["params"]}
     for key, parameter in run.model.named_parameters():
         assert torch.equal(parameter, before[key]) == (id(parameter) not in trained), key
-    if run.method.counts:
-        figures = run.method.counts(run.model)
+    if run.method.diagnostics:
+        with torch.no_grad():
+            figures = run.method.diagnostics(run.model.eval(), domains())
         assert all(isinstance(value, float) for value in figures.values())
 
 
@@ -146,16 +147,16 @@ def test_the_classification_term_ignores_the_order_of_the_target(name: str, vari
 @pytest.mark.parametrize(("name", "variant"), [one for one in VARIANTS if one not in APART])
 def test_granted_labels_are_learned_from(name: str, variant: str) -> None:
     """Their term is the mean cross-entropy over source and granted images, and their labels count."""
-    (batch,) = batches(1, granted=9)
-    assert batch.granted_y is not None
-    other = batch._replace(granted_y=(batch.granted_y + 1) % CLASSES)
+    (batch,) = batches(1, labelled_target=9)
+    assert batch.labelled_target_y is not None
+    other = batch._replace(labelled_target_y=(batch.labelled_target_y + 1) % CLASSES)
     a, b = (fresh(name, variant).train(iter([one])).history[0] for one in (batch, other))
     assert a["classification"] != b["classification"]
     assert {k: v for k, v in a.items() if k not in LABELLED_TERMS} == {
         k: v for k, v in b.items() if k not in LABELLED_TERMS
     }
     logits = labelled_logits(without_dropout(fresh(name, variant)).model, batch)
-    wanted = cross_entropy(logits, torch.cat([batch.source_y, batch.granted_y])).item()
+    wanted = cross_entropy(logits, torch.cat([batch.source_y, batch.labelled_target_y])).item()
     run = without_dropout(fresh(name, variant))
     assert run.train(iter([batch])).history[0]["classification"] == pytest.approx(wanted, rel=1e-5)
 
@@ -167,13 +168,13 @@ def without_dropout(run: Run) -> Run:
 
 def labelled_logits(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     """Of source and granted images; a model whose layers must know the images' domains has ``passes`` of its own."""
-    assert batch.granted_x is not None
+    assert batch.labelled_target_x is not None
     passes_of = getattr(model, "passes", None)
     if passes_of is not None and not isinstance(model, Network):
-        passes = passes_of(batch.source_x, batch.target_x, batch.granted_x)
-        return torch.cat([passes.source["fc8"], passes.granted["fc8"]])
+        passes = passes_of(batch.source_x, batch.target_x, batch.labelled_target_x)
+        return torch.cat([passes.source["fc8"], passes.labelled_target["fc8"]])
     network = contract.network_of(model)
-    return torch.cat([network(batch.source_x), network(batch.granted_x)])
+    return torch.cat([network(batch.source_x), network(batch.labelled_target_x)])
 
 
 @pytest.mark.parametrize(("name", "variant"), VARIANTS)

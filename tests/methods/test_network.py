@@ -95,29 +95,29 @@ def close(a: Tensor, b: Tensor) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_what_each_mode_computes(mode: BatchNormMode, with_granted: bool) -> None:
     """Activations and running statistics after one step, against the formulas."""
-    model, (source, target, granted) = network(mode), parts()
+    model, (source, target, labelled_target) = network(mode), parts()
     reference = Reference(model)
     if mode == "joint":
-        everything = torch.cat([source, granted, target] if with_granted else [source, target])
+        everything = torch.cat([source, labelled_target, target] if with_granted else [source, target])
         joint = reference.by_batch(everything)
         reference.move(everything)
-        sizes = [len(source), *([len(granted)] if with_granted else []), len(target)]
+        sizes = [len(source), *([len(labelled_target)] if with_granted else []), len(target)]
         split = list(torch.split(joint, sizes))
-        wanted = {"source": split[0], "target": split[-1], "granted": split[1] if with_granted else None}
+        wanted = {"source": split[0], "target": split[-1], "labelled_target": split[1] if with_granted else None}
     elif mode == "kept":
         wanted = {"source": reference.by_running(source), "target": reference.by_running(target)}
-        wanted["granted"] = reference.by_running(granted) if with_granted else None
+        wanted["labelled_target"] = reference.by_running(labelled_target) if with_granted else None
     elif mode == "source":
         wanted = {"source": reference.by_batch(source)}
         reference.move(source)
-        wanted["granted"] = reference.by_running(granted) if with_granted else None
+        wanted["labelled_target"] = reference.by_running(labelled_target) if with_granted else None
         wanted["target"] = reference.by_running(target)
     else:
         wanted = {"source": reference.by_batch(source), "target": reference.by_batch(target)}
-        wanted["granted"] = reference.by_batch(granted) if with_granted else None
-        for part in (source, *([granted] if with_granted else []), target):
+        wanted["labelled_target"] = reference.by_batch(labelled_target) if with_granted else None
+        for part in (source, *([labelled_target] if with_granted else []), target):
             reference.move(part)
-    passes = model.passes(source, target, granted if with_granted else None)
+    passes = model.passes(source, target, labelled_target if with_granted else None)
     for name, logits in wanted.items():
         found = getattr(passes, name)
         if logits is None:
@@ -142,10 +142,10 @@ def test_two_steps_go_on_from_the_statistics_of_the_first(mode: BatchNormMode) -
 
 @pytest.mark.parametrize("mode", MODES)
 def test_evaluation_uses_running_statistics_and_moves_none(mode: BatchNormMode) -> None:
-    model, (source, target, granted) = network(mode).eval(), parts()
+    model, (source, target, labelled_target) = network(mode).eval(), parts()
     reference, before = Reference(model), statistics(model)[0].clone()
-    passes = model.passes(source, target, granted)
-    for found, x in ((passes.source, source), (passes.target, target), (passes.granted, granted)):
+    passes = model.passes(source, target, labelled_target)
+    for found, x in ((passes.source, source), (passes.target, target), (passes.labelled_target, labelled_target)):
         assert found is not None
         close(found["fc8"], reference.by_running(x))
         close(model(x), reference.by_running(x))
@@ -156,42 +156,42 @@ def test_evaluation_uses_running_statistics_and_moves_none(mode: BatchNormMode) 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_target_is_passed_where_its_statistics_matter(mode: BatchNormMode) -> None:
     """A baseline that needs no target moves the same statistics and computes the same source activations."""
-    source, target, granted = parts()
+    source, target, labelled_target = parts()
     full, short = network(mode), network(mode)
-    all_of = full.passes(source, target, granted)
-    some = short.passes(source, target, granted, target_needed=False)
+    all_of = full.passes(source, target, labelled_target)
+    some = short.passes(source, target, labelled_target, target_needed=False)
     assert torch.equal(all_of.source["fc8"], some.source["fc8"])
-    assert all_of.granted is not None
-    assert some.granted is not None
-    assert torch.equal(all_of.granted["fc8"], some.granted["fc8"])
+    assert all_of.labelled_target is not None
+    assert some.labelled_target is not None
+    assert torch.equal(all_of.labelled_target["fc8"], some.labelled_target["fc8"])
     assert (some.target is None) == (mode in ("source", "kept"))
     for a, b in zip(statistics(full), statistics(short), strict=True):
         assert torch.equal(a, b)
 
 
 def test_without_batchnorm_the_parts_are_independent() -> None:
-    source, target, granted = parts()
+    source, target, labelled_target = parts()
     model = network("none", batchnorm=False)
-    passes = model.passes(source, target, granted)
+    passes = model.passes(source, target, labelled_target)
     assert passes.target is not None
-    assert passes.granted is not None
-    for found, x in ((passes.source, source), (passes.target, target), (passes.granted, granted)):
+    assert passes.labelled_target is not None
+    for found, x in ((passes.source, source), (passes.target, target), (passes.labelled_target, labelled_target)):
         close(found["fc8"], model(x))
     assert model.passes(source, target, target_needed=False).target is None
-    assert model.passes(source, target).granted is None
+    assert model.passes(source, target).labelled_target is None
 
 
 @pytest.mark.parametrize("mode", ["none", *MODES])
 def test_dropout_of_the_source_does_not_depend_on_the_target(mode: BatchNormMode) -> None:
     """Source first: the masks of the labelled images are the same with and without a target pass."""
-    source, target, granted = parts()
+    source, target, labelled_target = parts()
 
     def logits(needed: bool, of: Tensor) -> tuple[Tensor, Tensor]:
         model = network(mode, batchnorm=mode != "none", dropout=0.5)
         torch.manual_seed(5)
-        passes = model.passes(source, of, granted, target_needed=needed)
-        assert passes.granted is not None
-        return passes.source["fc8"], passes.granted["fc8"]
+        passes = model.passes(source, of, labelled_target, target_needed=needed)
+        assert passes.labelled_target is not None
+        return passes.source["fc8"], passes.labelled_target["fc8"]
 
     for a, b in zip(logits(True, target), logits(False, target), strict=True):
         assert torch.equal(a, b)
@@ -202,10 +202,10 @@ def test_dropout_of_the_source_does_not_depend_on_the_target(mode: BatchNormMode
 
 @pytest.mark.parametrize("mode", ["none", *MODES])
 def test_gradients_of_source_and_target_reach_the_trunk(mode: BatchNormMode) -> None:
-    source, target, granted = parts()
-    for part in ("source", "target", "granted"):
+    source, target, labelled_target = parts()
+    for part in ("source", "target", "labelled_target"):
         model = network(mode, batchnorm=mode != "none")
-        layers = getattr(model.passes(source, target, granted), part)
+        layers = getattr(model.passes(source, target, labelled_target), part)
         layers["fc8"].square().sum().backward()
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
 

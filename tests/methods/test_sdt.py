@@ -41,8 +41,8 @@ def model_of(config: Config) -> SDT:
     return model
 
 
-def a_batch(granted: int = FEW) -> Batch:
-    (batch,) = batches(1, granted=granted)
+def a_batch(labelled_target: int = FEW) -> Batch:
+    (batch,) = batches(1, labelled_target=labelled_target)
     return Batch(*(x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in batch))
 
 
@@ -174,19 +174,20 @@ def test_soft_labels_are_the_needed_networks_and_stay() -> None:
     torch.manual_seed(1)
     trained = start(source_only.METHOD, source_only.Config()).train(batches(30)).model
     model = sdt.build(Config(), perceptron())
-    sdt.start(model, {"source": trained.state_dict()})
+    sdt.init_from(model, {"source": trained.state_dict()})
     sdt.begin(model, domains())
     wanted = sdt.class_means(((trained.eval()(x) / 2, y) for x, y in domains().source()), CLASSES)
     torch.testing.assert_close(model.soft_labels, wanted, rtol=1e-6, atol=1e-7)
     assert all(model.soft_labels[k].argmax() == k for k in range(CLASSES))
     run = Run(sdt.METHOD, model, torch.optim.SGD(model.parameters(), lr=0.05))
     before = model.soft_labels.clone()
-    run.train(batches(5, granted=FEW))
+    run.train(batches(5, labelled_target=FEW))
     assert torch.equal(model.soft_labels, before)
     assert sdt.matrices(model)["soft_labels"] is model.soft_labels
-    assert sdt.counts(model)["soft_own"] == pytest.approx(float(before.diagonal().mean()))
+    assert sdt.diagnostics(model, domains())["soft_own"] == pytest.approx(float(before.diagonal().mean()))
     none = sdt.build(Config(soft=0.0), perceptron())
-    assert sdt.matrices(none) == sdt.counts(none) == {}
+    assert sdt.matrices(none) == {}
+    assert set(sdt.diagnostics(none, domains())) == {"domain_accuracy"}
 
 
 # One step
@@ -201,13 +202,15 @@ def test_the_terms_of_a_step() -> None:
         "confusion": 0.03,
         "soft_labels": 0.4,
     }
-    assert batch.granted_x is not None
-    assert batch.granted_y is not None
+    assert batch.labelled_target_x is not None
+    assert batch.labelled_target_y is not None
     assert model.domain is not None
-    source, target, granted = (model.network.layers(x) for x in (batch.source_x, batch.target_x, batch.granted_x))
+    source, target, labelled_target = (
+        model.network.layers(x) for x in (batch.source_x, batch.target_x, batch.labelled_target_x)
+    )
     confused = (slow_confusion_loss(model.domain(source["fc7"])) + slow_confusion_loss(model.domain(target["fc7"]))) / 2
     torch.testing.assert_close(losses["confusion"].value, confused, **EXACT)
-    soft = slow_soft_loss(granted["fc8"], batch.granted_y, model.soft_labels, 3.0)
+    soft = slow_soft_loss(labelled_target["fc8"], batch.labelled_target_y, model.soft_labels, 3.0)
     torch.testing.assert_close(losses["soft_labels"].value, soft, **EXACT)
     (term,) = sdt.second_step(model, batch).values()
     told = (slow_domain_loss(model.domain(source["fc7"]), 0) + slow_domain_loss(model.domain(target["fc7"]), 1)) / 2
@@ -241,8 +244,8 @@ def test_in_turn_each_update_has_its_own_parameters() -> None:
 
 def test_the_second_update_leaves_everything_else_and_uses_the_features_of_the_first() -> None:
     """Momentum and decay move nothing of the network; the features are those before the network's update."""
-    run = start(sdt.METHOD, Config()).train(batches(3, granted=FEW))
-    model, batch = run.model, next(batches(1, granted=FEW))
+    run = start(sdt.METHOD, Config()).train(batches(3, labelled_target=FEW))
+    model, batch = run.model, next(batches(1, labelled_target=FEW))
     assert isinstance(model, SDT)
     assert model.domain is not None
     features = []
@@ -315,7 +318,7 @@ def test_a_scaled_gradient_leaves_the_values() -> None:
 @pytest.mark.parametrize("variant", ["default", "simultaneous"])
 def test_mixed_precision_leaves_the_losses_in_full(variant: str) -> None:
     model = sdt.build(sdt.VARIANTS[variant], perceptron(dropout=0.0))
-    (batch,) = batches(1, granted=FEW)
+    (batch,) = batches(1, labelled_target=FEW)
     with torch.autocast("cpu", torch.bfloat16):
         losses = {**sdt.step(model, batch), **sdt.second_step(model, batch)}
     assert {term.value.dtype for term in losses.values()} == {torch.float32}
@@ -330,7 +333,7 @@ def granting(labels: int = FEW) -> Problem:
     tested = np.arange(labels, len(whole.test.labels))
     return dataclasses.replace(
         whole,
-        granted=Labelled(whole.target.images[:labels], whole.test.labels[:labels]),
+        labelled_target=Labelled(whole.target.images[:labels], whole.test.labels[:labels]),
         test=Labelled(whole.test.images[tested], whole.test.labels[tested]),
         tested=tested,
     )
@@ -379,7 +382,7 @@ def test_without_weights_it_is_training_on_both_labels_to_the_bit(backbone: str,
 
 def test_with_weights_it_is_not() -> None:
     off, *on = (
-        start(sdt.METHOD, sdt.VARIANTS[name]).train(batches(20, granted=FEW)).model.network.classifier.weight
+        start(sdt.METHOD, sdt.VARIANTS[name]).train(batches(20, labelled_target=FEW)).model.network.classifier.weight
         for name in ("source-target", "confusion", "soft", "default", "simultaneous")
     )
     for number, one in enumerate(on):
@@ -392,24 +395,24 @@ def test_with_weights_it_is_not() -> None:
 
 def test_the_row_source_is_source_only_without_the_granted_labels() -> None:
     """So the row of the table is the very network that the joint training starts from."""
-    ours = start(sdt.METHOD, sdt.VARIANTS["source"]).train(batches(20, granted=FEW))
+    ours = start(sdt.METHOD, sdt.VARIANTS["source"]).train(batches(20, labelled_target=FEW))
     theirs = start(source_only.METHOD, source_only.Config()).train(batches(20))
     mine, wanted = ours.model.network.state_dict(), theirs.model.state_dict()
     assert all(torch.equal(mine[key], value) for key, value in wanted.items())
     for name in ("source", "target"):
         assert sdt.needs(sdt.VARIANTS[name], TINY) == {}
     assert set(sdt.needs(Config(), TINY)) == {"source"}
-    assert not sdt.needs(Config(), TINY)["source"].granted
+    assert not sdt.needs(Config(), TINY)["source"].labelled_target
 
 
 def test_the_row_target_learns_from_granted_labels_alone() -> None:
-    ours = start(sdt.METHOD, sdt.VARIANTS["target"]).train(batches(20, granted=FEW))
+    ours = start(sdt.METHOD, sdt.VARIANTS["target"]).train(batches(20, labelled_target=FEW))
 
     def swapped(steps: int) -> Iterator[Batch]:
-        for batch in batches(steps, granted=FEW):
-            assert batch.granted_x is not None
-            assert batch.granted_y is not None
-            yield Batch(batch.granted_x, batch.granted_y, batch.target_x, batch.progress)
+        for batch in batches(steps, labelled_target=FEW):
+            assert batch.labelled_target_x is not None
+            assert batch.labelled_target_y is not None
+            yield Batch(batch.labelled_target_x, batch.labelled_target_y, batch.target_x, batch.progress)
 
     theirs = start(source_only.METHOD, source_only.Config()).train(swapped(20))
     mine, wanted = ours.model.network.state_dict(), theirs.model.state_dict()
@@ -421,15 +424,15 @@ def test_the_row_target_learns_from_granted_labels_alone() -> None:
 def test_each_labelled_image_of_the_training_can_count_alike() -> None:
     """Over 100 source and 25 granted images, whatever their numbers in a batch."""
     x, y = domain(25, 5, shift=SHIFT)
-    few = dataclasses.replace(domains(), granted=lambda: iter([(x[:20], y[:20]), (x[20:], y[20:])]))
+    few = dataclasses.replace(domains(), labelled_target=lambda: iter([(x[:20], y[:20]), (x[20:], y[20:])]))
     counted = sdt.build(Config(each_image=True), perceptron(dropout=0.0))
     sdt.begin(counted, few)
     model, batch = model_of(Config(each_image=True)), a_batch()
-    model.granted_share.copy_(counted.granted_share)
-    assert batch.granted_x is not None
-    assert batch.granted_y is not None
+    model.labelled_target_share.copy_(counted.labelled_target_share)
+    assert batch.labelled_target_x is not None
+    assert batch.labelled_target_y is not None
     wanted = torch.zeros((), dtype=torch.float64)
-    for x, y, share in ((batch.source_x, batch.source_y, 0.8), (batch.granted_x, batch.granted_y, 0.2)):
+    for x, y, share in ((batch.source_x, batch.source_y, 0.8), (batch.labelled_target_x, batch.labelled_target_y, 0.2)):
         losses = [-torch.log(softmax(z)[k]) for z, k in zip(model.network(x), y, strict=True)]
         wanted = wanted + share * sum(losses) / len(losses)
     torch.testing.assert_close(sdt.step(model, batch)["classification"].value, wanted, rtol=1e-7, atol=1e-9)
@@ -442,17 +445,17 @@ def test_training_starts_from_the_source_network() -> None:
     torch.manual_seed(3)
     trained = perceptron().state_dict()
     model = sdt.build(Config(), perceptron())
-    sdt.start(model, {"source": trained})
+    sdt.init_from(model, {"source": trained})
     assert all(torch.equal(model.network.state_dict()[key], value) for key, value in trained.items())
     fresh = sdt.build(sdt.VARIANTS["source"], perceptron())
     before = copy.deepcopy(fresh.state_dict())
-    sdt.start(fresh, {})
+    sdt.init_from(fresh, {})
     assert all(torch.equal(fresh.state_dict()[key], value) for key, value in before.items())
 
 
 def needed_by(data: Problem) -> dict[str, Any]:
     """A source network for a cell on ``data``."""
-    base = training.prepare(spec(recipe=TINY), dataclasses.replace(data, granted=None), None, {})
+    base = training.prepare(spec(recipe=TINY), dataclasses.replace(data, labelled_target=None), None, {})
     base.run(0.0, None)
     return {"source": base.state.model.state_dict()}
 
@@ -470,13 +473,13 @@ def test_only_granted_labels_reach_the_method(variant: str, monkeypatch: pytest.
             found = list(arguments)
             for argument in arguments:
                 if isinstance(argument, contract.Domains):
-                    found += [list(argument.source()), list(argument.target()), list(argument.granted())]
+                    found += [list(argument.source()), list(argument.target()), list(argument.labelled_target())]
             seen.append((name, any(holds(item, data.test.labels) for item in reachable(*found))))
             return function(*arguments)
 
         return spy
 
-    functions = ("step", "second_step", "begin", "measures", "counts", "matrices")
+    functions = ("step", "second_step", "begin", "diagnostics", "matrices")
     method: Method = dataclasses.replace(real, **{name: watched(name) for name in functions})
     of = spec("sdt", TINY, variant=variant)
     needed = needed_by(data)
@@ -493,14 +496,17 @@ def test_only_granted_labels_reach_the_method(variant: str, monkeypatch: pytest.
         assert {k: v for k, v in a.items() if k != "test_accuracy"} == {
             k: v for k, v in b.items() if k != "test_accuracy"
         }
-    assert first.counts == second.counts
+    assert first.diagnostics == second.diagnostics
     assert first.matrices["soft_labels"] == second.matrices["soft_labels"]
     assert first.matrices["confusion"] != second.matrices["confusion"], "that is the evaluator's"
 
-    assert data.granted is not None
-    labels = (data.granted.labels + 1) % data.classes
+    assert data.labelled_target is not None
+    labels = (data.labelled_target.labels + 1) % data.classes
     third = run_cell(
-        of, dataclasses.replace(data, granted=Labelled(data.granted.images, labels)), commit="test", needed=needed
+        of,
+        dataclasses.replace(data, labelled_target=Labelled(data.labelled_target.images, labels)),
+        commit="test",
+        needed=needed,
     )
     for term in ("classification", "soft_labels"):
         assert third.history[0][term] != first.history[0][term], "granted labels are learned from"
@@ -509,16 +515,16 @@ def test_only_granted_labels_reach_the_method(variant: str, monkeypatch: pytest.
 # What the terms do
 
 
-def trained(config: Config, seed: int = 0, steps: int = 150, granted: int = FEW) -> Run:
+def trained(config: Config, seed: int = 0, steps: int = 150, labelled_target: int = FEW) -> Run:
     """From a network that has learned the source."""
     base = start(source_only.METHOD, source_only.Config(), seed=seed).train(batches(60))
     torch.manual_seed(seed)
     model = sdt.build(config, perceptron())
-    sdt.start(model, {"source": base.model.state_dict()})
+    sdt.init_from(model, {"source": base.model.state_dict()})
     sdt.begin(model, domains())
     parameters = [p for group in default_groups(model) for p in group.parameters]
     optimiser = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
-    return Run(sdt.METHOD, model, optimiser).train(batches(steps, granted=granted))
+    return Run(sdt.METHOD, model, optimiser).train(batches(steps, labelled_target=labelled_target))
 
 
 def features(run: Run, n: int = 1000) -> tuple[Tensor, Tensor]:
@@ -532,7 +538,7 @@ def features(run: Run, n: int = 1000) -> tuple[Tensor, Tensor]:
 
 def separation(config: Config) -> tuple[float, float]:
     """Without target labels, means over three seeds: L_D of the last steps, and what a fresh machine tells apart."""
-    runs = [trained(config, seed, steps=200, granted=0) for seed in range(3)]
+    runs = [trained(config, seed, steps=200, labelled_target=0) for seed in range(3)]
     losses = [np.mean([terms["domain"] for terms in run.history[-30:]]) for run in runs]
     return float(np.mean(losses)), float(np.mean([sdt.domain_accuracy(*features(run)) for run in runs]))
 
@@ -590,7 +596,7 @@ def test_domain_accuracy_on_held_out_features() -> None:
     assert sdt.domain_accuracy(near, far[:50]) == sdt.domain_accuracy(near, far[:50])
 
 
-def test_measures_are_of_all_images_of_the_training() -> None:
+def test_diagnostics_are_of_all_images_of_the_training() -> None:
     run = trained(Config(), steps=5)
     model = run.model.eval()
     assert isinstance(model, SDT)
@@ -598,7 +604,7 @@ def test_measures_are_of_all_images_of_the_training() -> None:
     with torch.no_grad():
         source = torch.cat([model.network.layers(x)["fc7"] for x, _ in everything.source()])
         target = torch.cat([model.network.layers(x)["fc7"] for x in everything.target()])
-        found = sdt.measures(model, everything)
+        found = sdt.diagnostics(model, everything)
     assert found == {"domain_accuracy": sdt.domain_accuracy(source, target)}
 
 

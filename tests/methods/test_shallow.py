@@ -26,18 +26,18 @@ ALIGNED = ("tca", "sa", "coral")
 VARIANTS = list(shallow.METHOD.variants)
 
 
-def domains(granted: tuple[Tensor, Tensor] | None = None) -> Domains:
+def domains(labelled_target: tuple[Tensor, Tensor] | None = None) -> Domains:
     """The inputs in parts, as the runner hands them out."""
     return Domains(
         source=lambda: zip(SOURCE_X.split(25), SOURCE_Y.split(25), strict=True),
         target=lambda: iter(TARGET_X.split(25)),
-        granted=lambda: iter([granted] if granted else []),
+        labelled_target=lambda: iter([labelled_target] if labelled_target else []),
     )
 
 
-def fitted(variant: str, granted: tuple[Tensor, Tensor] | None = None) -> shallow.Shallow:
+def fitted(variant: str, labelled_target: tuple[Tensor, Tensor] | None = None) -> shallow.Shallow:
     model = shallow.build(shallow.METHOD.variants[variant], frozen_trunk())
-    shallow.begin(model, domains(granted))
+    shallow.begin(model, domains(labelled_target))
     return model
 
 
@@ -92,7 +92,9 @@ def test_the_alignment_looks_at_the_target_and_the_machine_alone_does_not(varian
 
 
 def test_sa_keeps_as_many_components_as_both_domains_have() -> None:
-    few = Domains(source=domains().source, target=lambda: iter([TARGET_X[:4]]), granted=domains().granted)
+    few = Domains(
+        source=domains().source, target=lambda: iter([TARGET_X[:4]]), labelled_target=domains().labelled_target
+    )
     model = shallow.build(Config("sa"), frozen_trunk())
     shallow.begin(model, few)
     assert shallow.aligned(model.alignment, TARGET_X[:4].double().numpy(), shallow.TARGET).shape == (4, 4)
@@ -127,7 +129,7 @@ def test_no_target_label_reaches_it(variant: str, monkeypatch: pytest.MonkeyPatc
     predictions: list[Tensor] = []
 
     def begin(model: shallow.Shallow, parts: Domains) -> None:
-        given = [*parts.source(), *parts.target(), *parts.granted()]
+        given = [*parts.source(), *parts.target(), *parts.labelled_target()]
         shallow.begin(model, parts)
         seen.append(any(holds(item, data.test.labels) for item in reachable(given, model)))
         predictions.append(torch.cat([model(x) for x in parts.target()]))

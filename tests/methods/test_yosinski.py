@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from methods import yosinski
 from methods.contract import Batch, Need, Recipe, config_values
-from methods.network import Network, Prefix
+from methods.network import FrozenLayers, Network
 from methods.yosinski import BASE, SMALL, TINY, Config, Shape, Treated
 from tests.methods.training import frozen_trunk, normalised, perceptron
 
@@ -48,7 +48,7 @@ def treated(name: str, n: int, source: Treated | None = None, seed: int = 1) -> 
     model = yosinski.build(config, eight())
     needed = yosinski.needs(config, Recipe(steps=1, epoch=1, rate=0.01))
     if needed:
-        yosinski.start(model, {"base": (source or trained_base()).state_dict()})
+        yosinski.init_from(model, {"base": (source or trained_base()).state_dict()})
     return model
 
 
@@ -153,8 +153,8 @@ def test_needs_are_the_base_networks_of_both_sides() -> None:
 @pytest.mark.parametrize("n", NS)
 def test_the_prefix_is_the_frozen_layers_without_dropout_in_front_of_the_next(n: int) -> None:
     model = treated("default", n).train()
-    fixed = yosinski.prefix(model)
-    assert isinstance(fixed, Prefix)
+    fixed = yosinski.frozen_layers(model)
+    assert isinstance(fixed, FrozenLayers)
     assert [name for name, _ in fixed.named_children() if name != "drop6"] == list(LAYERS[:n])
     dropping = [m for m in model.modules() if isinstance(m, nn.Dropout)]
     assert len(dropping) == 2
@@ -177,8 +177,8 @@ def test_the_prefix_is_the_frozen_layers_without_dropout_in_front_of_the_next(n:
 
 
 def test_networks_that_freeze_nothing_have_no_prefix() -> None:
-    assert yosinski.prefix(base()) is None
-    assert yosinski.prefix(treated("anb-plus", 3)) is None
+    assert yosinski.frozen_layers(base()) is None
+    assert yosinski.frozen_layers(treated("anb-plus", 3)) is None
 
 
 def test_biases_learn_at_twice_the_rate_and_without_decay() -> None:

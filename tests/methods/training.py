@@ -67,16 +67,16 @@ def domain(n: int, seed: int, *, shift: float = 0.0) -> tuple[Tensor, Tensor]:
 
 
 def batches(
-    steps: int, *, size: int = 32, shift: float = SHIFT, first: int = 0, of: int | None = None, granted: int = 0
+    steps: int, *, size: int = 32, shift: float = SHIFT, first: int = 0, of: int | None = None, labelled_target: int = 0
 ) -> Iterator[Batch]:
     """Batches ``first`` .. ``steps`` - 1; each depends on its number alone.  The target's are one sample shorter.
 
-    Of ``granted`` further target samples the labels are known.
+    Of ``labelled_target`` further target samples the labels are known.
     """
     for i in range(first, steps):
         x, y = domain(size, 2 * i)
         target, _ = domain(size - 1, 2 * i + 1, shift=shift)
-        few = domain(granted, 10_000 + i, shift=shift) if granted else (None, None)
+        few = domain(labelled_target, 10_000 + i, shift=shift) if labelled_target else (None, None)
         yield Batch(x, y, target, i / (of or steps), *few)
 
 
@@ -87,7 +87,7 @@ def domains(n: int = 100) -> Domains:
     return Domains(
         source=lambda: zip(x.split(third), y.split(third), strict=True),
         target=lambda: iter(target.split(third)),
-        granted=lambda: iter(()),
+        labelled_target=lambda: iter(()),
     )
 
 
@@ -148,13 +148,13 @@ def start(method: Method, config: Any, network: Any = perceptron, *, rate: float
     model = method.build(config, network())
     recipe = Recipe(steps=PHASE_STEPS, epoch=PHASE_STEPS, rate=rate)
     needs = method.needs(config, recipe) if method.needs else {}
-    if method.start:
+    if method.init_from:
         needed = {}
         for name, need in needs.items():
             other = load(need.method)
             own = other.variants["default"] if need.config is None else need.config
             needed[name] = other.build(own, network())
-        method.start(model, {name: trained.state_dict() for name, trained in needed.items()})
+        method.init_from(model, {name: trained.state_dict() for name, trained in needed.items()})
     for phase in method.phases(config, recipe) if method.phases else ():
         if phase.begin:
             phase.begin(model, domains())

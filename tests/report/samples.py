@@ -176,7 +176,7 @@ def _settings(experiment: Experiment) -> Iterator[tuple[Row, str]]:
             parts = [f"{field}={value}" for field, value in zip(fields, values, strict=True)]
             named = [
                 *(f"cut={cut}" for cut in experiment.cuts),
-                *(f"statistics={one}" for one in experiment.trunk_statistics),
+                *(f"statistics={one}" for one in experiment.bn_statistics),
             ]
             for further in named or [""]:
                 yield row, ";".join(filter(None, [*parts, further]))

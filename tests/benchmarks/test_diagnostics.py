@@ -79,7 +79,7 @@ def test_figures_are_measured_on_all_of_the_training_and_change_nothing(monkeypa
     real, data = contract.load("source_only"), problem()
     seen: list[dict[str, Any]] = []
 
-    def measures(model: nn.Module, domains: Domains) -> dict[str, float]:
+    def diagnostics(model: nn.Module, domains: Domains) -> dict[str, float]:
         source, target = list(domains.source()), list(domains.target())
         seen.append(
             {
@@ -92,21 +92,21 @@ def test_figures_are_measured_on_all_of_the_training_and_change_nothing(monkeypa
         return {"source_images": len(source[0][0])}
 
     plain = run_cell(spec(), data, commit="test")
-    monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, measures=measures))
+    monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, diagnostics=diagnostics))
     record = run_cell(spec(), data, commit="test")
     assert seen == [{"training": False, "gradient": False, "sizes": (120, 120), "labels": False}]
-    assert plain.counts == {}
-    assert record.counts == {"source_images": 120.0}
-    assert {**stable(record), "counts": {}} == stable(plain)
+    assert plain.diagnostics == {}
+    assert record.diagnostics == {"source_images": 120.0}
+    assert {**stable(record), "diagnostics": {}} == stable(plain)
 
 
 def test_ddc_reports_the_mmd_that_selects() -> None:
     with_term, without = (run(spec("ddc", variant=variant)) for variant in ("default", "no-mmd"))
     names = {"linear_mmd", "linear_mmd_relative", "trunk_mmd", "trunk_mmd_relative"}
     for record in (with_term, without):
-        assert names == set(record.counts)
-        assert min(record.counts.values()) > 0
-    assert with_term.counts["linear_mmd"] < without.counts["linear_mmd"]
+        assert names == set(record.diagnostics)
+        assert min(record.diagnostics.values()) > 0
+    assert with_term.diagnostics["linear_mmd"] < without.diagnostics["linear_mmd"]
 
 
 def test_curves_are_in_the_tables_of_experiments_that_show_them(tmp_path: Path) -> None:

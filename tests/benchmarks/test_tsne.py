@@ -36,7 +36,7 @@ def mapped(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> Plan:
         recipes={"digits-mini": Recipe(steps=60, epoch=30, rate=0.03, batch=16)},
         tasks={"digits-mini": ("optdigits:mfeat",)},
         seeds=1,
-        maps=True,
+        tsne=True,
     )
     paper = dataclasses.replace(dan.paper, experiments=(experiment,), claims=())
     everything = {name: contract.load(name) for name in contract.names()}
@@ -72,7 +72,7 @@ def test_a_map_holds_both_domains_with_their_classes(mapped: Plan, digits_mini: 
 
 def test_a_map_is_made_of_the_network_that_was_kept(mapped: Plan, digits_mini: Location, tmp_path: Path) -> None:
     store, cell = Store(tmp_path), mapped.cells[0]
-    run([dataclasses.replace(cell, mapped=False)], digits_mini, store)
+    run([dataclasses.replace(cell, tsne=False)], digits_mini, store)
     assert not store.tsne_path(cell.spec.hash).exists()
     assert not runner.is_done(cell, store)
     run([cell], digits_mini, store)  # the record is there: its network is trained once more
