@@ -119,7 +119,7 @@ class Problem:
 
 
 def at_hand(suite_name: str, location: Location) -> str:
-    """The suite itself, or that of its subset where only this one is available; a notice on standard error then says so.
+    """The suite itself, or its subset where only this one is available; a notice on standard error then says so.
 
     Raises:
         DataError: unknown suite, or the mirror cannot be read.

@@ -140,7 +140,8 @@ def prepare(cells: Sequence[Cell], location: Location, workers: Workers) -> dict
     """Compute the activations that cells share, before the first of them is run.
 
     Returns:
-        Backbone -> why its cells cannot be run: its weights are not available, or the activations not be computed or kept.
+        Backbone -> why its cells cannot be run: its weights are not available, or its activations cannot be computed
+        or kept.
     """
     unusable = {}
     cells = with_needed(cells)

@@ -37,12 +37,13 @@ def read() -> list[dict[str, str]]:
     Raises:
         UserError: the file is damaged.
     """
-    rows = files.read_csv(path(), schema.CHOICES)
-    for number, row in enumerate(rows, start=2):
+    rows = []
+    for line, row in files.numbered_rows(path(), schema.CHOICES) if path().exists() else ():
         try:
             float(row["value"])
         except ValueError:
-            raise UserError(f"{path()}, row {number}: the value {row['value']!r} is no number.") from None
+            raise UserError(f"{path()}, line {line}: the value {row['value']!r} is no number.") from None
+        rows.append(row)
     return rows
 
 

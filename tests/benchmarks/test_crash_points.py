@@ -17,6 +17,7 @@ from benchmarks.machine import host
 from benchmarks.networks import activations
 from benchmarks.plan import choices
 from benchmarks.plan.plan import Plan
+from benchmarks.records import schema
 from benchmarks.records.store import UNSTABLE_FIELDS, Store
 from datasets import store
 from datasets.store import Location
@@ -164,7 +165,7 @@ def test_chosen_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of chosen settings is the old one or the new one."""
     monkeypatch.setattr(host, "ROOT", folder)
     (folder / "results").mkdir()
-    old = dict.fromkeys(choices.COLUMNS, "1") | {"tasks": "a:b", "method": "one"}
+    old = dict.fromkeys(schema.CHOICES, "1") | {"tasks": "a:b", "method": "one"}
     choices.write([old])
     new = {**old, "method": "two"}
 

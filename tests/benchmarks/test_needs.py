@@ -83,7 +83,7 @@ def made_up(step: Any) -> Method:
         variants={"default": Config()},
         paper=Paper("Title", "Authors", "Venue", 2020, "https://example.org", (experiment,)),
         needs=lambda config, recipe: {"base": Need("source_only", source_only.Config())},
-        start=_start,
+        init_from=_start,
         begin=_begin,
         diagnostics=lambda model, _domains: {"seen": float(model.seen)},
     )

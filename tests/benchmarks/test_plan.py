@@ -121,7 +121,7 @@ def test_a_committed_choice_fills_the_setting_of_every_variant(digits_mini: Loca
     before = plan.make("dan", with_(experiments=("ablations",), seeds=1), digits_mini)
     assert any("no weight has been chosen" in note for note in before.notes)
     assert {c.spec.config["weight"] for c in before.cells if c.spec.method == "dan"} == {default}
-    row = dict.fromkeys(choices.COLUMNS, "0") | {
+    row = dict.fromkeys(schema.CHOICES, "0") | {
         **{"method": "dan", "parameter": "weight", "dataset": "digits-mini", "backbone": "lenet"},
         **{"track": "finetune", "value": "1.4", "chosen": "1"},
     }
@@ -160,7 +160,7 @@ def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatc
     two = plan.make("dan", with_(tasks=("mfeat:optdigits",), seeds=1), digits_mini)
     finish(two, store, accuracy=81.0)
     assert tables.write_local(two, store, digits_mini) == {local: 4}, "other tasks stay"
-    assert list(rows_in(local)[0]) == schema.RESULTS
+    assert tuple(rows_in(local)[0]) == schema.RESULTS
 
     committed = tables.committed_path("dan", "digits")
     assert tables.export("dan", ["digits"], [], store, digits_mini) == {committed: 4}
@@ -232,13 +232,13 @@ def test_a_cell_is_committed_only_where_every_table_has_it(digits_mini: Location
 
 
 def test_damaged_committed_files_are_named(no_choices: Path) -> None:
-    header = ",".join(choices.COLUMNS)
+    header = ",".join(schema.CHOICES)
     for content, message in [
-        (b"", "must have the columns"),
+        (b"", "missing column"),
         (b"\xff\xfe\x00", "cannot be read"),
-        (b"a,b\n1,2\n", "must have the columns"),
-        (f"{header}\ndan,weight\n".encode(), "row 2: 2 fields where there should be 12"),
-        (f"{header}\ndan,weight,x,x,x,abc,0,0,0,1,x,x\n".encode(), "row 2: the value 'abc' is no number"),
+        (b"a,b\n1,2\n", "missing column"),
+        (f"{header}\ndan,weight\n".encode(), "line 2: expected 12 fields"),
+        (f"{header}\ndan,weight,x,x,x,abc,0,0,0,1,x,x\n".encode(), "line 2: the value 'abc' is no number"),
     ]:
         no_choices.write_bytes(content)
         with pytest.raises(UserError, match=message):
@@ -246,7 +246,7 @@ def test_damaged_committed_files_are_named(no_choices: Path) -> None:
 
 
 def test_a_choice_on_fewer_tasks_does_not_replace_one_on_more(no_choices: Path) -> None:
-    row = dict.fromkeys(choices.COLUMNS, "x") | {"value": "1", "chosen": "1", "tasks": "a:b b:a"}
+    row = dict.fromkeys(schema.CHOICES, "x") | {"value": "1", "chosen": "1", "tasks": "a:b b:a"}
     choices.write([row])
     with pytest.raises(UserError, match=r"a choice made on 2 tasks \(a:b, b:a\), which one made on 1 of them"):
         choices.write([{**row, "tasks": "a:b"}])

@@ -381,7 +381,7 @@ def test_weights_without_internet_name_the_choice_that_needs_none(
         with pytest.raises(UserError) as caught:
             weights.path(name, Location(tmp_path))
         said = str(caught.value)
-        assert said.startswith(f"the ImageNet weights of {name} are not available (http://127.0.0.1:9/x.pth failed 4 times")
+        assert said.startswith(f"the ImageNet weights of {name} are not available (http://127.0.0.1:9/x.pth failed 4")
         assert said.endswith("; BACKBONE=lite0 needs nothing but the package index.")
         assert str(tmp_path / "downloads" / file.name) in said
         assert "\n" not in said

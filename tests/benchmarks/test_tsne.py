@@ -102,5 +102,5 @@ def test_maps_are_exported_beside_the_tables(
     assert drawn.read_bytes() == again
     assert set(tables.committed_cells("dan")) == {("dan", "short")}, "a map is no table"
     store.tsne_path(mapped.cells[0].spec.hash).write_text("domain,class\n")
-    with pytest.raises(UserError, match="must have the columns"):
+    with pytest.raises(UserError, match="missing column"):
         tables.export("dan", ["short"], [], store, digits_mini)

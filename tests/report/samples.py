@@ -9,9 +9,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from benchmarks.records.schema import RESULTS
 from methods.contract import Claim, Experiment, Paper, Recipe, Row, load, papers
 from report.published import COLUMNS as PUBLISHED_COLUMNS
-from report.records import COLUMNS
 
 RECIPE = Recipe(steps=10, epoch=5, rate=0.01)
 BASE = Row("source_only", label="source only")
@@ -93,7 +93,7 @@ def rows(values: Mapping[tuple[str, str], Iterable[float]] = VALUES, **fields: s
 
 def write(path: Path, lines: Iterable[Mapping[str, str]]) -> Path:
     """A results file."""
-    return _write(path, COLUMNS, lines)
+    return _write(path, RESULTS, lines)
 
 
 def write_published(path: Path, lines: Iterable[tuple[str, ...]], dataset: str = "Office-31") -> Path:

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.machine.errors import UserError
-from report.records import COLUMNS, COMMITTED, LOCAL, Group, files, groups, load, read
+from benchmarks.records.schema import RESULTS
+from report.records import COMMITTED, LOCAL, Group, files, groups, load, read
 from tests.report.samples import rows, write
 
 
 def test_reads_types(tmp_path: Path) -> None:
     frame = read(write(tmp_path / "a.csv", rows()))
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == list(RESULTS)
     assert len(frame) == 12
     assert frame.loc[1, "value"] == 81.0
     assert frame.loc[1, "seed"] == 1
