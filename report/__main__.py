@@ -14,8 +14,8 @@ import click
 from benchmarks.machine.errors import UserError
 from methods.contract import SHARED_TRACK, Experiment, Paper, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
-from report import assemble, latex, ledger, records, render
-from report.assemble import Loaded, make_command
+from report import build, latex, ledger, records, render
+from report.build import Loaded, make_command
 from report.claims import VERDICTS
 from report.records import COMMITTED
 from report.table import Table
@@ -93,13 +93,13 @@ def tables_of(
     Raises:
         UserError: unknown data set, malformed file, or no results at all.
     """
-    found = [assemble.load(name, experiment, runs, results) for experiment in experiments]
+    found = [build.load(name, experiment, runs, results) for experiment in experiments]
     _check_datasets(name, found, datasets)
     tables, used, lacking = [], [], []
     for loaded in found:
         groups = [group for group in loaded.groups if not datasets or records.is_of(group.dataset, datasets)]
         groups = [group for group in groups if track in (None, group.track)]
-        tables += assemble.tables(name, paper, loaded, groups, results)
+        tables += build.tables(name, paper, loaded, groups, results)
         if groups:
             used += list(loaded.paths.values())
         else:
@@ -323,7 +323,8 @@ def contents_command(results: Path) -> None:
 @one_sentence
 def headline_command(readme: Path, out: Path, results: Path) -> None:
     """The README's table and figure, all methods on Office-31 and the curves of layers, and FINDINGS.md's table."""
-    from report import charts, headline
+    from report import headline
+    from report.figures import charts
 
     made = {}  # all of it before anything is written
     for page, make in ((readme, headline.table), (results / "FINDINGS.md", headline.other_data)):
@@ -403,12 +404,12 @@ def figures(
     results: Path,
 ) -> None:
     """The figures of PAPER: sweeps, learning curves, distances, what else its experiments measure."""
-    from report import charts
-    from report import figures as drawing
+    from report.figures import charts
+    from report.figures import draw as drawing
 
     found = known(paper)
     experiments = chosen_experiments(paper, found, names) if names else list(found.experiments)
-    loaded = [assemble.load(paper, one, runs, results) for one in experiments]
+    loaded = [build.load(paper, one, runs, results) for one in experiments]
     _check_datasets(paper, loaded, datasets)
     drawn = 0
     for one in loaded:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
 from methods.contract import Experiment, Paper, Row
 from report import published, records, statistics
-from report.cells import decision, difference, estimated
 from report.claims import claims_grid
 from report.published import AVERAGE, PROVENANCE, Accuracy, PublishedDifference, PublishedTable
 from report.records import SELECTIONS, Group
@@ -30,7 +30,7 @@ from report.runs import (
     without,
 )
 from report.statistics import Estimate
-from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table
+from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, decision, difference, estimated
 
 LARGEST = 3
 """How many entries of each row of a matrix a table shows beside the diagonal."""
@@ -436,7 +436,7 @@ def _facts(experiment: Experiment, group: Group, runs: Sequence[Run]) -> tuple[t
     return tuple(facts)
 
 
-def build(
+def table_of(
     name: str,
     paper: Paper,
     experiment: Experiment,
@@ -470,3 +470,56 @@ def build(
     title = f"{name} {experiment.name} on {group.dataset}: {experiment.title}"
     facts = _facts(experiment, group, every)
     return Table(name, experiment.name, group, title, facts, tuple(grid for grid in grids if grid is not None))
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What there is of one experiment."""
+
+    experiment: Experiment
+    paths: dict[str, Path]
+    """Origin -> file."""
+    frame: pd.DataFrame
+
+    @property
+    def groups(self) -> list[Group]:
+        """In the order of the experiment's data sets, those of no recipe last."""
+        return in_order(self.experiment, records.groups(self.frame))
+
+
+def load(name: str, experiment: Experiment, runs: Path | None, results: Path) -> Loaded:
+    """The rows of an experiment; ``runs`` None leaves this machine's out.
+
+    Raises:
+        UserError: a malformed file.
+    """
+    paths = records.files(name, experiment.name, runs, results)
+    return Loaded(experiment, paths, records.load(paths))
+
+
+def in_order(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
+    """Groups in the order of the experiment's data sets, those of no recipe last."""
+    order = [*experiment.recipes, *(group.dataset for group in groups)]
+    return sorted(groups, key=lambda group: order.index(group.dataset))
+
+
+def tables(name: str, paper: Paper, loaded: Loaded, groups: Sequence[Group], results: Path) -> list[Table]:
+    """One table per group.
+
+    Raises:
+        UserError: a malformed row of the published numbers.
+    """
+    if not groups:
+        return []
+    beside = published.read(results / "published.csv", paper.key or name, loaded.experiment.published)
+    return [table_of(name, paper, loaded.experiment, loaded.frame, group, beside) for group in groups]
+
+
+def make_command(name: str, experiment: Experiment, datasets: Sequence[str] = ()) -> str:
+    """The command that produces the results of an experiment."""
+    parts = [f"make reproduce-{name}"]
+    if not experiment.default:
+        parts.append(f"EXPERIMENT={experiment.name}")
+    if datasets:
+        parts.append(f"DATASET={datasets[0]}" if len(datasets) == 1 else f'DATASET="{" ".join(datasets)}"')
+    return " ".join(parts)

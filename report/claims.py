@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from methods.contract import Claim, Experiment, Paper, Row
 from report import statistics
-from report.cells import decision
 from report.runs import Entry, Run, counterpart, row_label, same_row
 from report.statistics import Comparison
-from report.table import Basis, Grid, Line
+from report.table import Basis, Grid, Line, decision
 
 NOT_RUN = "not run here"
 Side = tuple[Entry, ...]

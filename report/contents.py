@@ -9,7 +9,7 @@ import pandas as pd
 
 from methods.contract import Experiment, Paper
 from report import records
-from report.assemble import in_order
+from report.build import in_order
 from report.records import Group
 
 HEADER = (

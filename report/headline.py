@@ -7,9 +7,10 @@ from pathlib import Path
 
 from benchmarks.machine.errors import UserError
 from methods.contract import Paper
-from report import assemble, claims, figures, overview, published, records
-from report.charts import Chart
-from report.overview import Contestant
+from report import build, claims, published, records
+from report.figures import draw, overview
+from report.figures.charts import Chart
+from report.figures.overview import Contestant
 from report.published import AVERAGE
 from report.runs import row_label
 
@@ -53,7 +54,7 @@ def other_data(papers: Mapping[str, Paper], results: Path) -> str:
 def _full_methods(papers: Mapping[str, Paper], results: Path) -> list[Contestant]:
     """Every paper's own full method, by protocol, track and year."""
     loaded = [
-        (name, experiment, assemble.load(name, experiment, None, results).frame)
+        (name, experiment, build.load(name, experiment, None, results).frame)
         for name, paper in papers.items()
         for experiment in paper.experiments
         if experiment.default  # the only ones that contestants come from
@@ -111,11 +112,11 @@ def figure(papers: Mapping[str, Paper], results: Path) -> Chart | None:
     """
     paper = papers[STUDY]
     experiment = next(one for one in paper.experiments if one.name == CURVES)
-    loaded = assemble.load(STUDY, experiment, None, results)
+    loaded = build.load(STUDY, experiment, None, results)
     if not loaded.groups:
         return None
     group = max(loaded.groups, key=lambda one: len(records.of_group(loaded.frame, one)))
-    return figures.of_experiment(STUDY, paper, experiment, loaded.frame, group, results)[0]
+    return draw.of_experiment(STUDY, paper, experiment, loaded.frame, group, results)[0]
 
 
 def inserted(page: str, text: str, name: str) -> str:

@@ -18,17 +18,16 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import numbered_rows
 from methods.contract import Experiment, Paper
-from report import assemble, charts, figures, latex, ledger, overview, prose, published, records, render, speed
-from report.assemble import Loaded, make_command
-from report.build import published_grid
-from report.cells import decision
-from report.charts import Chart
+from report import build, latex, ledger, prose, published, records, render
+from report.build import Loaded, make_command, published_grid
 from report.claims import VERDICTS
+from report.figures import charts, draw, overview, speed
+from report.figures.charts import Chart
 from report.ledger import Verdict
 from report.pages import TEMPLATES, Sources, cell_view, environment, grid_view, table_view
 from report.records import COMMITTED
 from report.runs import row_label
-from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table
+from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, decision
 
 Drawn = dict[str, list[dict[str, Any]]]
 """``paper/experiment``, or nothing for those over all papers -> what pages say of the figures."""
@@ -80,8 +79,8 @@ def collect(papers: Mapping[str, Paper], runs: Path | None, results: Path) -> li
     for name, paper in papers.items():
         parts = []
         for experiment in paper.experiments:
-            loaded = assemble.load(name, experiment, runs, results)
-            parts.append(Part(loaded, assemble.tables(name, paper, loaded, loaded.groups, results)))
+            loaded = build.load(name, experiment, runs, results)
+            parts.append(Part(loaded, build.tables(name, paper, loaded, loaded.groups, results)))
         frames = {(name, part.experiment.name): part.loaded.frame for part in parts}
         found.append(Shown(name, paper, parts, ledger.ledger({name: paper}, results, frames)))
     return found
@@ -144,9 +143,9 @@ def draw_all(shown: Sequence[Shown], results: Path, out: Path) -> Drawn:
             some = [
                 chart
                 for group in loaded.groups
-                for chart in figures.of_experiment(one.name, one.paper, part.experiment, loaded.frame, group, results)
+                for chart in draw.of_experiment(one.name, one.paper, part.experiment, loaded.frame, group, results)
             ]
-            some += figures.map_charts(one.name, part.experiment, results)
+            some += draw.map_charts(one.name, part.experiment, results)
             made[f"{one.name}/{part.experiment.name}"] = some
     jobs = [
         (chart, out / (key.partition("/")[0] or "all") / chart.name) for key, some in made.items() for chart in some

@@ -13,8 +13,9 @@ import pytest
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from methods.contract import Claim, Experiment, Paper, Row
-from report import charts, figures, overview, published
-from report.charts import Chart
+from report import published
+from report.figures import charts, draw, overview
+from report.figures.charts import Chart
 from report.records import COMMITTED, load
 from tests.report.samples import BASE, DEFAULTS, FULL, MAIN, PAPER, RECIPE, VALUES, rows, write
 from tests.report.test_figures import GROUP
@@ -27,7 +28,7 @@ def frame_of(tmp_path: Path, lines: Sequence[dict[str, str]]) -> pd.DataFrame:
 
 
 def of(tmp_path: Path, experiment: Experiment, lines: Sequence[dict[str, str]], paper: Paper = PAPER) -> list[Chart]:
-    return figures.of_experiment("dan", paper, experiment, frame_of(tmp_path, lines), GROUP, tmp_path)
+    return draw.of_experiment("dan", paper, experiment, frame_of(tmp_path, lines), GROUP, tmp_path)
 
 
 def only(made: Sequence[Chart]) -> Chart:
@@ -271,15 +272,15 @@ def test_maps_of_features(tmp_path: Path) -> None:
         writer = csv.DictWriter(stream, schema.TSNE)
         writer.writeheader()
         writer.writerows(lines)
-    chart = only(figures.map_charts("dan", MAIN, tmp_path))
+    chart = only(draw.map_charts("dan", MAIN, tmp_path))
     assert "source only, DAN on mnist:optdigits" in chart.caption, "in the order of the experiment's rows"
     assert "3 source and 3 target images" in chart.alt
     assert len(chart.data) == 12
     assert "t-SNE 1 (no unit)" in svg(chart, tmp_path)
     path.write_text(path.read_text().replace("1.5", "far", 1))
     with pytest.raises(UserError, match=r"digits\.csv, line 2: y is 'far'"):
-        figures.map_charts("dan", MAIN, tmp_path)
-    assert figures.map_charts("jan", MAIN, tmp_path) == []
+        draw.map_charts("dan", MAIN, tmp_path)
+    assert draw.map_charts("jan", MAIN, tmp_path) == []
 
 
 # ------------------------------------------------------------------------------------------------------ over all papers

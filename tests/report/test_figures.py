@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from report import __main__ as cli
-from report.figure import data, draw, sweep, swept_field
+from report.figures.sweeps import data, draw, sweep, swept_field
 from report.records import COMMITTED, LOCAL, Group, load
 from tests.report.samples import MAIN, PAPER, SWEEP, rows, write
 

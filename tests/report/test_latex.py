@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from methods.contract import papers
-from report import assemble, latex
-from report.build import build
+from report import build, latex
+from report.build import table_of
 from report.records import Group
 from report.table import Grid, Interval, Line, Number, Table
 from tests.report.samples import MAIN, PAPER, VALUES, papers_samples, rows
@@ -71,8 +71,8 @@ def compiles_everything(results: Path, folder: Path) -> None:
     parts = []
     for name, paper in papers().items():
         for experiment in paper.experiments:
-            loaded = assemble.load(name, experiment, None, results)
-            parts += map(latex.latex, assemble.tables(name, paper, loaded, loaded.groups, results))
+            loaded = build.load(name, experiment, None, results)
+            parts += map(latex.latex, build.tables(name, paper, loaded, loaded.groups, results))
     assert parts
     log = compiled("\\clearpage\n".join(parts), folder)
     assert "Missing character" not in log
@@ -80,11 +80,11 @@ def compiles_everything(results: Path, folder: Path) -> None:
 
 def test_a_long_name_makes_the_table_fit(tmp_path: Path) -> None:
     many = {("dan", f"a{i}:b"): (50.0,) for i in range(12)} | {("source_only", f"a{i}:b"): (40.0,) for i in range(12)}
-    text = latex.latex(build("dan", PAPER, MAIN, frame(tmp_path, rows(many)), GROUP))
+    text = latex.latex(table_of("dan", PAPER, MAIN, frame(tmp_path, rows(many)), GROUP))
     assert "\\resizebox{\\textwidth}" in text
     assert (
         "\\resizebox"
-        not in latex.latex(build("dan", PAPER, MAIN, frame(tmp_path, rows(VALUES)), GROUP))
+        not in latex.latex(table_of("dan", PAPER, MAIN, frame(tmp_path, rows(VALUES)), GROUP))
         .split("Claims")[0]
         .split("Difference")[0]
     )

@@ -75,7 +75,7 @@ def test_the_table_of_digits_is_the_committed_result() -> None:
     experiment = next(one for one in paper.experiments if one.name == "digits")
     frame = records.load({records.COMMITTED: ROOT / "results" / "dan" / "digits.csv"})
     (group,) = (group for group in records.groups(frame) if group.dataset == "digits-mini")
-    table = build.build("dan", paper, experiment, frame, group)
+    table = build.table_of("dan", paper, experiment, frame, group)
     accuracies, differences = table.grids[:2]
     for row, grid, place in ((rows[0], accuracies, 0), (rows[1], accuracies, 1), (rows[2], differences, 0)):
         shown = dict(zip(header[1:], row[1:], strict=True))

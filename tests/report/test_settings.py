@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from methods.contract import Experiment
-from report.build import build
+from report.build import table_of
 from report.records import COMMITTED
 from report.table import Grid
 from tests.report.samples import BASE, FULL, PAPER, RECIPE, rows
@@ -42,12 +42,12 @@ def swept(task: str = TASK, further: str = "") -> list[dict[str, str]]:
 
 
 def label_free(found: pd.DataFrame, experiment: Experiment = SWEPT) -> Grid:
-    return grid(build("dan", PAPER, experiment, found, GROUP), "label-free")
+    return grid(table_of("dan", PAPER, experiment, found, GROUP), "label-free")
 
 
 def test_the_least_value_is_taken_whatever_the_accuracy(tmp_path: Path) -> None:
     found = frame(tmp_path, [*rows({("source_only", TASK): (50, 50, 50)}), *swept()])
-    table = build("dan", PAPER, SWEPT, found, GROUP)
+    table = table_of("dan", PAPER, SWEPT, found, GROUP)
     assert cells(table, "label-free", "DAN, width=16") == {
         f"{TASK} gap": "0.200 ± 0.058 <",
         f"{TASK} accuracy": "71.0 ± 0.6",
@@ -99,7 +99,7 @@ def test_cuts_are_ordered_and_chosen_among_like_a_sweep(tmp_path: Path) -> None:
     cuts = dataclasses.replace(SWEPT, sweep={}, cuts=("early", "pool", "logits"))
     settings = {"cut=logits": ((50.0,), (0.2,)), "cut=early": ((40.0,), (0.4,)), "cut=pool": ((60.0,), (0.1,))}
     baseline = measured(dict.fromkeys(settings, ((30.0,), ())), method="source_only")
-    table = build("dan", PAPER, cuts, frame(tmp_path, [*measured(settings), *baseline]), GROUP)
+    table = table_of("dan", PAPER, cuts, frame(tmp_path, [*measured(settings), *baseline]), GROUP)
     shown = grid(table, "label-free")
     assert [line.label for line in shown.lines] == ["DAN, cut=early", "DAN, cut=pool", "DAN, cut=logits"]
     assert "takes DAN, cut=pool, and no other" in shown.notes[1]
@@ -108,7 +108,7 @@ def test_cuts_are_ordered_and_chosen_among_like_a_sweep(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("selects", ["", "nothing-measured"])
 def test_without_the_metric_there_is_no_choice(selects: str, tmp_path: Path) -> None:
-    table = build("dan", PAPER, dataclasses.replace(SWEPT, selects=selects), frame(tmp_path, swept()), GROUP)
+    table = table_of("dan", PAPER, dataclasses.replace(SWEPT, selects=selects), frame(tmp_path, swept()), GROUP)
     assert "label-free" not in {one.name for one in table.grids}
 
 
@@ -123,7 +123,7 @@ def test_a_curve_has_a_line_per_evaluation_in_the_order_of_the_steps(tmp_path: P
         ),
     ]
     curved = dataclasses.replace(SWEPT, sweep={}, selects="", curve=("test_accuracy", "classification"))
-    table = build("dan", PAPER, curved, frame(tmp_path, lines), GROUP)
+    table = table_of("dan", PAPER, curved, frame(tmp_path, lines), GROUP)
     shown = grid(table, "curve-test_accuracy")
     assert [line.label for line in shown.lines] == ["9", "20", "100"]
     assert cells(table, "curve-test_accuracy", "20") == {"source only": "15.0 ± 5.0", "DAN": "30.0 ± 0.0"}

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.cli import speed as measuring
 from benchmarks.machine.errors import UserError
 from benchmarks.records import files, schema
-from report import charts, speed
+from report.figures import charts, speed
 
 
 def lines(*measured: tuple[str, str, str, float]) -> list[dict[str, str]]:

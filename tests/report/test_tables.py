@@ -14,7 +14,7 @@ import pytest
 
 from methods.contract import Claim
 from report import published, render
-from report.build import build
+from report.build import table_of
 from report.records import COMMITTED, LOCAL, Group, groups, load
 from report.runs import Entry, Run
 from report.table import Grid, Interval, Line, Number, Table
@@ -119,16 +119,16 @@ MARKDOWN = """\
 
 def test_text(tmp_path: Path) -> None:
     local = [row for row in rows() if row["seed"] == "0"]
-    assert render.text(build("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)) == TEXT
+    assert render.text(table_of("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)) == TEXT
 
 
 def test_markdown(tmp_path: Path) -> None:
-    text = render.markdown(build("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP))
+    text = render.markdown(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP))
     assert text.startswith(MARKDOWN)
 
 
 def test_csv_has_every_cell_at_full_precision(tmp_path: Path) -> None:
-    table = build("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP)
     lines = list(csv.DictReader(io.StringIO(render.comma_separated([table]))))
     assert len(lines) == sum(len(grid.columns) * len(grid.lines) for grid in table.grids)
     found = {(line["grid"], line["row"], line["column"]): line for line in lines}
@@ -141,27 +141,27 @@ def test_csv_has_every_cell_at_full_precision(tmp_path: Path) -> None:
 def test_rows_come_in_the_order_of_the_experiment(tmp_path: Path) -> None:
     single = rows({("dan", "mnist:optdigits"): (1, 2), ("dan", "optdigits:mnist"): (1, 2)}, variant="single_kernel")
     extra = rows({("coral", "mnist:optdigits"): (1, 2), ("coral", "optdigits:mnist"): (1, 2)})
-    table = build("dan", PAPER, ABLATIONS, frame(tmp_path, [*extra, *single, *rows()[::-1]]), GROUP)
+    table = table_of("dan", PAPER, ABLATIONS, frame(tmp_path, [*extra, *single, *rows()[::-1]]), GROUP)
     assert [line.label for line in grid(table, "accuracy").lines] == ["source only", "DAN", "DAN_SK", "coral"]
 
 
 def test_agreement_names_the_largest_difference(tmp_path: Path) -> None:
     local = rows()
     local[7]["value"] = "84.25"
-    table = build("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)
     expected = "11 of 12 values in common agree to the last digit; largest difference of an accuracy 0.25 points"
     assert dict(table.facts)["agreement"] == expected
-    assert "agreement" not in dict(build("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP).facts)
+    assert "agreement" not in dict(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP).facts)
 
 
 def test_missing_cells_are_named(tmp_path: Path) -> None:
-    table = build("dan", PAPER, MAIN, frame(tmp_path, rows()[:-1]), GROUP)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, rows()[:-1]), GROUP)
     assert any("DAN lacks optdigits:mnist seed 2" in note for note in grid(table, "accuracy").notes)
     assert cells(table, "accuracy", "DAN")["n"] == "2"
     assert cells(table, "accuracy", "source only")["n"] == "3"
     assert cells(table, "difference", "DAN")["mean"] == "+3.50 ± 0.50"
     without = [row for row in rows() if row["method"] == "dan"]
-    alone = build("dan", PAPER, MAIN, frame(tmp_path, without), GROUP)
+    alone = table_of("dan", PAPER, MAIN, frame(tmp_path, without), GROUP)
     assert "committed: no results for source only" in grid(alone, "accuracy").notes
     assert cells(alone, "difference", "DAN") == dict.fromkeys(grid(alone, "difference").columns, "-")
     assert cells(alone, "claims", "gain")["verdict"] == "not run here"
@@ -169,7 +169,7 @@ def test_missing_cells_are_named(tmp_path: Path) -> None:
 
 def test_a_run_over_fewer_tasks_says_so(tmp_path: Path) -> None:
     local = [row for row in rows() if row["task"] == "optdigits:mnist"]
-    table = build("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)
     assert "this machine: 1 of 2 tasks; its means are over these alone" in grid(table, "accuracy").notes
     assert cells(table, "accuracy", "DAN", LOCAL)["mnist:optdigits"] == "-"
     assert cells(table, "accuracy", "DAN", LOCAL)["mean"] == "63.0 ± 1.0"
@@ -181,14 +181,14 @@ def test_never_over_two_protocols_data_sets_backbones_or_tracks(tmp_path: Path) 
     mixed = [*rows(), *(row for name, value in others.items() for row in rows(zero, **{name: value}))]
     data = frame(tmp_path, mixed)
     assert len(groups(data)) == 5
-    alone = build("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP)
-    assert build("dan", PAPER, MAIN, data, GROUP) == alone
-    assert cells(build("dan", PAPER, MAIN, data, DOWN), "accuracy", "DAN")["mean"] == "0.0 ± 0.0"
+    alone = table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP)
+    assert table_of("dan", PAPER, MAIN, data, GROUP) == alone
+    assert cells(table_of("dan", PAPER, MAIN, data, DOWN), "accuracy", "DAN")["mean"] == "0.0 ± 0.0"
 
 
 def test_splits_are_named_as_the_spread(tmp_path: Path) -> None:
     lines = [row | {"split": row["seed"], "seed": "0"} for row in rows(protocol="down-sampled")]
-    table = build("dan", PAPER, MAIN, frame(tmp_path, lines), DOWN)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, lines), DOWN)
     assert dict(table.facts)["spread"].startswith("standard error over splits: draws of the split")
     assert dict(table.facts)[COMMITTED].startswith("3 splits (0, 1, 2)")
     assert cells(table, "difference", "DAN")["mean"] == "+3.00 ± 0.58"
@@ -198,7 +198,7 @@ def test_sweep_has_a_row_per_setting_in_its_order(tmp_path: Path) -> None:
     lines = [row for row in rows(experiment="sensitivity") if row["method"] == "source_only"]
     for setting in ("lam=10.0", "lam=0.1", "lam=1.0"):
         lines += [row | {"setting": setting} for row in rows() if row["method"] == "dan"]
-    table = build("dan", PAPER, SWEEP, frame(tmp_path, lines), GROUP)
+    table = table_of("dan", PAPER, SWEEP, frame(tmp_path, lines), GROUP)
     swept = ["DAN, lam=0.1", "DAN, lam=1.0", "DAN, lam=10.0"]
     assert [line.label for line in grid(table, "accuracy").lines] == ["source only", *swept]
     assert [line.label for line in grid(table, "difference").lines] == swept
@@ -209,7 +209,7 @@ def test_a_swept_baseline_is_compared_setting_by_setting(tmp_path: Path) -> None
     lines = [row | {"setting": "lam=0.1"} for row in rows()]
     up = {key: [value + 10 * (key[0] == "dan") for value in found] for key, found in VALUES.items()}
     lines += [row | {"setting": "lam=1.0"} for row in rows(up)]
-    table = build("dan", PAPER, SWEEP, frame(tmp_path, lines), GROUP)
+    table = table_of("dan", PAPER, SWEEP, frame(tmp_path, lines), GROUP)
     assert cells(table, "difference", "DAN, lam=0.1")["mean"] == "+3.00 ± 0.58"
     assert cells(table, "difference", "DAN, lam=1.0")["mean"] == "+13.00 ± 0.58"
 
@@ -219,17 +219,17 @@ def test_what_else_is_set_has_to_be_the_same_in_the_baseline(tmp_path: Path) -> 
     base = [row for row in rows() if row["method"] == "source_only"]
     other = [row | {"setting": "batchnorm=joint"} for row in rows(up) if row["method"] == "source_only"]
     dan = [row | {"setting": "lam=1.0;batchnorm=joint"} for row in rows() if row["method"] == "dan"]
-    table = build("dan", PAPER, SWEEP, frame(tmp_path, [*base, *other, *dan]), GROUP)
+    table = table_of("dan", PAPER, SWEEP, frame(tmp_path, [*base, *other, *dan]), GROUP)
     label = "DAN, lam=1.0, batchnorm=joint"
     assert cells(table, "difference", label)["mean"] == "-7.00 ± 0.58"
-    table = build("dan", PAPER, SWEEP, frame(tmp_path, [*base, *dan]), GROUP)
+    table = table_of("dan", PAPER, SWEEP, frame(tmp_path, [*base, *dan]), GROUP)
     assert cells(table, "difference", label)["mean"] == "-", "a baseline under another BatchNorm is no baseline"
 
 
 def test_the_same_cell_on_two_devices_makes_two_lines(tmp_path: Path) -> None:
     up = {key: [value + 1 for value in found] for key, found in VALUES.items()}
     both = [*rows(), *rows(up, device="cuda")]
-    table = build("dan", PAPER, MAIN, frame(tmp_path, both, rows(up, device="cuda")), GROUP)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, both, rows(up, device="cuda")), GROUP)
     assert cells(table, "accuracy", "DAN", "committed, cpu")["mean"] == "73.5 ± 0.5"
     assert cells(table, "accuracy", "DAN", "committed, cuda")["mean"] == "74.5 ± 0.5"
     assert dict(table.facts)["agreement"] == "all 12 values in common agree to the last digit"
@@ -237,25 +237,25 @@ def test_the_same_cell_on_two_devices_makes_two_lines(tmp_path: Path) -> None:
 
 def test_devices_that_share_the_cells_make_one_line(tmp_path: Path) -> None:
     shared = [row | {"device": "cpu" if row["seed"] == "0" else "cuda"} for row in rows()]
-    table = build("dan", PAPER, MAIN, frame(tmp_path, shared), GROUP)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, shared), GROUP)
     assert cells(table, "accuracy", "DAN")["n"] == "3"
     assert dict(table.facts)[COMMITTED] == "3 seeds (0, 1, 2), cpu, cuda, torch 2.14.1"
 
 
 def test_selection_rules_are_apart_and_labelled(tmp_path: Path) -> None:
     plus = {key: [value + 5 for value in found] for key, found in VALUES.items()}
-    table = build("dan", PAPER, MAIN, frame(tmp_path, [*rows(), *rows(plus, selection="oracle")]), GROUP)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, [*rows(), *rows(plus, selection="oracle")]), GROUP)
     assert grid(table, "selection").columns == ("last iterate", "oracle: uses target labels, not a result")
     assert cells(table, "accuracy", "DAN")["mean"] == "73.5 ± 0.5", "the headline is the last iterate"
     assert cells(table, "selection", "DAN")["oracle: uses target labels, not a result"] == "78.5 ± 0.5"
-    assert "selection" not in {grid.name for grid in build("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP).grids}
+    assert "selection" not in {grid.name for grid in table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP).grids}
 
 
 def test_other_quantities_do_not_enter_the_accuracy(tmp_path: Path) -> None:
     other = rows(
         {("dan", "mnist:optdigits"): (0.1, 0.2, 0.3), ("dan", "optdigits:mnist"): (0.1, 0.2, 0.3)}, metric="mmd"
     )
-    table = build("dan", PAPER, MAIN, frame(tmp_path, [*rows(), *other]), GROUP)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, [*rows(), *other]), GROUP)
     assert cells(table, "accuracy", "DAN")["mean"] == "73.5 ± 0.5"
     assert cells(table, "quantities", "DAN")["mmd"] == "0.2000 ± 0.0577"
     assert cells(table, "quantities", "source only")["mmd"] == "-"
@@ -276,7 +276,7 @@ PUBLISHED = [
 
 def test_published_numbers_stand_under_the_table(tmp_path: Path) -> None:
     tables = published.read(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
-    table = build("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP, tables)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP, tables)
     found = grid(table, "published")
     assert found.title == "Published: Table1, AlexNet, Office-31"
     assert [line.label for line in found.lines] == ["source only", "DAN"], "DDC is no row of this experiment"
@@ -295,7 +295,7 @@ def test_published_numbers_stand_under_the_table(tmp_path: Path) -> None:
 def test_published_methods_that_nobody_runs_here_are_shown_as_such(tmp_path: Path) -> None:
     tables = published.read(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
     paper = dataclasses.replace(PAPER, published_only=("DDC", "GFK"))
-    table = build("dan", paper, MAIN, frame(tmp_path, rows()), GROUP, tables)
+    table = table_of("dan", paper, MAIN, frame(tmp_path, rows()), GROUP, tables)
     assert [line.label for line in grid(table, "published").lines] == ["source only", "DAN", "DDC"], "there is no GFK"
     assert cells(table, "published", "DDC", "published as DDC")["Avg"] == "70.6"
 
@@ -303,7 +303,7 @@ def test_published_methods_that_nobody_runs_here_are_shown_as_such(tmp_path: Pat
 def test_verified_numbers_have_no_asterisk(tmp_path: Path) -> None:
     verified = [(*line[:4], "paper") for line in PUBLISHED]
     tables = published.read(write_published(tmp_path / "published.csv", verified), "dan", ["Table1"])
-    text = render.text(build("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP, tables))
+    text = render.text(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP, tables))
     assert "*" not in text
 
 
@@ -311,7 +311,9 @@ def test_published_stands_beside_ours_on_the_same_data(tmp_path: Path) -> None:
     names = {"mnist:optdigits": "amazon:webcam", "optdigits:mnist": "webcam:amazon"}
     office = [row | {"task": names[row["task"]]} for row in rows(dataset="office31", backbone="alexnet")][::-1]
     tables = published.read(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
-    table = build("dan", PAPER, MAIN, frame(tmp_path, office), Group("office31", "full", "alexnet", "finetune"), tables)
+    table = table_of(
+        "dan", PAPER, MAIN, frame(tmp_path, office), Group("office31", "full", "alexnet", "finetune"), tables
+    )
     assert grid(table, "accuracy").columns[:2] == ("amazon:webcam", "webcam:amazon"), "in the paper's order"
     origin = "published, AlexNet"
     order = [(line.label, line.origin) for line in grid(table, "accuracy").lines]
@@ -338,7 +340,7 @@ def test_published_stands_beside_ours_on_the_same_data(tmp_path: Path) -> None:
 def verdicts(tmp_path: Path, dan: Sequence[float], source: Sequence[float], claim: Claim) -> list[str]:
     paper = dataclasses.replace(PAPER, claims=(claim,))
     data = frame(tmp_path, rows({("source_only", "a:b"): source, ("dan", "a:b"): dan}))
-    found = grid(build("dan", paper, MAIN, data, GROUP), "claims")
+    found = grid(table_of("dan", paper, MAIN, data, GROUP), "claims")
     return [str(line.cells[-1]) for line in found.lines]
 
 
@@ -368,11 +370,11 @@ def test_a_claim_may_be_about_some_tasks(tmp_path: Path) -> None:
     worse, better = (50.0,) * 6, (53.0, 53.1, 52.9) * 2
     data = {("source_only", "a:b"): worse, ("dan", "a:b"): (40.0,) * 6}
     data |= {("source_only", "a:c"): worse, ("dan", "a:c"): better}
-    found = grid(build("dan", paper, MAIN, frame(tmp_path, rows(data)), GROUP), "claims")
+    found = grid(table_of("dan", paper, MAIN, frame(tmp_path, rows(data)), GROUP), "claims")
     assert [line.cells[-1] for line in found.lines] == ["reproduced"]
     assert "(DAN against source only, a:c)" in found.notes[0]
     absent = dataclasses.replace(PAPER, claims=(dataclasses.replace(claim, tasks=("b:a",)),))
-    found = grid(build("dan", absent, MAIN, frame(tmp_path, rows(data)), GROUP), "claims")
+    found = grid(table_of("dan", absent, MAIN, frame(tmp_path, rows(data)), GROUP), "claims")
     assert [line.cells[-1] for line in found.lines] == ["not run here"]
 
 
@@ -383,7 +385,7 @@ def test_a_claim_may_be_about_another_metric_the_smaller_the_better(tmp_path: Pa
     for row in list(data):
         distance = 1.5 if row["method"] == "source_only" else 0.5 + int(row["seed"]) / 100
         data.append({**row, "metric": "a_distance", "value": str(distance)})
-    found = grid(build("dan", paper, MAIN, frame(tmp_path, data), GROUP), "claims")
+    found = grid(table_of("dan", paper, MAIN, frame(tmp_path, data), GROUP), "claims")
     (line,) = found.lines
     assert line.cells[-1] == "reproduced"
     effect = line.cells[0]
@@ -396,7 +398,7 @@ def test_figures_in_families_have_a_grid_of_their_own(tmp_path: Path) -> None:
     named = {"mmd": "0.5", "alpha.fc7": "0.9", "alpha.fc8": "0.8"}
     full = next(row for row in data if row["method"] == "dan")
     data += [{**full, "metric": name, "value": value} for name, value in named.items()]
-    table = build("dan", PAPER, MAIN, frame(tmp_path, data), GROUP)
+    table = table_of("dan", PAPER, MAIN, frame(tmp_path, data), GROUP)
     assert grid(table, "quantities").columns == ("mmd",)
     assert grid(table, "figures").columns == ("alpha.fc7", "alpha.fc8")
     assert [line.label for line in grid(table, "figures").lines] == ["DAN"]
@@ -413,7 +415,7 @@ def test_claims_of_a_sweep_are_decided_per_setting(tmp_path: Path) -> None:
     lines = [row for row in rows() if row["method"] == "source_only"]
     lines += [row | {"setting": "lam=0.1"} for row in rows() if row["method"] == "dan"]
     lines += [row | {"setting": "lam=1.0"} for row in rows(low) if row["method"] == "dan"]
-    table = build("dan", paper, SWEEP, frame(tmp_path, lines), GROUP)
+    table = table_of("dan", paper, SWEEP, frame(tmp_path, lines), GROUP)
     assert cells(table, "claims", "gain, lam=0.1")["verdict"] == "reproduced"
     assert cells(table, "claims", "gain, lam=1.0")["verdict"] == "not reproduced"
 
@@ -426,7 +428,7 @@ def test_a_claim_may_compare_two_points_of_a_sweep(tmp_path: Path) -> None:
         data += [
             {**row, "setting": setting} for row in rows({("dan", "a:b"): (accuracy,) * 6}, experiment="sensitivity")
         ]
-    found = grid(build("dan", paper, SWEEP, frame(tmp_path, data), GROUP), "claims")
+    found = grid(table_of("dan", paper, SWEEP, frame(tmp_path, data), GROUP), "claims")
     (line,) = found.lines
     assert line.label == "peak"
     assert line.cells[-1] == "reproduced"
@@ -441,7 +443,7 @@ def averaged(setting: str, values: Mapping[str, Sequence[float]]) -> list[dict[s
 def decided(tmp_path: Path, claim: Claim, data: list[dict[str, str]]) -> tuple[float, Line, tuple[str, ...]]:
     """Effect, line and notes of the one claim."""
     paper = dataclasses.replace(PAPER, claims=(claim,))
-    found = grid(build("dan", paper, SWEEP, frame(tmp_path, data), GROUP), "claims")
+    found = grid(table_of("dan", paper, SWEEP, frame(tmp_path, data), GROUP), "claims")
     (line,) = found.lines
     effect = line.cells[0]
     return (effect.value if isinstance(effect, Number) else float("nan")), line, found.notes
@@ -505,7 +507,7 @@ def test_a_claim_may_be_that_a_difference_is_larger_on_some_tasks_than_on_others
 
 
 def test_cells_of_a_table_are_numbers_not_text(tmp_path: Path) -> None:
-    (line,) = grid(build("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP), "difference").lines
+    (line,) = grid(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP), "difference").lines
     mean, interval = line.cells[2], line.cells[3]
     assert isinstance(mean, Number)
     assert isinstance(interval, Interval)
@@ -513,12 +515,12 @@ def test_cells_of_a_table_are_numbers_not_text(tmp_path: Path) -> None:
 
 
 def test_a_run_that_equals_the_committed_one_shares_its_lines(tmp_path: Path) -> None:
-    same = build("dan", PAPER, MAIN, frame(tmp_path, rows(), rows()), GROUP)
+    same = table_of("dan", PAPER, MAIN, frame(tmp_path, rows(), rows()), GROUP)
     assert {line.origin for grid in same.grids for line in grid.lines} == {"both"}
     assert dict(same.facts).keys() >= {"committed", "this machine"}
     local = rows()
     local[0] = {**local[0], "value": str(float(local[0]["value"]) + 0.25)}
-    other = build("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)
+    other = table_of("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)
     assert {line.origin for line in other.grids[0].lines} == {COMMITTED, LOCAL}
 
 
@@ -537,7 +539,7 @@ def test_matrices_are_shown_by_their_largest_entries(tmp_path: Path) -> None:
     for name, values in likeness.items():
         lines += rows({("dan", "mnist:optdigits"): values}, metric=f"likeness@{name}")
     shown = dataclasses.replace(MAIN, matrices=("likeness", "absent"))
-    table = build("dan", PAPER, shown, frame(tmp_path, lines), GROUP)
+    table = table_of("dan", PAPER, shown, frame(tmp_path, lines), GROUP)
     assert cells(table, "likeness", "DAN: mug") == {
         "itself": "0.600",
         "other 1": "cup 0.25",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from methods.contract import Experiment
-from report import charts
-from report.charts import Chart
+from report.figures import charts
+from report.figures.charts import Chart
 from report.records import Group
 from report.runs import Entry, Run, entries, runs_of, setting_values, unswept
 from report.statistics import SPREADS

@@ -13,8 +13,9 @@ import pandas as pd
 from scipy import stats
 
 from methods.contract import Experiment
-from report import charts, statistics
-from report.charts import Chart
+from report import statistics
+from report.figures import charts
+from report.figures.charts import Chart
 from report.records import SELECTIONS, Group
 from report.runs import Entry, Run, counterpart, entries, runs_of, same_row
 from report.statistics import Comparison

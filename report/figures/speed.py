@@ -12,8 +12,8 @@ import pandas as pd
 from benchmarks.machine.errors import UserError
 from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import SPEED
-from report import charts
-from report.charts import Chart
+from report.figures import charts
+from report.figures.charts import Chart
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,8 +15,9 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import TSNE
 from methods.contract import Experiment, Paper
-from report import charts, figure, published, records, statistics
-from report.charts import Chart
+from report import published, records, statistics
+from report.figures import charts, sweeps
+from report.figures.charts import Chart
 from report.published import PublishedTable
 from report.records import COMMITTED, Group
 from report.runs import Entry, Run, entries, row_label, runs_of, setting_values, swept, without
@@ -53,10 +54,10 @@ def of_experiment(
     if TREATED in experiment.sweep:
         theirs = published.read(results / "published.csv", paper.key or name, experiment.published)
         made.append(transfer_curves(experiment, run, group, found, paper, theirs))
-    elif figure.swept_field(experiment) is not None:
+    elif sweeps.swept_field(experiment) is not None:
         own = frame[frame["origin"] == (records.LOCAL if run.local else COMMITTED)]
-        sweep = figure.sweep(experiment, own, group)
-        made.append(figure.chart(sweep) if sweep else None)
+        sweep = sweeps.sweep(experiment, own, group)
+        made.append(sweeps.chart(sweep) if sweep else None)
     made.append(selection_chart(experiment, run, group, found))
     made += [curve_chart(experiment, run, group, found, metric) for metric in experiment.curve]
     made += family_charts(experiment, run, group, found)
@@ -98,7 +99,7 @@ def selection_chart(experiment: Experiment, run: Run, group: Group, found: Seque
     if not curves:
         return None
     values = sorted({value for points in curves.values() for value, _, _ in points}, key=lambda one: _place(order, one))
-    note = figure.band_note([tested.n for points in curves.values() for _, _, tested in points], run)
+    note = sweeps.band_note([tested.n for points in curves.values() for _, _, tested in points], run)
 
     def draw(canvas: Figure) -> None:
         upper, lower = canvas.subplots(2, 1, sharex=True)
@@ -157,7 +158,7 @@ def curve_chart(experiment: Experiment, run: Run, group: Group, found: Sequence[
             curves[entry.label] = points
     if not curves:
         return None
-    note = figure.band_note([mean.n for points in curves.values() for _, mean in points], run)
+    note = sweeps.band_note([mean.n for points in curves.values() for _, mean in points], run)
     unit = "accuracy on the target (%)" if metric.endswith("accuracy") else f"{metric}, training loss (nats)"
 
     def draw(canvas: Figure) -> None:
@@ -213,7 +214,7 @@ def _family(
             lines[entry.label] = known
     if not lines:
         return None
-    note = figure.band_note([mean.n for means in lines.values() for mean in means.values()], run).replace(
+    note = sweeps.band_note([mean.n for means in lines.values() for mean in means.values()], run).replace(
         "band", "bars"
     )
 
@@ -269,7 +270,7 @@ def bars(
     if not lines:
         return None
     tasks = list(run.tasks)
-    note = figure.band_note([one.n for means in lines.values() for one in means.values()], run).replace("band", "bars")
+    note = sweeps.band_note([one.n for means in lines.values() for one in means.values()], run).replace("band", "bars")
 
     def draw(canvas: Figure) -> None:
         axes = canvas.add_subplot()

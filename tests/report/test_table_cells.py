@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from report.cells import decision
 from report.render import cell_text
 from report.statistics import Comparison
-from report.table import Basis
+from report.table import Basis, decision
 
 
 @pytest.mark.parametrize(

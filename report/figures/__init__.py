@@ -1,0 +1,1 @@
+"""Everything that is drawn: charts and their data.  No tables, no pages."""
