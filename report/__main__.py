@@ -14,6 +14,7 @@ import click
 from benchmarks.machine.errors import UserError
 from methods.contract import SHARED_TRACK, Experiment, Paper, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
+from methods.recipes import paper_of
 from report import build, latex, ledger, records, render
 from report.build import Loaded, make_command
 from report.claims import VERDICTS
@@ -38,9 +39,9 @@ def known(name: str) -> Paper:
         UserError: there is none; the message lists those that there are.
     """
     found = papers()
-    if name not in found:
+    if (paper := found.get(name) or paper_of(name)) is None:
         raise UserError(f"unknown paper {name!r}; there are: {', '.join(found) or 'none'}.")
-    return found[name]
+    return paper
 
 
 def chosen_experiments(

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import nn
 
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.machine.streams import seed_of
+from benchmarks.machine.workers import LostWorkerError
 from benchmarks.networks import activations, pretrained, weights
 from benchmarks.networks.activations import Key
 from datasets import store
@@ -362,7 +362,7 @@ def test_a_process_ended_from_outside_is_a_sentence(
     place: Location, computed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended(*_: Any, **__: Any) -> None:
-        raise TerminatedWorkerError("A worker process managed by the executor was unexpectedly terminated.")
+        raise LostWorkerError("A process in the process pool was terminated abruptly.")
 
     monkeypatch.setattr(activations, "_extract", ended)
     with pytest.raises(UserError, match="ended from outside, perhaps for want of memory; try fewer --jobs"):

@@ -215,7 +215,7 @@ def test_a_parcel_does_not_replace_a_record(digits_mini: Location, reference: di
     first.write_failure(cell.spec, "it failed", "")
     second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) == "it failed"
-    runner.run_one(cell, digits_mini, first, "one", os.getpid(), kept=True)
+    runner.run_one(cell, digits_mini, first, "one", kept=True)
     second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) is None
     assert second.read(cell.spec.hash) == first.read(cell.spec.hash)

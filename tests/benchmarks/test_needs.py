@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,7 +166,7 @@ def test_a_damaged_network_is_a_sentence(add: Any, digits_mini: Location, tmp_pa
     path = store.model_path(base.spec.hash)
     path.write_bytes(path.read_bytes()[:100])
     store.record_path(started.spec.hash).unlink()
-    outcome = runner.run_one(started, digits_mini, store, "test", os.getpid())
+    outcome = runner.run_one(started, digits_mini, store, "test")
     assert "is damaged; delete it and run again" in outcome.error
     with pytest.raises(UserError, match="damaged"):
         training.load_parameters(path)
