@@ -86,6 +86,20 @@ def test_the_list_of_commands_appears_at_once_and_is_right() -> None:
 
 
 @pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that is part of ``methods/``; what is in a module there is a method."""
+    folder = tmp_path / "more"
+    folder.mkdir()
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
+    monkeypatch.setattr(host, "ROOT", tmp_path)
+    contract._methods.cache_clear()
+    yield folder / "newcomer.py"
+    for name in ("newcomer", "broken"):
+        sys.modules.pop(f"methods.{name}", None)
+    contract._methods.cache_clear()
+
+
+@pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight steps per cell instead of hundreds."""
     for experiment in DAN.paper.experiments:  # type: ignore[union-attr]
@@ -291,20 +305,16 @@ def test_a_damaged_record_is_named_and_one_of_another_cell_does_not_matter(
         ("METHOD = 3\n", "METHOD of methods/broken.py is no methods.contract.Method; mend it."),
     ],
 )
-def test_a_broken_method_is_named(content: str, says: str, tmp_path: Path) -> None:
-    """In a copy of the methods, so that nothing else is disturbed."""
-    shutil.copytree(host.ROOT / "methods", tmp_path / "methods")
-    for room in ("benchmarks", "datasets", "report", "results"):
-        (tmp_path / room).symlink_to(host.ROOT / room)
-    (tmp_path / "methods" / "broken.py").write_text(content)
-    for command in (["benchmarks", "list"], ["report", "list"]):
-        run = subprocess.run(
-            [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 2
-        assert run.stderr.startswith("Error: ")
-        assert says in run.stderr
-        assert "Traceback" not in run.stderr
+def test_a_broken_method_is_named(
+    content: str, says: str, newcomer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newcomer.with_name("broken.py").write_text(content)
+    theirs = CliRunner().invoke(report.main, ["list"])
+    for status, error in (call(capsys, monkeypatch, "list")[::2], (theirs.exit_code, theirs.stderr)):
+        assert status == 2
+        assert error.startswith("Error: ")
+        assert says in error
+        assert "Traceback" not in error
 
 
 def test_no_command_waits_for_what_only_some_cells_need() -> None:
@@ -321,19 +331,6 @@ def test_no_command_waits_for_what_only_some_cells_need() -> None:
 def examples() -> list[str]:
     """The Python of ``CONTRIBUTING.md``: a whole method, and what a paper adds to it."""
     return re.findall(r"^```python\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture
-def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that is part of ``methods/``; what is in ``newcomer.py`` there is a method."""
-    folder = tmp_path / "more"
-    folder.mkdir()
-    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
-    monkeypatch.setattr(host, "ROOT", tmp_path)
-    contract._methods.cache_clear()
-    yield folder / "newcomer.py"
-    sys.modules.pop("methods.newcomer", None)
-    contract._methods.cache_clear()
 
 
 def test_a_new_method_takes_one_file(

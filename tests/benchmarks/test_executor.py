@@ -22,6 +22,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records.store import UNSTABLE_FIELDS, Store
 from datasets.store import Location
 from tests.benchmarks.small_plan import cells, run
+from tests.forked import Child
 
 
 def start(location: Location, runs: Path, *, jobs: int) -> subprocess.Popen[str]:
@@ -109,12 +110,8 @@ def test_a_failing_cell_is_recorded_and_stops_no_other(
 def test_two_runs_at_once_share_the_work(
     digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    children = []
-    for _ in range(2):
-        if (child := os.fork()) == 0:
-            os._exit(run(digits_mini, tmp_path))
-        children.append(child)
-    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    both = [Child(lambda: run(digits_mini, tmp_path), tmp_path / f"output-{number}") for number in range(2)]
+    assert [child.wait() for child in both] == [0, 0]
     assert finished(tmp_path) == reference
 
     def again(*_arguments: object, **_options: object) -> None:
