@@ -210,9 +210,19 @@ class Experiment:
     """Tables of the paper (column ``table`` of ``results/published.csv``) shown beside this one."""
 
 
+WHOSE: Mapping[str, str] = MappingProxyType(
+    {
+        "paper": "read in the paper",
+        "code": "in the code or the logs that the authors released",
+        "ours": "a question that the paper does not ask; it counts neither for nor against it",
+    }
+)
+"""``Claim.whose`` -> what it means."""
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper that a comparison of two rows decides, over the tasks of the experiment."""
+    """A statement that a comparison of two rows decides, over the tasks of the experiment."""
 
     name: str
     text: str
@@ -232,6 +242,13 @@ class Claim:
     """By how many points ``better`` may be the worse one: above 0 the claim is that it is as good."""
     than: tuple[str, ...] = ()
     """Tasks, as many as ``tasks``, on each of which the difference is to be smaller than on the one of ``tasks``."""
+    whose: str = "paper"
+    """Who says it, one of ``WHOSE``."""
+    where: str = ""
+    """The table, figure or page where it was read."""
+    published: float | None = None
+    """The effect that is published, in the unit of the metric, where it does not follow from
+    ``results/published.csv``; None where it does, and where there is no number."""
 
 
 @dataclass(frozen=True)

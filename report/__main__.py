@@ -15,7 +15,7 @@ from benchmarks.machine.errors import UserError
 from methods.contract import SHARED_TRACK, Experiment, Paper, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
 from methods.recipes import paper_of
-from report import build, latex, ledger, records, render
+from report import build, latex, ledger, records, render, statements
 from report.build import Loaded, make_command
 from report.claims import VERDICTS
 from report.records import COMMITTED
@@ -298,12 +298,21 @@ def tables(paper: str | None, out: Path, results: Path) -> None:
 @results_option
 @one_sentence
 def claims(results: Path) -> None:
-    """The ledger of claims, claims.csv beside the committed results."""
+    """The ledger beside the committed results: claims.csv, claim_cells.csv, and CLAIMS.md with one line for each."""
     rows = ledger.ledger(papers(), results)
-    path = results / "claims.csv"
-    write(ledger.comma_separated(rows), path)
+    texts = {
+        "claims.csv": ledger.comma_separated(rows),
+        "claim_cells.csv": ledger.cells_behind(rows),
+        "CLAIMS.md": statements.markdown(papers(), rows),
+    }
+    for name, text in texts.items():
+        write(text, results / name)
     counts = Counter(row.verdict for row in rows)
-    click.echo(f"{path}: {len(rows)} rows; " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
+    click.echo(
+        f"{results / 'claims.csv'}: {len(rows)} rows; "
+        + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    )
+    click.echo(statements.chance(rows))
 
 
 @main.command("contents")
