@@ -51,7 +51,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from methods import bn_statistics, contract
+from methods import bn_statistics, contract, coral
 from methods.bn_statistics import Batches
 from methods.contract import Claim, Domains, Experiment, Method, Need, Paper, Recipe, Row, frozen
 from methods.network import Network
@@ -199,22 +199,11 @@ def aligned(source: Tensor, target: Tensor) -> Tensor:
     """Source features whitened and coloured like the target's.
 
     Args:
-        source: standardised, float64, (n, width).
-        target: standardised, float64, (m, width).
+        source: standardised, float64, (n, width), n at least 2.
+        target: standardised, float64, (m, width), m at least 2.
     """
-    return source @ power(covariance(source), -0.5) @ power(covariance(target), 0.5)
-
-
-def covariance(x: Tensor) -> Tensor:
-    """C + I of features (n, width), n at least 2."""
-    return torch.cov(x.T) + torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-
-
-def power(matrix: Tensor, exponent: float) -> Tensor:
-    """Power of a symmetric positive definite matrix."""
-    values, vectors = torch.linalg.eigh(matrix)
-    result: Tensor = (vectors * values**exponent) @ vectors.T
-    return result
+    identity = torch.eye(source.shape[1], dtype=source.dtype, device=source.device)
+    return coral.recoloured(source, torch.cov(source.T) + identity, torch.cov(target.T) + identity)
 
 
 @torch.no_grad()

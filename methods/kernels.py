@@ -40,7 +40,6 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import quadprog
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -54,6 +53,9 @@ SQUARINGS = 4
 
 EPSILON = 1e-3
 """Ridge of the quadratic programme."""
+
+PRECISION = 2.0**-52
+"""The programme is solved until nothing changes by more than rounding."""
 
 # exp(x) is taken as exp2(x / log 2).  It is as accurate, and on the CPU torch.exp slows down up to tenfold where its
 # results underflow, as they do for the narrowest kernels.
@@ -358,24 +360,33 @@ def quad_tuple_g(kernels: Tensor) -> Tensor:
 def kernel_weights(d: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """beta of MK-MMD: the minimum of beta' (Q + epsilon I) beta subject to d' beta = 1 and beta >= 0.
 
+    Only the direction of beta is wanted, and it is that of a non-negative least squares problem: with the Cholesky
+    factor L L' = Q + epsilon I, |L' x - L^-1 d|^2 = x' (Q + epsilon I) x - 2 d' x + constant, and of all multiples of
+    x >= 0 the least is -(d' x)^2 / x' (Q + epsilon I) x.
+
     Args:
-        d: estimated MMD^2 of each kernel, (kernels,).
-        q: covariance of g over the quad-tuples, (kernels, kernels).
+        d: estimated MMD^2 of each kernel, finite, (kernels,).
+        q: covariance of g over the quad-tuples, finite, (kernels, kernels).
 
     Returns:
-        The minimum scaled to sum 1, (kernels,), or None if no d is positive, when nothing satisfies the constraints.
+        The minimum scaled to sum 1, (kernels,), or None if no d is positive beyond rounding, when nothing
+        satisfies the constraints.
     """
+    from scipy.optimize import lsq_linear  # its import takes time that most commands need not wait
+
     largest = d.max()
     if not largest > 0:
         return None
     size = len(d)
-    # Scaling d scales the minimum alone, which the sum removes again; it keeps the numbers near 1.
-    constraints = np.column_stack([d / largest, np.eye(size)])
-    bounds = np.concatenate([[1.0], np.zeros(size)])
-    solution = quadprog.solve_qp(q + EPSILON * np.eye(size), np.zeros(size), constraints, bounds, 1)[0]
-    beta: NDArray[np.float64] = np.maximum(solution, 0.0)  # rounding leaves -1e-18 for 0
-    beta /= beta.sum()
-    return beta
+    lower = np.linalg.cholesky(q + EPSILON * np.eye(size))
+    # Scaling d scales x alone, which the sum removes again; it keeps the numbers near 1.  scipy 1.17's ``nnls`` is not
+    # used because it gives a kernel whose d is next to nothing up to half of all weight.
+    found = lsq_linear(
+        lower.T, np.linalg.solve(lower, d / largest), (0, np.inf), method="bvls", tol=PRECISION, max_iter=10 * size
+    )
+    beta: NDArray[np.float64] = np.maximum(found.x, 0.0)  # rounding leaves -1e-18 for 0
+    total = beta.sum()
+    return beta / total if total > 0 else None
 
 
 def powers(low: float, high: float, step: float) -> tuple[float, ...]:

@@ -19,8 +19,8 @@ l is the cross-entropy.  w(x) = n_train / n_target * p(target | x) / p(source | 
 linear two-sample classifier of the training's source features and target features; the authors of DEV choose its decay
 on a part that they hold out.  Of several evaluations that a rule likes best the earliest is taken.
 
-skada has the same DEV, which the tests compare with; its IWCV estimates densities of the inputs, and its SND normalises
-over all pairs at once.
+skada has the same DEV, which the tests compare with where it is installed; its IWCV estimates densities of the inputs,
+and its SND normalises over all pairs at once.
 """
 
 from __future__ import annotations

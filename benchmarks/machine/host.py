@@ -87,7 +87,7 @@ def versions() -> dict[str, str]:
 
     Under another one, ``AVX2`` or ``AVX512``, sums are taken in another order.
     """
-    packages = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow", "quadprog")
+    packages = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow")
     own = {"python": platform.python_version(), "instructions": torch.backends.cpu.get_cpu_capability()}
     return own | {name: metadata.version(name) for name in packages}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import pickle
@@ -110,13 +111,54 @@ def test_listed_images_as_mnistm(tmp_path: Path) -> None:
         decoders.listed_pngs([write_tar(tmp_path / "c.tar.gz", members)])
 
 
-def test_usps_rounds_half_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = np.zeros((1, 257))
-    row[0, :4] = 7, -1.0, 1.0, 0.0
-    monkeypatch.setattr("rdata.read_rda", lambda path: {"zip.train": row, "zip.test": row})
-    native = decoders.rdata([tmp_path, tmp_path])["train"]
-    assert native.images[0, 0, :3, 0].tolist() == [0, 255, 128]
-    assert native.labels.tolist() == [7]
+def saved_by_r(name: str, rows: list[list[float]]) -> bytes:
+    """What ``save`` of R 2 writes of a matrix: its name, the values column by column, and the dimensions."""
+    cell, end = b"\0\0\4\2\0\0\0\1\0\4\0\t", b"\0\0\0\xfe"
+    values = [value for column in zip(*rows, strict=True) for value in column]
+    return b"".join([
+        b"RDX2\nX\n\0\0\0\2\0\2\x0f\0\0\2\3\0", cell, len(name).to_bytes(4, "big"), name.encode(),
+        b"\0\0\2\x0e", len(values).to_bytes(4, "big"), *(struct.pack(">d", value) for value in values),
+        cell, b"\0\0\0\3dim", b"\0\0\0\r\0\0\0\2", struct.pack(">2i", len(rows), len(rows[0])), end, end,
+    ])  # fmt: skip
+
+
+def test_usps_as_r_saved_it(tmp_path: Path) -> None:
+    rows = [[7.0, -1.0, 1.0, 0.0, *[-1.0] * 253], [3.0, *[-1.0] * 255, 0.004]]
+    paths = [tmp_path / "train", tmp_path / "test"]
+    contents = [saved_by_r(name, rows) for name in ("zip.train", "zip.test")]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(bz2.compress(content))
+    native = decoders.rdata(paths)["train"]
+    assert native.images.shape == (2, 16, 16, 1)
+    assert native.images[0, 0, :4, 0].tolist() == [0, 255, 128, 0], "half a pixel value is rounded up"
+    assert native.images[1].sum() == native.images[1, 15, 15, 0] == 128
+    assert native.labels.tolist() == [7, 3]
+    assert np.array_equal(decoders.rdata(paths)["test"].images, native.images)
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        saved_by_r("zip.test", [[1.0, 0.0]]),
+        saved_by_r("zip.train", [[1.0, 0.0]])[:-4],
+        saved_by_r("zip.train", [[1.0, 0.0]]) + b"\0\0\0\xfe",
+        saved_by_r("zip.train", [[1.0, 0.0]]).replace(b"RDX2", b"RDX3"),
+        saved_by_r("zip.train", [[1.0, 0.0]]).replace(b"\0\0\0\1\0\0\0\2", b"\0\0\0\2\0\0\0\2"),
+    ],
+    ids=["another name", "cut short", "longer", "another version", "other dimensions"],
+)
+def test_what_r_saved_otherwise_is_refused(damaged: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "zip.train.RData"
+    path.write_bytes(bz2.compress(damaged))
+    with pytest.raises(ValueError, match=r"zip\.train\.RData is not the matrix zip\.train as R saves it"):
+        decoders.rdata([path, path])
+
+
+def test_a_pixel_of_usps_out_of_range_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train"
+    path.write_bytes(bz2.compress(saved_by_r("zip.train", [[7.0, 1.01, *[0.0] * 255]])))
+    with pytest.raises(ValueError, match="outside"):
+        decoders.rdata([path, path])
 
 
 def test_tables_hold_whole_bytes_only(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Nothing here shares code with ``methods``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -107,3 +108,63 @@ def entropy(logits: Tensor) -> Tensor:
             p = weight / sum(weights)
             total = total - p * torch.log(p) / len(logits)
     return total
+
+
+def kernel_weights(d: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """The minimum of beta' (Q + I / 1000) beta, d' beta = 1, beta >= 0, scaled to sum 1: of all sets of kernels, that
+    whose minimum is positive and which no other kernel would improve."""
+    matrix = q + np.eye(len(d)) / 1000
+    for count in range(1, len(d) + 1):
+        for chosen in map(list, combinations(range(len(d)), count)):
+            beta = np.zeros(len(d))
+            beta[chosen] = np.linalg.solve(matrix[np.ix_(chosen, chosen)], d[chosen])
+            if (beta[chosen] > 0).all() and (matrix @ beta - d >= -1e-12 * np.abs(d).max()).all():
+                return beta / beta.sum()
+    raise ValueError("no d is positive")
+
+
+# Classical alignments: source (n, features) and target (m, features) -> both, aligned.  Components have either sign.
+
+
+def transfer_components(source: np.ndarray, target: np.ndarray, mu: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """TCA with the Gaussian kernel of width sqrt(features / 2), each component of variance 1 over all samples."""
+    x, n, m = [*source, *target], len(source), len(target)
+    gram = np.array([[np.exp(-((a - b) ** 2).sum() / len(a)) for b in x] for a in x])
+    share = [1 / n] * n + [-1 / m] * m
+    discrepancy = np.array([[a * b for b in share] for a in share])
+    centring = np.eye(n + m) - 1 / (n + m)
+    cost, variance = gram @ discrepancy @ gram + mu * np.eye(n + m), gram @ centring @ gram
+    values, vectors = np.linalg.eig(np.linalg.inv(cost) @ variance)
+    leading = vectors[:, np.argsort(-values.real)[:count]].real
+    embedded = gram @ leading
+    embedded = embedded / embedded.std(0)
+    return embedded[:n], embedded[n:]
+
+
+def subspace_alignment(source: np.ndarray, target: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """SA with ``count`` directions."""
+    bases = [np.linalg.eigh(np.cov(x.T))[1][:, ::-1][:, :count] for x in (source, target)]
+    turn = np.linalg.lstsq(bases[0], bases[1])[0]
+    return (source - source.mean(0)) @ bases[0] @ turn, (target - target.mean(0)) @ bases[1]
+
+
+def correlation_alignment(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """CORAL of centred domains whose covariances are shrunk, after standardisation, as Ledoit and Wolf (2004) do it."""
+
+    def shrunk(x: np.ndarray) -> np.ndarray:
+        deviation = x.std(0)
+        x = (x - x.mean(0)) / deviation
+        n, p = x.shape
+        sample = x.T @ x / n
+        mean = np.trace(sample) / p
+        spread = ((sample - mean * np.eye(p)) ** 2).sum() / p
+        noise = sum(((np.outer(one, one) - sample) ** 2).sum() for one in x) / p / n**2
+        weight = min(noise / spread, 1)
+        return np.diag(deviation) @ (weight * mean * np.eye(p) + (1 - weight) * sample) @ np.diag(deviation)
+
+    def root(matrix: np.ndarray, sign: int) -> np.ndarray:
+        u, s, v = np.linalg.svd(matrix)
+        return np.asarray((u * s ** (sign / 2)) @ v)
+
+    aligned = (source - source.mean(0)) @ root(shrunk(source), -1) @ root(shrunk(target), 1)
+    return aligned, target - target.mean(0)

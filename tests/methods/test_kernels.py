@@ -314,6 +314,46 @@ def test_kernel_weights_equal_brute_force(size: int, seed: int) -> None:
     np.testing.assert_allclose(beta, grid[values.argmin()], atol=0.02)
 
 
+def alike(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of real kernels, whose widest hardly differ and whose narrowest are next to 0."""
+    random = np.random.default_rng(seed)
+    shift = random.choice([0.0, 0.1, 0.3])
+    source, target = random.normal(size=(2, 64, 8)), random.normal(size=(2, 64, 8)) + shift
+
+    def values(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return np.exp(-((x - y) ** 2).sum(1)[:, None] / (16 * 2.0 ** np.linspace(-8, 8, size)))
+
+    g = values(*source) + values(*target) - values(source[0], target[1]) - values(source[1], target[0])
+    return g.mean(0), np.cov(g.T, bias=True)
+
+
+@pytest.mark.parametrize("made", [programme, alike])
+@pytest.mark.parametrize("size", [2, 5, 7])
+def test_kernel_weights_are_those_of_the_best_set_of_kernels(
+    made: Callable[[int, int], tuple[np.ndarray, np.ndarray]], size: int
+) -> None:
+    for seed in range(15):
+        d, q = made(size, seed)
+        beta = kernels.kernel_weights(d, q)
+        if (d <= 0).all():
+            assert beta is None
+        else:
+            assert beta is not None
+            np.testing.assert_allclose(beta, reference.kernel_weights(d, q), rtol=1e-9, atol=1e-11)
+
+
+def assert_optimal(beta: np.ndarray, d: np.ndarray, q: np.ndarray, tolerance: float) -> None:
+    """The conditions of Karush, Kuhn and Tucker, which the minimum alone satisfies."""
+    assert beta.sum() == pytest.approx(1)
+    assert (beta >= 0).all()
+    solution = beta / (d @ beta)
+    slope = 2 * (q + 1e-3 * np.eye(len(d))) @ solution
+    multipliers = slope - (slope @ solution) * d
+    tolerance *= np.abs(slope).max()
+    assert (multipliers >= -tolerance).all()
+    assert (np.abs(multipliers[beta > 1e-8]) <= tolerance).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(size=st.integers(1, 33), seed=st.integers(0, 9999), scale=st.sampled_from([1e-6, 1e-2, 1.0]))
 def test_kernel_weights_satisfy_the_optimality_conditions(size: int, seed: int, scale: float) -> None:
@@ -321,15 +361,22 @@ def test_kernel_weights_satisfy_the_optimality_conditions(size: int, seed: int, 
     beta = kernels.kernel_weights(d, q)
     if beta is None:
         assert (d <= 0).all()
-        return
-    assert beta.sum() == pytest.approx(1)
-    assert (beta >= 0).all()
-    solution = beta / (d @ beta)
-    slope = 2 * (q + 1e-3 * np.eye(size)) @ solution
-    multipliers = slope - (slope @ solution) * d
-    tolerance = 1e-7 * np.abs(slope).max()
-    assert (multipliers >= -tolerance).all()
-    assert (np.abs(multipliers[beta > 1e-8]) <= tolerance).all()
+    else:
+        assert_optimal(beta, d, q, 1e-7)
+
+
+@pytest.mark.parametrize("size", [19, 33])
+def test_kernels_that_are_much_alike_take_no_weight_from_the_best(size: int) -> None:
+    """Where some solvers of non-negative least squares go wrong."""
+    solved = 0
+    for seed in range(60):
+        d, q = alike(size, seed)
+        if d.max() > 1e-6:
+            beta = kernels.kernel_weights(d, q)
+            assert beta is not None
+            assert_optimal(beta, d, q, 1e-9)
+            solved += 1
+    assert solved > 40
 
 
 def test_kernel_weights_do_not_depend_on_the_scale_of_d() -> None:
@@ -340,7 +387,15 @@ def test_kernel_weights_do_not_depend_on_the_scale_of_d() -> None:
 def test_no_weights_without_a_positive_d() -> None:
     q = np.eye(3)
     assert kernels.kernel_weights(np.array([-1.0, 0.0, -0.1]), q) is None
+    assert kernels.kernel_weights(np.zeros(3), q) is None
+    assert kernels.kernel_weights(np.full(3, np.nan), q) is None
     np.testing.assert_allclose(kernels.kernel_weights(np.array([-1.0, 0.0, 0.1]), q), [0, 0, 1])
+
+
+def test_no_weights_where_the_positive_d_drown_in_rounding() -> None:
+    d, q = programme(3, 0)
+    assert d.min() < 0 < d.max()
+    assert kernels.kernel_weights(np.where(d > 0, 1e-20 * d, d), q) is None
 
 
 def test_equal_independent_kernels_share_evenly() -> None:

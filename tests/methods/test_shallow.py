@@ -1,13 +1,11 @@
-"""The shallow rows: as the libraries have them, and blind to the target's labels."""
+"""The shallow rows: against slow references and skada, and blind to the target's labels."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import pytest
-import skada
 import torch
 from sklearn.svm import SVC
 from torch import Tensor
@@ -18,6 +16,7 @@ from methods.contract import Domains
 from methods.shallow import Config
 from tests.benchmarks.cells import problem, spec
 from tests.benchmarks.test_training import holds, reachable
+from tests.methods import reference
 from tests.methods.training import CLASSES, domain, frozen_trunk, perceptron
 
 SHIFT = 2.0
@@ -49,26 +48,104 @@ def predicted(model: shallow.Shallow, x: Tensor) -> list[int]:
     return found
 
 
-def adapter(variant: str) -> Any:
-    """A new one, as a user of the library makes it."""
-    if variant == "sa":
-        return skada.SubspaceAlignmentAdapter(n_components=6)
-    return {"tca": skada.TransferComponentAnalysisAdapter, "coral": skada.CORALAdapter}[variant]()
-
-
 def test_the_machine_alone_is_scikit_learns() -> None:
     machine = SVC(kernel="linear").fit(SOURCE_X.double().numpy(), SOURCE_Y.numpy())
     assert predicted(fitted("default"), TARGET_X) == machine.predict(TARGET_X.double().numpy()).tolist()
 
 
+def mixed(n: int, seed: int, features: int = 9, scale: float = 1.0) -> np.ndarray:
+    """Correlated features, float64, (n, features)."""
+    random = np.random.default_rng(seed)
+    return scale * (random.normal(size=(n, features)) @ random.normal(size=(features, features)) + random.normal())
+
+
+DOMAINS = {
+    "few features": (mixed(30, 0), mixed(21, 1)),
+    "few source": (mixed(7, 2), mixed(25, 3)),
+    "few target": (mixed(25, 4), mixed(8, 5, scale=3.0)),
+}
+
+
+def aligned(name: str, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    alignment = shallow.ALIGNMENTS[name].fit(source, target)
+    return alignment.source(source), alignment.target(target)
+
+
+def same_but_for_signs(found: np.ndarray, wanted: np.ndarray) -> None:
+    """Of the columns."""
+    assert found.shape == wanted.shape
+    signs = np.sign((found * wanted).sum(0))
+    np.testing.assert_allclose(found, wanted * signs, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("which", DOMAINS)
+@pytest.mark.parametrize(("count", "mu"), [(3, 0.1), (6, 0.1), (3, 10.0)])
+def test_transfer_components_are_the_leading_eigenvectors(
+    which: str, count: int, mu: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shallow, "COMPONENTS", count)
+    monkeypatch.setattr(shallow, "MU", mu)
+    source, target = DOMAINS[which]
+    found = np.concatenate(aligned("tca2011", source, target))[:, ::-1]
+    same_but_for_signs(found, np.concatenate(reference.transfer_components(source, target, mu, count)))
+
+
+def test_transfer_components_bring_the_domains_together() -> None:
+    """The more, the less mu is; and where all that is known are copies of few samples, there are fewer."""
+    source, target = mixed(40, 0), mixed(30, 0) + 1.0
+
+    def discrepancy(mu: float) -> float:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shallow, "MU", mu)
+            patch.setattr(shallow, "COMPONENTS", 5)
+            one, other = aligned("tca2011", source, target)
+            return float(np.square(one.mean(0) - other.mean(0)).sum())
+
+    assert discrepancy(1e-4) < 0.5 * discrepancy(1e-2) < 0.25 * discrepancy(1.0)
+    few = np.concatenate([source[:3]] * 20), np.concatenate([target[:2]] * 20)
+    components = np.concatenate(aligned("tca2011", *few))
+    assert components.shape == (100, 4)
+    np.testing.assert_allclose(components.std(0), 1)
+
+
+@pytest.mark.parametrize("which", DOMAINS)
+def test_subspace_alignment_turns_the_source_into_the_directions_of_the_target(which: str) -> None:
+    source, target = DOMAINS[which]
+    count = min(len(source), *target.shape)
+    found = aligned("sa", source, target)
+    assert [x.shape for x in found] == [(len(source), count), (len(target), count)], "as many as both domains have"
+    known = min(count, len(target) - 1)  # of as many directions as samples, which are centred, the last is arbitrary
+    for one, other in zip(found, reference.subspace_alignment(source, target, count), strict=True):
+        same_but_for_signs(one[:, :known], other[:, :known])
+
+
+@pytest.mark.parametrize("which", DOMAINS)
+def test_correlation_alignment_colours_the_source_like_the_target(which: str) -> None:
+    source, target = DOMAINS[which]
+    for one, other in zip(
+        aligned("coral", source, target), reference.correlation_alignment(source, target), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["sa", "coral"])
+@pytest.mark.parametrize("which", DOMAINS)
+def test_skada_aligns_alike(name: str, which: str) -> None:
+    skada = pytest.importorskip("skada", reason="skada comes with PEERS=1; the slow references stand above")
+    source, target = DOMAINS[which]
+    count = min(len(source), *target.shape)
+    theirs = skada.CORALAdapter() if name == "coral" else skada.SubspaceAlignmentAdapter(count, random_state=0)
+    where = np.repeat([1, -2], [len(source), len(target)])
+    wanted = theirs.fit_transform(np.concatenate([source, target]), sample_domain=where)
+    np.testing.assert_allclose(np.concatenate(aligned(name, source, target)), wanted, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("variant", ALIGNED)
-def test_aligned_rows_are_skadas_pipelines(variant: str) -> None:
-    x = np.concatenate([SOURCE_X.double().numpy(), TARGET_X.double().numpy()])
-    y = np.concatenate([SOURCE_Y.numpy(), np.full(len(TARGET_X), -1)])  # how skada masks a label
-    where = np.repeat([1, -2], [len(SOURCE_X), len(TARGET_X)])
-    pipeline = skada.make_da_pipeline(adapter(variant), SVC(kernel="linear")).fit(x, y, sample_domain=where)
-    wanted = pipeline.predict(TARGET_X.double().numpy(), sample_domain=np.full(len(TARGET_X), -2))
-    assert predicted(fitted(variant), TARGET_X) == wanted.tolist()
+def test_the_machine_learns_the_aligned_source(variant: str) -> None:
+    x, y = SOURCE_X.double().numpy(), TARGET_X.double().numpy()
+    source, target = aligned(shallow.METHOD.variants[variant].alignment, x, y)
+    machine = SVC(kernel="linear").fit(source, SOURCE_Y.numpy())
+    assert predicted(fitted(variant), TARGET_X) == machine.predict(target).tolist()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -81,23 +158,16 @@ def test_a_batch_is_classified_as_it_is_within_the_domain(variant: str) -> None:
 @pytest.mark.parametrize("variant", ALIGNED)
 def test_the_alignment_looks_at_the_target_and_the_machine_alone_does_not(variant: str) -> None:
     others = dataclasses.replace(domains(), target=lambda: iter([TARGET_X[:, [3, 4, 5, 0, 1, 2]] * 2]))
-    model, other = fitted(variant), shallow.build(Config(variant), frozen_trunk())  # type: ignore[arg-type]
-    shallow.begin(other, others)
-    x = SOURCE_X.double().numpy()
-    assert not np.allclose(*(shallow.aligned(one.alignment, x, shallow.SOURCE) for one in (model, other)))
+    models = fitted(variant), shallow.build(shallow.METHOD.variants[variant], frozen_trunk())
+    shallow.begin(models[1], others)
+    found = []
+    for model in models:
+        assert model.alignment is not None
+        found.append(model.alignment.source(SOURCE_X.double().numpy()))
+    assert found[0].shape != found[1].shape or not np.allclose(*found)
     alone = shallow.build(Config(), frozen_trunk())
     shallow.begin(alone, others)
-    assert alone.alignment is None
     assert predicted(alone, TARGET_X) == predicted(fitted("default"), TARGET_X)
-
-
-def test_sa_keeps_as_many_components_as_both_domains_have() -> None:
-    few = Domains(
-        source=domains().source, target=lambda: iter([TARGET_X[:4]]), labelled_target=domains().labelled_target
-    )
-    model = shallow.build(Config("sa"), frozen_trunk())
-    shallow.begin(model, few)
-    assert shallow.aligned(model.alignment, TARGET_X[:4].double().numpy(), shallow.TARGET).shape == (4, 4)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
