@@ -18,7 +18,7 @@ from datasets import protocols, registry, store
 from datasets.errors import DataError
 from datasets.protocols import Task
 from datasets.store import Location
-from methods import contract
+from methods import contract, recipes
 from methods.contract import Experiment, Method, Need, Paper, Recipe, Row
 
 
@@ -430,7 +430,7 @@ def template_spec(
     return Spec(
         method="",
         config={},
-        recipe=recipe_values(experiment.recipes[contract.recipe_key(dataset)]),
+        recipe=recipe_values(recipes.on(experiment.recipes[contract.recipe_key(dataset)], choice.name, choice.track)),
         dataset=dataset,
         task=task.label,
         protocol=experiment.protocol,

@@ -121,7 +121,7 @@ def test_the_norm_has_the_right_gradient_and_holds_in_bfloat16() -> None:
     np.testing.assert_allclose(layer(x).numpy(), np.stack([norm(one) for one in x.numpy()]), rtol=1e-12)
     others = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
     into, slope = x.clone().requires_grad_(), torch.randn_like(x)
-    (ours,), (wanted,) = (torch.autograd.grad(norm(into), into, slope) for norm in (layer, others))
+    (ours,), (wanted,) = (torch.autograd.grad((made(into) * slope).sum(), into) for made in (layer, others))
     torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-12)
     half = x.bfloat16()
     assert layer(half).dtype == torch.bfloat16
