@@ -57,7 +57,7 @@ class File:
     installed: Installed | None = None
     wheel: Wheel | None = None
     digest: str = ""
-    """``md5:...`` or ``sha256:...`` of the file where its publisher or its packager fixes it; else empty."""
+    """``md5:...``, ``sha1:...`` or ``sha256:...`` of the file where its publisher or packager fixes it; else empty."""
     size: int | None = None
     """Bytes, where known."""
 

@@ -137,7 +137,8 @@ def key_of(
 
 def transform(known: Pretrained) -> str:
     """What is done to an image, in words that change when it does."""
-    return f"shorter side {known.side} bicubic, crop {known.crop}, mean {known.mean}, deviation {known.std}"
+    order = ", blue first" if known.bgr else ""
+    return f"shorter side {known.side} bicubic, crop {known.crop}, mean {known.mean}, deviation {known.std}{order}"
 
 
 def folder(key: Key, location: Location) -> Path:

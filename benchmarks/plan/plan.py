@@ -450,7 +450,7 @@ def template_spec(
     return Spec(
         method="",
         config={},
-        recipe=recipe_values(experiment.recipes[contract.recipe_key(dataset)]),
+        recipe=recipe_values(recipes.on(experiment.recipes[contract.recipe_key(dataset)], choice.name, choice.track)),
         dataset=dataset,
         task=task.label,
         protocol=experiment.protocol,

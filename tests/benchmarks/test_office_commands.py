@@ -16,7 +16,7 @@ from benchmarks.plan.plan import Options
 from benchmarks.records.store import Store
 from datasets import folders, office, registry, store, verify
 from datasets.store import Location
-from methods import contract
+from methods import contract, recipes
 from methods.contract import Recipe
 from tests.benchmarks.test_command_line import call
 from tests.datasets.office_helpers import SIDE, image_file, write_archive, write_tree
@@ -119,6 +119,16 @@ def test_the_late_track_of_one_task_and_seed(
         assert spec.data["weights"] == weights.digest("lite0")
     assert not (tmp_path / "runs").exists(), "a plan changes nothing"
     assert not (planned.root / "activations").exists()
+
+
+def test_a_head_is_trained_at_the_rate_that_was_chosen_on_its_backbone(planned: Location) -> None:
+    """GoogLeNet's features ask for another one; every paper's recipe follows, on the frozen track alone."""
+    where = {"experiments": ("table1",), "datasets": ("office31",), "tasks": ("amazon:webcam",), "seeds": 1}
+    for paper in ("dan", "autodial"):
+        cells = plan.make(paper, Options(**where, backbone="googlenet", track="frozen"), planned).cells  # type: ignore[arg-type]
+        assert {cell.spec.recipe["rate"] for cell in cells} == {0.05}
+    assert recipes.on(recipes.HEAD, "lite0", "frozen") is recipes.HEAD
+    assert recipes.on(recipes.LATE, "googlenet", "late") is recipes.LATE
 
 
 def test_what_decides_the_numbers_is_in_the_identity_of_a_cell(planned: Location) -> None:
