@@ -189,6 +189,8 @@ class Network(nn.Module):
         return self
 
     def _normalise_by_running(self, running: bool) -> None:
+        parts = [module for module in self.modules() if isinstance(module, FrozenLayers)]
+        fixed = {id(module) for part in parts for module in part.modules()}
         for module in self.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, _BatchNorm) and id(module) not in fixed:
                 module.train(not running)

@@ -98,7 +98,9 @@ def _pixels_trunk(channels: int) -> tuple[nn.Module, int]:
 
 _DIGIT = 127.5
 """Mean of the pixel range, and what scales it to -1 .. 1."""
-_EIGHT = "eight layers (5 convolutional, 3 fully connected) without BatchNorm, from scratch"
+_LAYERS = "eight layers (5 convolutional, 3 fully connected)"
+_EIGHT = f"{_LAYERS} without BatchNorm, from scratch"
+_COLOURS = Window(side=32, crop=32, padding=4, mirrored=True, mean=(_DIGIT,), scale=_DIGIT / 2)
 
 
 def _eight_layers(kind: str, shape: Shape, window: Window, title: str) -> Backbone:
@@ -108,8 +110,9 @@ def _eight_layers(kind: str, shape: Shape, window: Window, title: str) -> Backbo
         kind,
         shape.units,
         shape.dropout,
-        {"finetune": "none"},
+        {"finetune": "source" if shape.batchnorm else "none"},
         functools.partial(yosinski.trunk, shape),
+        batchnorm_head=shape.batchnorm,
         window=window,
     )
 
@@ -169,8 +172,14 @@ BACKBONES: dict[str, Backbone] = {
     "caffenet-32": _eight_layers(
         "photos",
         yosinski.SMALL,
-        Window(side=32, crop=32, padding=4, mirrored=True, mean=(_DIGIT,), scale=_DIGIT / 2),
+        _COLOURS,
         f"{_EIGHT}, 32 x 32 pixels",
+    ),
+    "caffenet-32-bn": _eight_layers(
+        "photos",
+        yosinski.SMALL_NORMALISED,
+        _COLOURS,
+        f"{_LAYERS} with BatchNorm after each layer before the last, from scratch, 32 x 32 pixels",
     ),
     "caffenet-16": _eight_layers(
         "digits",

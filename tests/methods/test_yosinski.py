@@ -16,7 +16,7 @@ from methods.yosinski import BASE, SMALL, TINY, Config, Shape, Treated
 from tests.methods.training import frozen_trunk, normalised, perceptron
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-TREATMENTS = [name for name in yosinski.VARIANTS if name != "base"]
+TREATMENTS = [name for name in yosinski.VARIANTS if not name.startswith("base")]
 NS = range(1, 8)
 CLASSES = 5
 DROPPING = dataclasses.replace(TINY, dropout=0.5)
@@ -143,6 +143,7 @@ def test_needs_are_the_base_networks_of_both_sides() -> None:
     assert {name: (c.copied, c.frozen) for name, c in yosinski.VARIANTS.items()} == {
         "default": ("other", True),
         "base": ("none", False),
+        "base-twice": ("none", False),
         "bnb": ("own", True),
         "bnb-plus": ("own", False),
         "anb-plus": ("other", False),
@@ -174,6 +175,36 @@ def test_the_prefix_is_the_frozen_layers_without_dropout_in_front_of_the_next(n:
     torch.manual_seed(0)
     assert torch.equal(model(out), first)
     fixed.passed = False
+
+
+@pytest.mark.parametrize("n", NS)
+def test_statistics_of_batchnorm_are_copied_and_frozen_with_their_layers(n: int) -> None:
+    def network() -> Network:
+        shape = dataclasses.replace(TINY, batchnorm=True)
+        trunk, units = yosinski.trunk(shape, 1)
+        return Network(
+            *(trunk, units), bottleneck_size=units, classes=CLASSES, dropout=0.0, batchnorm="source",
+            bottleneck_batchnorm=True,
+        )  # fmt: skip
+
+    def norms(model: Treated) -> list[nn.Module]:
+        return [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+
+    torch.manual_seed(0)
+    source = train(yosinski.build(BASE, network()))
+    for name, frozen in (("bnb", True), ("bnb-plus", False)):
+        model = yosinski.build(dataclasses.replace(yosinski.VARIANTS[name], n=n), network())
+        yosinski.init_from(model, {"base": source.state_dict()})
+        train(model)
+        for place, (ours, theirs) in enumerate(zip(norms(model), norms(source), strict=True)):
+            of_both = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+            kept = [torch.equal(a, b) for a, b in of_both]
+            if place < n and frozen:
+                assert all(kept), LAYERS[place]
+                assert not ours.training
+            else:
+                assert kept[2:4] == [False, False], "running mean and variance move"
+                assert ours.training
 
 
 def test_networks_that_freeze_nothing_have_no_prefix() -> None:
