@@ -20,6 +20,7 @@ from datasets.protocols import Task
 from datasets.store import Location
 from methods import contract
 from methods.contract import Experiment, Method, Need, Paper, Recipe, Row
+from methods.network import Network
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,9 @@ class Plan:
     def papers(self) -> list[str]:
         """Whose tables it fills."""
         return list(dict.fromkeys(use.paper for cell in self.cells for use in cell.uses))
+
+    looks: dict[Choice, Network] = field(default_factory=dict, repr=False)
+    """Untrained networks, for methods to say whether they make sense on them."""
 
     def note(self, text: str) -> None:
         """Add a note once."""
@@ -361,7 +365,7 @@ def _cells_of(
             plan.note(note)
         for values in [{}] if row in experiment.unswept else _sweep(experiment, method):
             config = dataclasses.replace(base, **values)
-            reason = why_not(method, config, choice_of(templates[0]))
+            reason = why_not(method, config, choice_of(templates[0]), plan)
             if reason:
                 plan.note(f"{row.label or row.variant} on {templates[0].backbone} is not run: {reason}")
                 continue
@@ -470,11 +474,13 @@ def data_digests(
     return found if known.known is None else {**found, "weights": weights.digest(choice.name)}
 
 
-def why_not(method: Method, config: Any, choice: Choice) -> str | None:
+def why_not(method: Method, config: Any, choice: Choice, plan: Plan) -> str | None:
     """The method's own reason for not running this configuration on a backbone, or None."""
     if method.applies is None:
         return None
-    return method.applies(config, backbones.build(choice, width=1, classes=2))
+    if choice not in plan.looks:
+        plan.looks[choice] = backbones.build(choice, width=1, classes=2)
+    return method.applies(config, plan.looks[choice])
 
 
 def _sweep(experiment: Experiment, method: Method) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,7 @@ class Spec:
 
 
 def identity(value: DataclassInstance, added: Collection[str]) -> dict[str, Any]:
-    """The fields of a data class as plain values, for a digest.
+    """The fields of a data class of plain values, for a digest.
 
     Args:
         value: of the data class.
@@ -86,7 +86,8 @@ def identity(value: DataclassInstance, added: Collection[str]) -> dict[str, Any]
             identity.
     """
     defaults = {one.name: _default(one) for one in fields(value) if one.name in added}
-    return {name: plain for name, plain in asdict(value).items() if name not in defaults or plain != defaults[name]}
+    plain = {one.name: getattr(value, one.name) for one in fields(value)}
+    return {name: value for name, value in plain.items() if name not in defaults or value != defaults[name]}
 
 
 def digest(value: DataclassInstance, added: Collection[str]) -> str:

@@ -307,7 +307,7 @@ def test_a_broken_method_is_named(content: str, says: str, tmp_path: Path) -> No
 def test_no_command_waits_for_what_only_some_cells_need() -> None:
     """They take seconds to import, and with them every command and every worker process would."""
     code = (
-        "import sys; from benchmarks import commands, executor; from methods import contract; "
+        "import sys; from benchmarks.cli import commands; from methods import contract; "
         "[contract.load(name) for name in contract.names()]; "
         "print(*{'sklearn', 'skada', 'scipy', 'pandas', 'torchvision', 'matplotlib'} & set(sys.modules))"
     )

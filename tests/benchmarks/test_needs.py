@@ -15,7 +15,7 @@ from sklearn import svm
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from benchmarks.cell import runner
+from benchmarks.cell import runner, training
 from benchmarks.executors import execute, local
 from benchmarks.export import tables
 from benchmarks.machine.errors import UserError
@@ -139,7 +139,7 @@ def test_a_network_is_trained_once_and_made_again_where_it_is_lost(
     store = Store(tmp_path)
     base, started = planned(digits_mini)
     trained = []
-    real = execute.training.run_cell
+    real = training.run_cell
 
     def counted(spec: Any, *arguments: Any, **named: Any) -> Any:
         trained.append(spec.hash)
@@ -170,7 +170,7 @@ def test_a_damaged_network_is_a_sentence(add: Any, digits_mini: Location, tmp_pa
     outcome = runner.run_one(started, digits_mini, store, "test", os.getpid())
     assert "is damaged; delete it and run again" in outcome.error
     with pytest.raises(UserError, match="damaged"):
-        execute.training.load_parameters(path)
+        training.load_parameters(path)
 
 
 def test_what_a_cell_needs_is_part_of_its_identity_and_of_no_older_one(add: Any, digits_mini: Location) -> None:

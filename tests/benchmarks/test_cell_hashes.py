@@ -1,0 +1,74 @@
+"""Every cell that the suite can plan has the hash that it has always had: a committed number never loses its cell.
+
+``python -m tests.benchmarks.test_cell_hashes`` writes ``cell_hashes.csv`` anew, for a change that is meant: a new
+experiment, or a revision that is raised.  Digests of data stand for themselves, so nothing has to be prepared.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Options
+from datasets import store
+from datasets.store import Location
+from methods import contract
+
+FIXTURE = Path(__file__).with_name("cell_hashes.csv")
+COLUMNS = ("paper", "experiment", "dataset", "cells", "digest")
+
+
+@contextmanager
+def everything_prepared() -> Iterator[None]:
+    """All data count as prepared, each with its name as its digest."""
+
+    def digest(name: str, part: str, _location: Location, side: int | None = None) -> str:
+        return f"{name} {part} {side}"
+
+    def same(name: str, *_rest: Any, **_named: Any) -> str:
+        return name
+
+    with (
+        mock.patch.object(store, "is_prepared", lambda *_rest, **_named: True),
+        mock.patch.object(store, "resolve", same),
+        mock.patch.object(store, "digest", digest),
+    ):
+        yield
+
+
+def planned(paper: str) -> list[tuple[str, ...]]:
+    """The rows of the fixture that a paper has: the number of its cells, and a digest of their sorted hashes."""
+    rows = []
+    nowhere = Location(Path("/nonexistent"))
+    with everything_prepared():
+        for experiment in contract.papers()[paper].experiments:
+            for dataset in experiment.recipes:
+                if dataset != "folder":
+                    options = Options(experiments=(experiment.name,), datasets=(dataset,))
+                    cells = sorted({cell.spec.hash for cell in plan.make(paper, options, nowhere).cells})
+                    digest = hashlib.sha256(" ".join(cells).encode()).hexdigest()[:16]
+                    rows.append((paper, experiment.name, dataset, str(len(cells)), digest))
+    return sorted(rows)
+
+
+@pytest.mark.parametrize("paper", contract.papers())
+def test_no_cell_has_another_hash(paper: str) -> None:
+    with FIXTURE.open(newline="") as file:
+        kept = [tuple(row.values()) for row in csv.DictReader(file) if row["paper"] == paper]
+    assert planned(paper) == kept
+
+
+if __name__ == "__main__":
+    with FIXTURE.open("w", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for name in contract.papers():
+            writer.writerows(planned(name))
