@@ -233,6 +233,11 @@ class Experiment:
     """Matrices of the records (``Method.matrices``) whose entries enter the tables, ``soft_labels@mug,cup``."""
     published: tuple[str, ...] = ()
     """Tables of the paper (column ``table`` of ``results/published.csv``) shown beside this one."""
+    layers: str = ""
+    """The field of the sweep that counts layers, if any does: its figure has a place for each, 0 for the rows outside
+    the sweep, and beside it what is published for the tasks ``FIELD=3 ...``."""
+    picture: str = ""
+    """Name of the README's picture, where that is this experiment's first figure; one experiment has it."""
 
 
 @dataclass(frozen=True)
@@ -257,6 +262,11 @@ class Claim:
     """By how many points ``better`` may be the worse one: above 0 the claim is that it is as good."""
     than: tuple[str, ...] = ()
     """Tasks, as many as ``tasks``, on each of which the difference is to be smaller than on the one of ``tasks``."""
+    than_setting: str | tuple[str, ...] = ""
+    """A point of the sweep, or several, where the difference of the two rows is to be smaller: it is taken off."""
+    level: float | None = None
+    """A value that stands for ``worse``, which is then the same row as ``better``: it is to be above it, or below it
+    if not ``higher``."""
 
 
 @dataclass(frozen=True)
