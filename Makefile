@@ -75,7 +75,7 @@ data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
 	@$(PY) -m benchmarks data $(DATASET) $(call option,DATA,--data)
 
 test: $(VENV)/dev.stamp ## Run the tests
-	@$(PY) -m pytest -n auto --dist loadfile -m "not regression and not page"
+	@$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not regression and not page"
 
 test-regression: $(VENV)/dev.stamp ## Train on small real data and compare with the committed accuracy bands
 	@$(PY) -m pytest -n auto --dist loadgroup -m regression

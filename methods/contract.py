@@ -240,9 +240,19 @@ class Experiment:
     """Name of the README's picture, where that is this experiment's first figure; one experiment has it."""
 
 
+WHOSE: Mapping[str, str] = MappingProxyType(
+    {
+        "paper": "read in the paper",
+        "code": "in the code or the logs that the authors released",
+        "ours": "a question that the paper does not ask; it counts neither for nor against it",
+    }
+)
+"""``Claim.whose`` -> what it means."""
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper that a comparison of two rows decides, over the tasks of the experiment."""
+    """A statement that a comparison of two rows decides, over the tasks of the experiment."""
 
     name: str
     text: str
@@ -267,6 +277,13 @@ class Claim:
     level: float | None = None
     """A value that stands for ``worse``, which is then the same row as ``better``: it is to be above it, or below it
     if not ``higher``."""
+    whose: str = "paper"
+    """Who says it, one of ``WHOSE``."""
+    where: str = ""
+    """The table, figure or page where it was read."""
+    published: float | None = None
+    """The effect that is published, in the unit of the metric, where it does not follow from
+    ``results/published.csv``; None where it does, and where there is no number."""
 
 
 @dataclass(frozen=True)

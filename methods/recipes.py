@@ -5,7 +5,8 @@ A paper whose method asks for something else has its own recipe in its own modul
 
 from __future__ import annotations
 
-from methods.contract import Experiment, Recipe, Row, frozen
+from methods import contract
+from methods.contract import Experiment, Paper, Recipe, Row, frozen
 
 # The papers fine-tune AlexNet; LeNet learns from scratch.  The rate 0.03 was taken over 0.01 because the source's loss
 # had not converged at 0.01 after 600 steps.  The trial, one task, printed target accuracies as well; all rows share the
@@ -48,6 +49,46 @@ CALTECH = frozen(
     }
 )
 """The tasks between Office-31 and Caltech that DAN and AutoDIAL report."""
+
+
+def paper_of(name: str) -> Paper | None:
+    """The paper of a method, or what is run of a method that no paper introduces; None if there is no such method.
+
+    Raises:
+        UnknownMethodError: a module of ``methods/`` is broken.
+    """
+    if name not in contract.names():
+        return None
+    return contract.load(name).paper or trial(name)
+
+
+def trial(name: str) -> Paper:
+    """A method without a paper, all variants beside source-only: LeNet on digits, a frozen trunk on photographs."""
+    baseline = Row("source_only", label="source only")
+    variants = [] if name == baseline.method else contract.load(name).variants
+    rows = (baseline, *(Row(name, one, label=name if one == "default" else "") for one in variants))
+    photos = frozen(dict.fromkeys(("office31", "office-caltech10", *PHOTOS[1:]), HEAD))
+    return Paper(
+        title=f"{name}, a method of no paper of the suite",
+        authors="",
+        venue="",
+        year=0,
+        link="",
+        experiments=(
+            Experiment("digits", f"{name} on digits", rows, DIGITS, baseline, default=True),
+            Experiment(
+                "photos",
+                f"{name} on photographs",
+                rows,
+                photos,
+                baseline,
+                backbone="lite0",
+                track="frozen",
+                default=True,
+            ),
+        ),
+    )
+
 
 HELD_OUT = 0.1
 """Share of the labelled source that ``selection`` holds out."""

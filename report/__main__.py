@@ -14,7 +14,8 @@ import click
 from benchmarks.machine.errors import UserError
 from methods.contract import SHARED_TRACK, Experiment, Paper, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
-from report import build, latex, ledger, records, render
+from methods.recipes import paper_of
+from report import build, latex, ledger, records, render, statements
 from report.build import Loaded, make_command
 from report.claims import VERDICTS
 from report.records import COMMITTED
@@ -38,9 +39,9 @@ def known(name: str) -> Paper:
         UserError: there is none; the message lists those that there are.
     """
     found = papers()
-    if name not in found:
+    if (paper := found.get(name) or paper_of(name)) is None:
         raise UserError(f"unknown paper {name!r}; there are: {', '.join(found) or 'none'}.")
-    return found[name]
+    return paper
 
 
 def chosen_experiments(
@@ -297,12 +298,21 @@ def tables(paper: str | None, out: Path, results: Path) -> None:
 @results_option
 @one_sentence
 def claims(results: Path) -> None:
-    """The ledger of claims, claims.csv beside the committed results."""
+    """The ledger beside the committed results: claims.csv, claim_cells.csv, and CLAIMS.md with one line for each."""
     rows = ledger.ledger(papers(), results)
-    path = results / "claims.csv"
-    write(ledger.comma_separated(rows), path)
+    texts = {
+        "claims.csv": ledger.comma_separated(rows),
+        "claim_cells.csv": ledger.cells_behind(rows),
+        "CLAIMS.md": statements.markdown(papers(), rows),
+    }
+    for name, text in texts.items():
+        write(text, results / name)
     counts = Counter(row.verdict for row in rows)
-    click.echo(f"{path}: {len(rows)} rows; " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS))
+    click.echo(
+        f"{results / 'claims.csv'}: {len(rows)} rows; "
+        + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+    )
+    click.echo(statements.chance(rows))
 
 
 @main.command("contents")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from methods.contract import Experiment, Paper, Row
 from report import published, records, statistics
-from report.claims import claims_grid
+from report.claims import REPRODUCED, claims_grid, verdict
 from report.published import AVERAGE, PROVENANCE, Accuracy, PublishedDifference, PublishedTable
 from report.records import SELECTIONS, Group
 from report.runs import (
@@ -70,7 +70,7 @@ def _tied(run: Run, found: Sequence[Entry]) -> set[tuple[str, str]]:
     best = max(means, key=lambda entry: means[entry])
     gaps = {entry: run.compare(best, entry) for entry in means}
     return {
-        (entry.label, run.origin) for entry, gap in gaps.items() if gap and gap.n > 1 and not statistics.is_gain(gap)
+        (entry.label, run.origin) for entry, gap in gaps.items() if gap and gap.n > 1 and verdict(gap) != REPRODUCED
     }
 
 
@@ -152,10 +152,7 @@ def _differences(
             lines.append(Line(entry.label, run.origin, cells))
     if not lines:
         return None
-    notes = (
-        "paired by task, split and seed; p: two-sided sign flips within tasks; 95 % interval: t over the n means over "
-        "tasks",
-    )
+    notes = ("paired by task, split and seed; 95 % interval and p: t-test over the n means over tasks",)
     title = f"Difference over {base}, percent points"
     return Grid("difference", title, (*columns, "mean", "95 % interval", "p", "n"), tuple(lines), notes)
 

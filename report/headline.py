@@ -13,6 +13,7 @@ from report.figures.charts import Chart
 from report.figures.overview import Contestant
 from report.published import AVERAGE
 from report.runs import row_label
+from report.statistics import Comparison
 
 DATASET = "office31"
 BEGIN, END = "<!-- made by `make paper-tables` from results/ -->\n", "<!-- end of what `make paper-tables` makes -->\n"
@@ -20,7 +21,7 @@ HEADER = (
     "| method | network, track | protocol | n | baseline | method | gain | 95 % interval | the paper's gain | gains? |",
     "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
 )
-WORDS = {"reproduced": "yes", "not reproduced": "**loses**", "inconclusive": "undecided"}
+WORDS = {claims.REPRODUCED: "yes", claims.REVERSED: "**loses**", claims.NO_DIFFERENCE: "none"}
 """Verdict on the gain -> what the table says."""
 TRACKS = ("frozen", "late", "finetune")
 PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
@@ -84,8 +85,14 @@ def _fields(one: Contestant, paper: Paper, results: Path) -> list[str]:
         f"{gap.effect:+.2f} ± {gap.se:.2f}" if gap else "-",
         f"{gap.low:+.2f} to {gap.high:+.2f}" if gap else "-",
         _theirs(one, paper, results),
-        WORDS.get(claims.verdict(gap), claims.verdict(gap)),
+        _gains(gap, one.run.over),
     ]
+
+
+def _gains(gap: Comparison | None, over: str) -> str:
+    """``yes``, ``yes, mixed``, ``**loses**``, ``none``, ``undecided (about 8 seeds)``."""
+    judged = claims.verdict(gap)
+    return claims.in_words(gap, over=over).replace(judged, WORDS.get(judged, judged), 1)
 
 
 def _theirs(one: Contestant, paper: Paper, results: Path) -> str:

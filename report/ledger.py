@@ -1,26 +1,41 @@
 """The ledger of claims: every claim of every paper, what decides it, and the verdict of the committed results.
 
-``results/claims.csv`` holds it, one row per claim, data set and, in a sweep, setting.
+``results/claims.csv`` holds it, one row per claim, experiment, data set, network and, in a sweep, setting;
+``results/claim_cells.csv`` has the cells behind each row.  ``statements`` has one line per claim.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import pandas as pd
 
 from methods.contract import Claim, Experiment, Paper
-from report import records
-from report.claims import NOT_RUN, Decision, allowance, decisions, side_label, sides, turned
+from report import published, records, statistics
+from report.claims import NOT_RUN, REPRODUCED, REVERSED, Decision, allowance, decisions, side_label, sides, turned
+from report.published import AVERAGE, PublishedDifference, PublishedTable
 from report.records import Group
-from report.runs import entries, runs_of, shown
+from report.runs import entries, row_label, runs_of, shown
 
-COLUMNS = ("paper", "claim", "rule", "effect", "low", "high", "n", "verdict", "cells")
+PLACE = ("paper", "claim", "experiment", "dataset", "protocol", "backbone", "track", "compared")
+"""Columns that no two rows of the ledger share all of."""
+COLUMNS = (
+    *("paper", "claim", "text", "whose", "where", "published"),
+    *("experiment", "dataset", "protocol", "backbone", "track", "compared", "metric"),
+    *("effect", "se", "low", "high", "p", "q", "n", "tasks_up", "tasks_down", "verdict"),
+)
+CELLS = (*PLACE, "cells", "less")
+"""Of the second file: hashes of the cells that raise the effect, and of those that lower it."""
+OUT_OF_REACH = "paper"
+"""``whose`` of what is not reproduced here at all."""
 
 
 @dataclass(frozen=True)
@@ -28,29 +43,59 @@ class Verdict:
     """One row of the ledger."""
 
     paper: str
+    statement: str
+    """The claim's name."""
     claim: str
+    """With the setting, in a sweep."""
     text: str
     """The claim in words."""
+    whose: str
+    """One of ``contract.WHOSE``."""
+    where: str
+    """Table, figure or page of the paper."""
+    published: str
+    """The published effect on the same data, with what it is worth if it is unverified; empty without one."""
     experiment: str
-    rule: str
-    """What is compared, over which tasks and data."""
+    group: Group | None
+    """None if nothing of it was run here."""
+    compared: str
+    """What is compared with what, over which tasks."""
+    metric: str
     verdict: str
     """One of ``claims.VERDICTS``."""
     why: str = ""
     """Why it was not run here."""
     decision: Decision | None = None
     """None if it was not run here."""
+    q: float = math.nan
+    """The q-value among all comparisons of the paper."""
 
     @property
     def full_verdict(self) -> str:
-        """With the reason of what was not run."""
-        return f"{self.verdict} ({self.why})" if self.why else self.verdict
+        """With what belongs to it, or the reason of what was not run."""
+        if self.why:
+            return f"{self.verdict} ({self.why})"
+        return self.decision.words if self.decision else self.verdict
 
     @property
-    def cells(self) -> tuple[str, ...]:
-        """Hashes of all cells behind it, each once."""
+    def where_run(self) -> str:
+        """Data, protocol, network and track, in words."""
+        if self.group is None:
+            return ""
+        return f"{self.group.dataset}, {self.group.protocol} protocol, {self.group.backbone}, {self.group.track}"
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The fields of ``PLACE``."""
+        return (self.paper, self.claim, self.experiment, *(self.group or ("",) * 4), self.compared)
+
+    @property
+    def cells(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Hashes of the cells on either side, each once; none if it was not run here."""
         basis = self.decision.basis if self.decision else None
-        return tuple(dict.fromkeys((*basis.cells, *basis.minus))) if basis else ()
+        if basis is None:
+            return (), ()
+        return tuple(dict.fromkeys(basis.cells)), tuple(dict.fromkeys(basis.minus))
 
 
 def ledger(
@@ -69,31 +114,75 @@ def ledger(
     return [row for name, paper in papers.items() for row in of_paper(name, paper, results, frames or {})]
 
 
-def of_paper(
-    name: str, paper: Paper, results: Path, frames: Mapping[tuple[str, str], pd.DataFrame]
-) -> Iterator[Verdict]:
+def of_paper(name: str, paper: Paper, results: Path, frames: Mapping[tuple[str, str], pd.DataFrame]) -> list[Verdict]:
     """The verdicts on the claims of one paper, then what of it is not reproduced at all."""
     read: dict[str, pd.DataFrame] = {}
+    rows: list[Verdict] = []
     for claim in paper.claims:
-        if claim.experiment not in read:
-            known = frames.get((name, claim.experiment))
-            if known is None:
-                known = records.load(records.files(name, claim.experiment, None, results))
-            read[claim.experiment] = known[known["origin"] == records.COMMITTED]
         (experiment,) = (one for one in paper.experiments if one.name == claim.experiment)
-        yield from _of_claim(name, claim, experiment, read[claim.experiment])
+        if experiment.name not in read:
+            known = frames.get((name, experiment.name))
+            if known is None:
+                known = records.load(records.files(name, experiment.name, None, results))
+            read[experiment.name] = known[known["origin"] == records.COMMITTED]
+        tables = published.read(results / "published.csv", paper.key or name, experiment.published)
+        rows += _of_claim(name, paper, claim, experiment, read[experiment.name], tables)
     for what, reason in paper.not_run.items():
-        yield Verdict(name, what, what, "", what, NOT_RUN, reason)
+        rows.append(Verdict(name, what, what, what, OUT_OF_REACH, "", "", "", None, "", "", NOT_RUN, reason))
+    return _with_q(rows)
 
 
-def _of_claim(name: str, claim: Claim, experiment: Experiment, frame: pd.DataFrame) -> Iterator[Verdict]:
-    def without(rule: str, why: str) -> Verdict:
-        return Verdict(name, claim.name, claim.text, claim.experiment, rule, NOT_RUN, why)
+def _with_q(rows: Sequence[Verdict]) -> list[Verdict]:
+    """The rows of a paper with the q-values of those that have a p."""
+    tested = [(i, p) for i, row in enumerate(rows) if not math.isnan(p := p_of(row))]
+    q = dict(zip((i for i, _ in tested), statistics.false_discovery([p for _, p in tested]), strict=True))
+    return [dataclasses.replace(row, q=q.get(i, math.nan)) for i, row in enumerate(rows)]
+
+
+def p_of(row: Verdict) -> float:
+    """Of the t-test; nan if there is none."""
+    found = row.decision.comparison if row.decision else None
+    return found.p if found else math.nan
+
+
+def expected_false(rows: Iterable[Verdict]) -> tuple[int, float]:
+    """How many rows are called reproduced or reversed, and how many of these are expected to be so by chance."""
+    rows = list(rows)
+    called = sum(row.verdict in (REPRODUCED, REVERSED) for row in rows)
+    return called, statistics.expected_false([p for row in rows if not math.isnan(p := p_of(row))])
+
+
+def _of_claim(
+    name: str,
+    paper: Paper,
+    claim: Claim,
+    experiment: Experiment,
+    frame: pd.DataFrame,
+    tables: Sequence[PublishedTable],
+) -> Iterator[Verdict]:
+    def row(
+        label: str, group: Group | None, compared: str, verdict: str, why: str = "", one: Decision | None = None
+    ) -> Verdict:
+        theirs = published_effect(paper, claim, tables, group, one.tasks if one else ())
+        return Verdict(
+            paper=name,
+            statement=claim.name,
+            claim=label,
+            text=claim.text,
+            whose=claim.whose,
+            where=claim.where,
+            published=theirs,
+            experiment=experiment.name,
+            group=group,
+            compared=compared,
+            metric=claim.metric,
+            verdict=verdict,
+            why=why,
+            decision=one,
+        )
 
     if frame.empty:
-        command = f"make reproduce-{name} EXPERIMENT={experiment.name} DATASET={next(iter(experiment.recipes))}"
-        place = f"{experiment.backbone}, {experiment.track}"
-        yield without(sides(claim), f"there are no committed results; `{command}` makes them on {place}")
+        yield row(claim.name, None, sides(claim), NOT_RUN, _needs(name, experiment))
         return
     for group in records.groups(frame):
         runs = shown(runs_of(frame, group))
@@ -101,42 +190,91 @@ def _of_claim(name: str, claim: Claim, experiment: Experiment, frame: pd.DataFra
         for run in runs:
             made = decisions(claim, experiment, run, found)
             for one in made:
-                rule = _rule(one, group)
-                if one.comparison is None:
-                    yield without(rule, "the two sides have no task and seed in common")
-                else:
-                    yield Verdict(name, claim.name, claim.text, claim.experiment, rule, one.verdict, "", one)
+                why = "" if one.comparison else "the two sides have no task and seed in common"
+                yield row(one.label, group, _compared(one), one.verdict, why, one if one.comparison else None)
             if not made:
-                where = _where(group)
-                yield without(f"{sides(claim)}; {where}", f"a side of it has no committed results on {group.dataset}")
+                yield row(claim.name, group, sides(claim), NOT_RUN, "a side of it has no committed results there")
 
 
-def _where(group: Group) -> str:
-    return f"{group.dataset}, {group.protocol} protocol, {group.backbone}, {group.track}"
+def _needs(name: str, experiment: Experiment) -> str:
+    """What it takes to run an experiment."""
+    first = next(iter(experiment.recipes))
+    data, named = ("images of your own", "folder:PATH") if first == "folder" else (first, first)
+    command = f"make reproduce-{name} EXPERIMENT={experiment.name} DATASET={named}"
+    return f"it needs {data} on {experiment.backbone}, {experiment.track}: `{command}`"
 
 
-def _rule(decision: Decision, group: Group) -> str:
+def published_effect(
+    paper: Paper, claim: Claim, tables: Sequence[PublishedTable], group: Group | None, tasks: Sequence[str] = ()
+) -> str:
+    """The published effect of a claim on the data of a group: ``2.8``, ``6.7 (unverified)``; empty without one.
+
+    It is what the claim states, or follows from the first table of the same data that has both of its rows: the
+    difference of their averages, or where none is printed the mean over ``tasks``.
+    """
+    if claim.published is not None:
+        return f"{claim.published:.6g}"
+    plain = claim.metric == "accuracy" and not (claim.better_setting or claim.worse_setting or claim.margin)
+    if not plain or claim.whose == "ours" or group is None:
+        return ""
+    for table in tables:
+        better, worse = (table.name_of(paper.published_rows.get(row_label(row))) for row in (claim.better, claim.worse))
+        gains = partial(_gains, table, better, worse)
+        found = gains(claim.tasks) or [table.difference(better, worse, AVERAGE)]
+        if found == [None] and not claim.tasks:
+            found = gains(tasks)
+        known, less = (list(filter(None, side)) for side in (found, gains(claim.than)))
+        if published.same_data(table, group) and known and (len(known), len(less)) == (len(found), len(claim.than)):
+            value = fmean(one.value for one in known) - (fmean(one.value for one in less) if less else 0.0)
+            return f"{value:.6g}" + (" (unverified)" if any(one.mark for one in (*known, *less)) else "")
+    return ""
+
+
+def _gains(
+    table: PublishedTable, better: str | None, worse: str | None, tasks: Sequence[str]
+) -> list[PublishedDifference | None]:
+    """The published difference of two rows on each of some tasks."""
+    return [table.difference(better, worse, published.task_name(task) or "") for task in tasks]
+
+
+def _compared(decision: Decision) -> str:
     """What decides, in one line."""
-    claim = decision.claim
+    claim, tasks = decision.claim, decision.tasks
     sense = "above" if claim.higher else "below"
-    tasks = decision.tasks
     named = ", ".join(tasks) if len(tasks) == 1 or claim.tasks else f"mean of {len(tasks)} tasks"
     device = f", {decision.run.origin}" if decision.run.origin != records.COMMITTED else ""
     return (
-        f"{claim.metric} of {side_label(decision.better)} {sense} {side_label(decision.worse)}{allowance(claim)}; "
-        f"{named}{turned(claim)}; {_where(group)}{device}; paired by {decision.run.over}"
+        f"{side_label(decision.better)} {sense} {side_label(decision.worse)}{allowance(claim)}; {named}"
+        f"{turned(claim)}{device}; paired by {decision.run.over}"
     )
 
 
-def comma_separated(rows: list[Verdict]) -> str:
+def comma_separated(rows: Iterable[Verdict]) -> str:
     """The ledger as CSV."""
+    return _csv(COLUMNS, (_fields(row) for row in rows))
+
+
+def cells_behind(rows: Iterable[Verdict]) -> str:
+    """The cells behind every row that has some, as CSV."""
+    sides_of = ((row, row.cells) for row in rows)
+    return _csv(CELLS, ((*row.place, " ".join(plus), " ".join(minus)) for row, (plus, minus) in sides_of if plus or minus))
+
+
+def _fields(row: Verdict) -> tuple[str, ...]:
+    found = row.decision.comparison if row.decision else None
+    numbers = [found.effect, found.se, found.low, found.high, found.p, row.q] if found else [math.nan] * 6
+    agree = (str(len(found.up)), str(len(found.down))) if found and found.n > 1 else ("", "")
+    place = (*(row.group or ("",) * 4), row.compared)
+    return (
+        *(row.paper, row.claim, row.text, row.whose, row.where, row.published, row.experiment, *place, row.metric),
+        *("" if math.isnan(one) else f"{one:.6g}" for one in numbers),
+        *(str(found.n) if found else "0", *agree, row.full_verdict),
+    )
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        found = row.decision.comparison if row.decision else None
-        numbers = [found.effect, found.low, found.high] if found else [math.nan] * 3
-        shown = ["" if math.isnan(number) else f"{number:.6g}" for number in numbers]
-        count = str(found.n) if found else "0"
-        writer.writerow([row.paper, row.claim, row.rule, *shown, count, row.full_verdict, " ".join(row.cells)])
+    writer.writerow(columns)
+    writer.writerows(rows)
     return stream.getvalue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -99,7 +100,7 @@ def cell_view(cell: Cell, sources: Sources | None) -> dict[str, Any]:
     view: dict[str, Any] = {"text": cell_text(cell), "classes": [], "sort": None, "attributes": {}}
     if isinstance(cell, str):
         view["classes"] = (
-            ["none"] if cell == MISSING else ["word", f"is-{cell.split('(')[0].strip().replace(' ', '-')}"]
+            ["none"] if cell == MISSING else ["word", f"is-{re.split('[(,]', cell)[0].strip().replace(' ', '-')}"]
         )
         return view
     basis: Basis | None = cell.basis

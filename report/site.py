@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,10 @@ from joblib import Parallel, delayed
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import numbered_rows
-from methods.contract import Experiment, Paper
-from report import build, latex, ledger, prose, published, records, render
+from methods.contract import WHOSE, Experiment, Paper
+from report import build, latex, ledger, prose, published, records, render, statements
 from report.build import Loaded, make_command, published_grid
-from report.claims import VERDICTS
+from report.claims import RULE, up_and_down
 from report.figures import charts, draw, overview, speed
 from report.figures.charts import Chart
 from report.ledger import Verdict
@@ -36,8 +36,8 @@ MANY = 40
 FILES = ("style.css", "site.js")
 NOTES = (
     "effect: positive where the claim holds; in percent points, or in the unit of the metric that decides",
-    "reproduced: the 95 % interval lies above 0 and p < 0.05 by sign flips within tasks; not reproduced: it lies below "
-    "0 and p < 0.05; else inconclusive",
+    *RULE,
+    "q: share of false findings among all comparisons of the paper with at most this p (Benjamini and Hochberg)",
 )
 """Under the ledger."""
 
@@ -118,7 +118,9 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
         for one in shown:
             _downloads(one, out)
             paths.append(_write(out / f"{one.name}.html", _page(one, results, runs, nav, drawn)))
-        _write(out / "claims.csv", ledger.comma_separated([row for one in shown for row in one.verdicts]))
+        rows = [row for one in shown for row in one.verdicts]
+        _write(out / "claims.csv", ledger.comma_separated(rows))
+        _write(out / "claim_cells.csv", ledger.cells_behind(rows))
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error
     return paths
@@ -215,7 +217,9 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
             here=shown.name,
             name=shown.name,
             paper=shown.paper,
-            counts=_counts(shown.verdicts),
+            counts=statements.counted(shown.verdicts),
+            ours=statements.counted(shown.verdicts, ours=True),
+            statements=_statement_grid(shown.verdicts, "statements", whole=False),
             verdicts=_verdict_grid(shown.verdicts, sources, "claims", whole=False),
             prose=prose.blocks(module.__doc__ or ""),
             inline=prose.inline,
@@ -246,24 +250,40 @@ def _published_alone(shown: Shown, part: Part, results: Path, sources: Sources) 
     ]
 
 
-def _counts(verdicts: Sequence[Verdict]) -> list[tuple[str, int]]:
-    """How many claims have each verdict, in their order."""
-    counts = Counter(row.verdict for row in verdicts)
-    return [(verdict, counts[verdict]) for verdict in VERDICTS]
-
-
 def _verdict_grid(rows: Sequence[Verdict], sources: Sources | None, name: str, *, whole: bool) -> dict[str, Any]:
     """The ledger as a table; ``whole`` names the paper too."""
     lines = []
     for row in rows:
-        found = row.decision
-        numbers = decision(found.comparison if found else None, found.basis if found else None)
+        found = row.decision.comparison if row.decision else None
+        effect, interval, p, n = decision(found, row.decision.basis if row.decision else None)
+        q = MISSING if math.isnan(row.q) else Number(row.q, digits=4)
         label = f"{row.paper}: {row.claim}" if whole else row.claim
-        why = f"{row.rule}; {row.why}" if row.why and row.why not in row.rule else row.rule
-        lines.append(Line(label, row.verdict, (row.text, *numbers, why)))
-    columns = ("in words", "effect", "95 % interval", "p", "n", "what decides it, or why it was not run")
-    grid = Grid("verdicts", "Claims and the verdict of the committed results", columns, tuple(lines), NOTES, "claim")
+        told = row.why or row.full_verdict.removeprefix(row.verdict).strip(" ,()")
+        what = "; ".join(filter(None, (row.compared, row.where_run, told)))
+        cells = (row.text, row.whose, row.published or MISSING, effect, interval, p, q, n)
+        lines.append(Line(label, row.verdict, (*cells, *up_and_down(found), what)))
+    columns = (
+        *("in words", "whose", "published", "effect", "95 % interval", "p", "q", "n", "tasks up", "tasks down"),
+        "what decides it, or why it was not run",
+    )
+    grid = Grid(
+        "verdicts", "Every set-up of every claim, by the committed results", columns, tuple(lines), NOTES, "claim"
+    )
     return grid_view(grid, sources, name) | {"second": "verdict", "long": True}
+
+
+def _statement_grid(rows: Sequence[Verdict], name: str, *, whole: bool) -> dict[str, Any]:
+    """Every claim in one line; ``whole`` names the paper too."""
+    lines = []
+    for paper in dict.fromkeys(row.paper for row in rows):
+        for one in statements.statements(row for row in rows if row.paper == paper):
+            label = f"{paper}: {one.name}" if whole else one.name
+            cells = (one.words, one.first.text, one.first.where or MISSING, one.published or MISSING)
+            lines.append(Line(label, one.first.whose, cells))
+    notes = [f"{whose}: {words}" for whose, words in WHOSE.items()]
+    columns = ("here", "in words", "where", "published")
+    grid = Grid("statements", "Claims, each in one line", columns, tuple(lines), tuple(notes), "claim")
+    return grid_view(grid, None, name) | {"second": "whose"}
 
 
 def _choices(name: str, results: Path) -> list[dict[str, str]]:
@@ -300,14 +320,17 @@ def _overview(
                     "filled": len(one.filled),
                     "committed": sum(COMMITTED in part.loaded.paths for part in one.parts),
                     "experiments": len(one.parts),
-                    "counts": _counts(one.verdicts),
+                    "counts": statements.counted(one.verdicts),
                     "gains": [_gain(one, part, sources) for part in one.filled if part.experiment.default],
                 }
                 for one in shown
             ],
             missing=missing,
             figures=drawn,
-            counts=_counts(verdicts),
+            counts=statements.counted(verdicts),
+            ours=statements.counted(verdicts, ours=True),
+            chance=statements.chance(verdicts),
+            statements=_statement_grid(verdicts, "statements", whole=True),
             verdicts=_verdict_grid(verdicts, sources, "claims", whole=True),
             others=[grid_view(grid, sources, grid.name) | {"second": "backbone"} for grid in others(results)],
             data=sources.json(),

@@ -7,13 +7,13 @@ fixed, not a sample: six tasks are six, and the mean over tasks has as many valu
 *Difference of two rows*: paired by (task, split, seed).  Used are the replicates that both rows have on every
 task, so that the effect, its interval and its p-value speak of the same cells.
 
-* 95 % interval: Student's t over the replicates' means over tasks.  It does not assume that the tasks of one seed
-  are independent of one another, and is wide for few replicates.
-* p: two-sided sign-flip test within tasks.  The sign of each (task, replicate) difference is flipped by itself;
-  the statistic is the mean of the per-task means.  Exact up to 13 differences, else 9,999 random flips with a
-  fixed seed (smallest p: 0.0002).
-
-Interval and p rest on different assumptions, so they may disagree near the border; verdicts use the interval.
+* 95 % interval and p: Student's t over the replicates' means over tasks, one paired test.  It does not assume that
+  the tasks of one seed are independent of one another, and is wide for few replicates.
+* Whether the tasks agree is another question: on which of them the difference is above or below 0, by the same test
+  on each task alone, Holm's correction for their number.
+* Where a first stage has fixed the number of replicates (``results/replicates.csv``), interval and p take the spread
+  of that stage and its degrees of freedom (Stein, 1945): the usual interval would be too narrow by chance where a
+  small spread ends the runs early.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-RESAMPLES = 9_999
-CONFIDENCE = 0.95
 LEVEL = 0.05
-"""Greatest p of a verdict."""
+"""Greatest p of what is called a difference."""
+CONFIDENCE = 1 - LEVEL
 KEY = ["task", "split", "seed"]
 SPREADS = {"seed": "initialisation and batch noise", "split": "draws of the split, with initialisation and batch noise"}
 """Unit of replication -> what the spread over it is."""
@@ -66,11 +65,25 @@ class Comparison:
     high: float
     """The 95 % interval; nan if n is 1."""
     p: float
-    """Two-sided sign-flip test; nan if n is 1."""
+    """Two-sided, of the same t-test: below 0.05 where the interval is on one side of 0; nan if n is 1."""
     n: int
     """Number of replicates that both rows have on every task."""
     tasks: Mapping[str, float]
     """Task -> mean difference."""
+    up: tuple[str, ...] = ()
+    """Tasks whose difference is above 0, tested one by one (Holm)."""
+    down: tuple[str, ...] = ()
+    """Those where it is below 0."""
+
+    @property
+    def mixed(self) -> bool:
+        """Whether at least one task goes significantly against the mean."""
+        return bool(self.down if self.effect > 0 else self.up)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of one replicate's mean over tasks; nan if n is 1."""
+        return self.se * math.sqrt(self.n)
 
 
 def unit(frame: pd.DataFrame) -> str:
@@ -84,7 +97,8 @@ def _by_replicate(values: Values, over: str) -> dict[Any, dict[str, float]]:
     cells: dict[Any, dict[str, list[float]]] = {}
     for place, value in values.items():
         cells.setdefault(place[at], {}).setdefault(place[0], []).append(value)
-    return {one: {task: fmean(found) for task, found in cells[one].items()} for one in sorted(cells)}
+    order = sorted(cells, key=lambda one: (len(str(one)), str(one)))  # splits are text: 2 comes before 10
+    return {one: {task: fmean(found) for task, found in cells[one].items()} for one in order}
 
 
 def complete(values: Values, tasks: Sequence[str], over: str) -> dict[Place, float]:
@@ -138,30 +152,81 @@ def over_tasks(values: Values, tasks: Sequence[str], over: str) -> Estimate | No
     return estimate([fmean(found) for found in whole]) if tasks else None
 
 
-def sign_flip_p(differences: NDArray[np.float64]) -> float:
-    """Two-sided p-value of the sign-flip test of zero difference; ``differences`` is replicates x tasks, no nan."""
-    return _sign_flip_p(tuple(differences.astype(float).ravel().tolist()))
+def t_test(numbers: Sequence[float], first: int = 0) -> tuple[float, float, float]:
+    """95 % t-interval of the mean of at least two numbers, and the p of a mean of 0.
+
+    Equal numbers have a point for an interval, and a p of 0, or of 1 if they are 0.
+
+    Args:
+        numbers: one for each replicate, in the order of the replicates.
+        first: of how many of them the spread is, where a first stage has fixed their number; of all if 0.
+    """
+    stage = numbers[:first] if 2 <= first < len(numbers) else numbers
+    mean, se = fmean(numbers), stdev(stage) / math.sqrt(len(numbers))
+    half = quantile(len(stage)) * se
+    if se == 0:
+        return mean, mean, float(mean == 0)
+    return mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / se, len(stage) - 1))
 
 
-@functools.lru_cache(maxsize=4096)
-def _sign_flip_p(differences: tuple[float, ...]) -> float:
-    """Kept, as the same comparison stands in a table, in the ledger and on a page."""
-    result = stats.permutation_test(
-        (np.array(differences),),
-        lambda sample, axis: np.mean(sample, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        alternative="two-sided",
-        rng=np.random.default_rng(0),
-    )
-    return float(result.pvalue)
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values that keep the chance of one false finding among them all at its level (Holm, 1979)."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, most = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        most = max(most, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = most
+    return adjusted
 
 
-def interval(numbers: Sequence[float]) -> tuple[float, float]:
-    """95 % t-interval of the mean of at least two numbers; a point if they are all equal."""
-    mean, half = fmean(numbers), quantile(len(numbers)) * standard_error(numbers)
-    return mean - half, mean + half
+def false_discovery(p: Sequence[float]) -> list[float]:
+    """q-values: the share of false findings among all that have at most this p (Benjamini and Hochberg, 1995)."""
+    order = sorted(range(len(p)), key=lambda i: -p[i])
+    adjusted, least = [0.0] * len(p), 1.0
+    for place, i in enumerate(order):
+        least = min(least, p[i] * len(p) / (len(p) - place))
+        adjusted[i] = least
+    return adjusted
+
+
+def expected_false(p: Sequence[float]) -> float:
+    """How many of some tests are expected to be below ``LEVEL`` without any effect behind them.
+
+    The level times the number without an effect, which is estimated by the p-values above 0.5 (Storey, 2002).
+    """
+    without = min(1.0, 2 * sum(one > 0.5 for one in p) / len(p)) if p else 0.0
+    return LEVEL * without * len(p)
+
+
+MANY = 1000
+"""More replicates than anybody would run."""
+
+
+def needed(effect: float, spread: float, delta: float) -> int:
+    """From how many replicates on the same mean and spread would be decided; ``MANY`` if not below that.
+
+    Decided is an interval that leaves out 0, or that lies within ``delta`` of it.
+    """
+    for n in range(2, MANY):
+        half = quantile(n) * spread / math.sqrt(n)
+        if half < abs(effect) or abs(effect) + half <= delta:
+            return n
+    return MANY
+
+
+def replicates(spread: float, first: int, delta: float, most: int) -> int:
+    """How many replicates make the half-width of the interval at most ``delta`` (Stein, 1945).
+
+    It depends on the spread alone, not on the effect, so that the interval keeps its 95 %.
+
+    Args:
+        spread: standard deviation over the replicates of the first stage.
+        first: their number.
+        delta: the wanted half-width.
+        most: as many are run at most, but never fewer than ``first``.
+    """
+    wanted = math.ceil((quantile(first) * spread / delta) ** 2) if delta > 0 else most
+    return max(first, min(wanted, most))
 
 
 def compare(
@@ -172,6 +237,7 @@ def compare(
     *,
     margin: float = 0.0,
     than: Sequence[str] = (),
+    first: int = 0,
 ) -> Comparison | None:
     """``better - worse`` over the replicates that both have on every task; None if there is none.
 
@@ -182,6 +248,7 @@ def compare(
         over: the replicate, ``seed`` or ``split``.
         margin: what is added to every difference.
         than: tasks whose differences are subtracted, each from that of its place in ``tasks``.
+        first: replicates of a first stage that has fixed their number; 0 if none has.
     """
     named = [*tasks, *than]
     cells = _by_replicate(paired(better, worse), over).values()
@@ -196,16 +263,16 @@ def compare(
     by_task = dict(zip(tasks, differences.mean(axis=0).tolist(), strict=True))
     if len(means) == 1:
         return Comparison(means[0], math.nan, math.nan, math.nan, math.nan, 1, by_task)
-    low, high = interval(means)
-    p = sign_flip_p(differences)
-    return Comparison(fmean(means), standard_error(means), low, high, p, len(means), by_task)
+    low, high, p = t_test(means, first)
+    up, down = _significant(tasks, differences, first)
+    return Comparison(fmean(means), standard_error(means), low, high, p, len(means), by_task, up, down)
 
 
-def is_gain(comparison: Comparison) -> bool:
-    """Whether the first row is better beyond doubt: the interval lies above 0 and the sign flips agree."""
-    return comparison.low > 0 and comparison.p < LEVEL
-
-
-def is_loss(comparison: Comparison) -> bool:
-    """Whether it is worse beyond doubt."""
-    return comparison.high < 0 and comparison.p < LEVEL
+def _significant(
+    tasks: Sequence[str], differences: NDArray[np.float64], first: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tasks whose difference is above 0, and those where it is below; ``differences`` is replicates x tasks."""
+    columns = [column.tolist() for column in differences.T]
+    adjusted = holm([t_test(column, first)[2] for column in columns])
+    found = [(task, fmean(column)) for task, column, p in zip(tasks, columns, adjusted, strict=True) if p < LEVEL]
+    return tuple(task for task, mean in found if mean > 0), tuple(task for task, mean in found if mean < 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from dataclasses import dataclass
@@ -39,14 +38,12 @@ class Outcome:
     error: str = ""
 
 
-def run_one(cell: Cell, location: Location, store: Store, commit: str, parent: int, kept: bool = False) -> Outcome:
+def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: bool = False) -> Outcome:
     """Run one cell in this process and record how it ended.
 
     Args:
         kept: whether other cells start from its trained network.
     """
-    if os.getpid() != parent:
-        host.settle_in_worker(parent)
     spec, start = cell.spec, time.perf_counter()
     error, detail = "", ""
     try:

@@ -22,7 +22,7 @@ from benchmarks.networks.backbones import choice_of
 from benchmarks.plan import choices, choosing, plan
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records.store import Store
-from datasets import folders, registry, store
+from datasets import folders, protocols, registry, store
 from datasets.errors import DataError
 from datasets.store import Location
 from methods import contract
@@ -188,14 +188,16 @@ def run_again(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path
     location, records = Location(data, mirror), Store(runs / "rerun")
     found = rerun.find(cells)
     for committed in found:
-        absent = _prepare_all(committed.paper, committed.options, location)
-        if absent:
+        spec = committed.spec
+        (task,) = protocols.tasks(spec.dataset, [spec.task], location)
+        side = choice_of(spec).backbone.side
+        if absent := _prepared({(domain, side): spec.dataset for domain in task.domains}, location):
             raise UserError(absent[0])
     plans = [rerun.planned(committed, location) for committed in found]
     for committed in found:
         records.forget(committed.cell)
     threads = max(committed.spec.threads for committed in found)
-    options = dataclasses.replace(found[0].options, threads=threads)
+    options = Options(threads=threads, device=found[0].spec.device)
     whole = Plan([cell for again in plans for cell in again.cells])
     summary = _run(whole, location, records, options, how, False)
     _require_complete(summary, records)
@@ -360,6 +362,11 @@ def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:
                 plan.require_fitting(choice, dataset)
                 for domain in dict.fromkeys(domain for task in tasks for domain in task.domains):
                     domains.setdefault((domain, choice.backbone.side), dataset)
+    return _prepared(domains, location)
+
+
+def _prepared(domains: Mapping[tuple[str, int | None], str], location: Location) -> list[str]:
+    """Prepare domains at the size of a backbone, each with its data set; the messages about what is not available."""
     absent: dict[str, None] = {}
     for (domain, side), dataset in domains.items():
         if store.is_prepared(domain, location, side=side):

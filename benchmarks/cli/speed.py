@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib.externals.loky import get_reusable_executor
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -476,8 +475,6 @@ def ways() -> dict[str, RunPlan]:
 def _run_plan(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         execute.run(cells, local.Local(location, Store(Path(folder)), jobs), expected={})
-    if jobs > 1:
-        get_reusable_executor().shutdown()  # else the next plan would find its processes started
 
 
 def _run_on_ray(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:

@@ -221,7 +221,7 @@ def run_here(
             own.write_failure(spec, str(error), "")
             outcome = Outcome(spec.hash, cell.label, None, 0.0, str(error))
         else:
-            outcome = runner.run_one(cell, there, own, commit, os.getpid(), kept)
+            outcome = runner.run_one(cell, there, own, commit, kept)
         archive = own.archive(spec.hash)
         shutil.rmtree(own.root)
     return outcome, archive

@@ -10,11 +10,12 @@ from benchmarks.export import tables
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import plan
-from benchmarks.plan.plan import Cell, Options, Plan
+from benchmarks.plan.plan import Plan, Use
 from benchmarks.records import provenance
 from benchmarks.records.spec import Spec
 from benchmarks.records.store import Store
 from datasets.store import Location
+from methods.contract import Row
 
 
 @dataclass(frozen=True)
@@ -27,26 +28,6 @@ class Committed:
     spec: Spec
     rows: tuple[dict[str, str], ...]
     """Of the experiment's table; at least one."""
-
-    @property
-    def options(self) -> Options:
-        """What plans it."""
-        spec = self.spec
-        return Options(
-            experiments=(self.experiment,),
-            datasets=(spec.dataset,),
-            tasks=(spec.task,),
-            seeds=max(spec.split, spec.seed) + 1,
-            track=spec.track,
-            backbone=spec.backbone,
-            batchnorm=spec.batchnorm,
-            cut=spec.cut or None,
-            views=spec.views,
-            statistics=spec.statistics or "imagenet",
-            device=spec.device,
-            precision=spec.precision,
-            threads=spec.threads,
-        )
 
 
 @dataclass(frozen=True)
@@ -101,28 +82,19 @@ def planned(committed: Committed, location: Location) -> Plan:
     """The plan of one committed cell, with nothing else in it.
 
     Raises:
-        UserError: it cannot be planned, because the data are not here or because it would be another cell today.
+        UserError: it would be another cell today.
+        DataError: its data are not prepared.
     """
-    whole = plan.make(committed.paper, committed.options, location)
-    same = [cell for cell in whole.cells if cell.spec.hash == committed.cell]
-    if not same:
-        if whole.missing:
-            raise UserError(f"cell {committed.cell} cannot be made again: {whole.missing[0]}")
+    cell = plan.today(committed.spec, location)
+    row = committed.rows[0]
+    if cell.spec.hash != committed.cell:
+        changed = [name for name, value in vars(committed.spec).items() if getattr(cell.spec, name) != value]
         raise UserError(
-            f"cell {committed.cell} would be another one today ({_changed(committed, whole.cells)}); "
-            f"the commit {committed.rows[0]['commit']} makes it."
+            f"cell {committed.cell} would be another one today (its {', '.join(changed)} changed); "
+            f"the commit {row['commit']} makes it."
         )
-    (cell,) = same
-    uses = [use for use in cell.uses if use.experiment == committed.experiment][:1]
-    return Plan([dataclasses.replace(cell, uses=uses)])
-
-
-def _changed(committed: Committed, cells: Sequence[Cell]) -> str:
-    """Which fields of the spec differ from those of the planned cell that is nearest to it."""
-    then = dataclasses.asdict(committed.spec)
-    todays = [dataclasses.asdict(cell.spec) for cell in cells]
-    nearest = min(([name for name in then if today[name] != then[name]] for today in todays), key=len, default=[])
-    return f"its {', '.join(nearest)} changed" if nearest else "its experiment no longer has it"
+    use = Use(committed.paper, committed.experiment, Row(row["method"], row["variant"]), row["setting"])
+    return Plan([dataclasses.replace(cell, uses=[use])])
 
 
 def compare(committed: Committed, again: Plan, store: Store) -> list[Difference]:

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import host
-from benchmarks.networks.backbones import choice_of
-from benchmarks.plan.plan import Cell, Plan, Use, data_digests, with_method
+from benchmarks.plan import plan
+from benchmarks.plan.plan import Cell, Plan, Use
 from benchmarks.records import files, provenance, schema
 from benchmarks.records.spec import Spec
 from benchmarks.records.store import Record, Store
-from datasets import folders, protocols, registry
+from datasets import folders, registry
 from datasets.errors import DataError
 from datasets.store import Location
-from methods import contract
 from methods.contract import Experiment
 
 TSNE_CELL = schema.TSNE[: schema.TSNE.index("cell") + 1]
@@ -111,7 +110,7 @@ def _matrices(record: Record, use: Use) -> Iterator[dict[str, Any]]:
 
 def experiment_of(paper: str, name: str) -> Experiment:
     """An experiment of a paper by its name."""
-    return next(one for one in contract.papers()[paper].experiments if one.name == name)
+    return next(one for one in plan.paper(paper).experiments if one.name == name)
 
 
 def _row(record: Record, place: Mapping[str, str], value: Mapping[str, Any]) -> dict[str, str]:
@@ -168,17 +167,11 @@ def _is_current(row: Mapping[str, str], template: Record, location: Location) ->
         template: the record of a new cell of the same line.
         location: the data.
     """
-    spec = Spec(**template.spec)
+    spec = replace(Spec(**template.spec), task=row["task"], split=int(row["split"]), seed=int(row["seed"]))
     try:
-        (task,) = protocols.tasks(row["dataset"], [row["task"]], location)
-        data = data_digests(row["dataset"], task, spec.protocol, int(row["split"]), choice_of(spec), location)
+        return plan.today(spec, location).spec.hash == row["cell"]
     except DataError:
         return True
-    today = replace(spec, task=row["task"], split=int(row["split"]), seed=int(row["seed"]), data=data)
-    if spec.needs:  # other networks than the template's: those of its own task and seed
-        config = contract.config_of(contract.load(spec.method), spec.config)
-        today = replace(today, needs=with_method(today, spec.method, config, task, location).spec.needs)
-    return today.hash == row["cell"]
 
 
 def _slot(row: Mapping[str, str]) -> tuple[str, ...]:

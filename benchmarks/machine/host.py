@@ -7,10 +7,7 @@ import ctypes
 import functools
 import os
 import platform
-import signal
 import subprocess
-import threading
-import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -109,17 +106,3 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+" if differs else "")
-
-
-@functools.cache
-def settle_in_worker(parent: int) -> None:
-    """Leave interrupts to the parent, and end when it has died: nobody would hear of this process's results."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

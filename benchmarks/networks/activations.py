@@ -29,15 +29,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks.machine import host
+from benchmarks.machine import host, workers
 from benchmarks.machine.errors import UserError
 from benchmarks.machine.streams import seed_of
+from benchmarks.machine.workers import LostWorkerError
 from benchmarks.networks import feeding, pretrained, weights
 from benchmarks.networks.pretrained import Pretrained
 from benchmarks.records.files import write_atomically
@@ -225,7 +224,7 @@ def _told(location: Location) -> Iterator[None]:
             f"cannot write the activations in {location.root / 'activations'}: {reason}; free some space or "
             "choose another data folder."
         ) from error
-    except TerminatedWorkerError as error:
+    except LostWorkerError as error:
         raise UserError(
             "a process that computed activations was ended from outside, perhaps for want of memory; try fewer --jobs."
         ) from error
@@ -250,12 +249,11 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
     missing = [s for s in starts if not _is_usable(_block(partial, s), (min(BLOCK, len(images) - s), *one))]
     source = str(images.filename)
     state = _domain_statistics(key, path, location, partial) if missing and key.statistics != "imagenet" else None
-    tasks = (delayed(_compute)(key, path, source, start, partial, os.getpid(), state) for start in missing)
-    parallel = Parallel(n_jobs=max(1, min(jobs, len(missing))), return_as="generator_unordered", batch_size=1)
+    tasks = [(key, path, source, start, partial, state) for start in missing]
     label = f"{key.backbone} at {key.cut}, {key.domain}"
     with tqdm(total=len(images), desc=label, unit="image", disable=None) as bar:
         bar.update(len(images) - sum(min(BLOCK, len(images) - start) for start in missing))
-        for count in parallel(tasks):
+        for count in workers.results(_compute, tasks, max(1, min(jobs, len(missing)))):
             bar.update(count)
     _assemble(key, [_block(partial, start) for start in starts], len(images), partial)
     _publish(partial, folder(key, location))
@@ -305,11 +303,9 @@ def _is_usable(path: Path, shape: tuple[int, ...]) -> bool:
 
 
 def _compute(
-    key: Key, weights_path: Path, images_file: str, start: int, partial: Path, parent: int, state: Path | None = None
+    key: Key, weights_path: Path, images_file: str, start: int, partial: Path, state: Path | None = None
 ) -> int:
     """Compute and keep one block; the number of its images.  ``state``: the network's, where it is not as published."""
-    if os.getpid() != parent:
-        host.settle_in_worker(parent)
     block = np.load(images_file, mmap_mode="c")[start : start + BLOCK]
     with host.computing(threads=1), torch.inference_mode():
         early = _early(key.backbone, key.cut, weights_path, key.device, key.pooled, state)

@@ -18,7 +18,7 @@ from datasets import protocols, registry, store
 from datasets.errors import DataError
 from datasets.protocols import Task
 from datasets.store import Location
-from methods import contract
+from methods import contract, recipes
 from methods.contract import Experiment, Method, Need, Paper, Recipe, Row
 from methods.network import Network
 
@@ -107,15 +107,15 @@ class Plan:
 
 
 def paper(name: str) -> Paper:
-    """The paper of module ``methods/<name>.py``.
+    """The paper of module ``methods/<name>.py``, or what is run of a method without one.
 
     Raises:
         UserError: there is no such paper.
     """
-    papers = contract.papers()
-    if name not in papers:
-        raise UserError(f"unknown paper {name!r}; there are: {', '.join(papers)}.")
-    return papers[name]
+    found = recipes.paper_of(name)
+    if found is None:
+        raise UserError(f"unknown paper {name!r}; there are: {', '.join(contract.papers())}.")
+    return found
 
 
 ALL = "all"
@@ -391,6 +391,22 @@ def with_method(template: Spec, name: str, config: Any, task: Task, location: Lo
     wanted = method.needs(config, Recipe(**spec.recipe)) if method.needs else {}
     needs = {key: _needed(spec, need, task, location) for key, need in wanted.items()}
     return Cell(dataclasses.replace(spec, needs={k: c.spec.hash for k, c in needs.items()}), task, needs=needs)
+
+
+def today(spec: Spec, location: Location) -> Cell:
+    """The cell of a spec as it would be planned today: with today's data, revision and needed cells.
+
+    Raises:
+        UserError: its configuration does not fit the method any more.
+        DataError: the data are not prepared, or there is no such task or split.
+    """
+    (task,) = protocols.tasks(spec.dataset, [spec.task], location)
+    data = data_digests(spec.dataset, task, spec.protocol, spec.split, choice_of(spec), location)
+    try:
+        config = contract.config_of(contract.load(spec.method), spec.config)
+    except TypeError as error:
+        raise UserError(f"{spec.method} has other settings today ({error}).") from error
+    return with_method(dataclasses.replace(spec, data=data, needs={}), spec.method, config, task, location)
 
 
 def _needed(spec: Spec, need: Need, task: Task, location: Location) -> Cell:

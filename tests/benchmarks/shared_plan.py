@@ -1,10 +1,8 @@
-"""A treatment and its base network on a folder of images, for several processes: arguments DATA FOLDER RUNS."""
+"""A treatment and its base network on a folder of images, for several processes."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 from benchmarks.executors import execute, local
 from benchmarks.machine import processes
@@ -40,17 +38,12 @@ def cells(location: Location, folder: str) -> list[Cell]:
     ]
 
 
-def main() -> None:
-    data, folder, runs = sys.argv[1:]
-    location, records = Location(Path(data), None), Store(Path(runs))
+def run(location: Location, folder: str, records: Store) -> int:
+    """Run the plan as one of the processes that ``torchrun`` starts; the exit status."""
     processes.join("cpu")
     for part in ("train", "val"):
         store.prepare(f"{folder}/{part}", location, side=32)
     todo = cells(location, folder)
     processes.barrier()
     summary = execute.run(todo, local.Local(location, records, 1), expected={})
-    sys.exit(1 if summary.failed else 0)
-
-
-if __name__ == "__main__":
-    main()
+    return 1 if summary.failed else 0

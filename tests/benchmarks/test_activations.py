@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,12 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import nn
 
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.machine.streams import seed_of
+from benchmarks.machine.workers import LostWorkerError
 from benchmarks.networks import activations, pretrained, weights
 from benchmarks.networks.activations import Key
 from datasets import store
@@ -33,6 +32,7 @@ from methods import bn_statistics
 from tests.benchmarks import tiny_backbone
 from tests.benchmarks.tiny_backbone import TINY, key
 from tests.datasets.office_helpers import SIDE
+from tests.forked import Child
 
 COUNT, BLOCKS = 498, 8
 """Images of dslr, and blocks of 64."""
@@ -251,35 +251,37 @@ def test_a_damaged_block_of_an_interrupted_extraction_is_computed_again(
     assert sorted(computed) == list(range(64, COUNT, 64))
 
 
-def run(place: Location, log: Path, seconds: float = 0.0) -> subprocess.Popen[str]:
+def run(place: Location, log: Path) -> subprocess.Popen[str]:
     """Another process that needs the activations."""
-    command = [sys.executable, "-m", "tests.benchmarks.tiny_backbone", str(place.root), "1", str(log), str(seconds)]
-    return subprocess.Popen(
-        command, cwd=host.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
+    command = [sys.executable, "-m", "tests.benchmarks.tiny_backbone", str(place.root), "1", str(log)]
+    return subprocess.Popen(command, cwd=host.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def fork(place: Location, log: Path, seconds: float) -> Child:
+    """The same at once."""
+    output = log.with_name(f"output-{time.monotonic_ns()}")
+    return Child(lambda: tiny_backbone.run(place, 1, log, seconds), output)
 
 
 def test_two_processes_on_a_cold_cache_share_the_work(place: Location, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    processes = [run(place, log, 0.05) for _ in range(2)]
-    outputs = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    both = [fork(place, log, 0.05) for _ in range(2)]
+    assert [child.wait() for child in both] == [0, 0], [child.output.read_text() for child in both]
     assert sorted(map(int, log.read_text().split())) == list(range(0, COUNT, 64)), "each block once"
     with tiny_backbone.installed(place):
         values = activations.load(key(place, views=1), place)
         digest = hashlib.sha256(values.tobytes()).hexdigest()
-        assert {output.strip() for output, _ in outputs} == {digest}
+        assert {child.output.read_text().split()[-1] for child in both} == {digest}
         np.testing.assert_allclose(values, reference(place, "middle", 1), rtol=1e-5, atol=1e-6)
 
 
 def test_a_killed_process_leaves_blocks_that_the_next_one_uses(place: Location, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    killed = run(place, log, 0.3)
+    killed = fork(place, log, 0.1)
     deadline = time.monotonic() + 60
     while not (log.exists() and len(log.read_text().split()) >= 3) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    killed.kill()
     before = len(log.read_text().split())
     assert 3 <= before < BLOCKS
     with tiny_backbone.installed(place) as computed:
@@ -362,7 +364,7 @@ def test_a_process_ended_from_outside_is_a_sentence(
     place: Location, computed: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended(*_: Any, **__: Any) -> None:
-        raise TerminatedWorkerError("A worker process managed by the executor was unexpectedly terminated.")
+        raise LostWorkerError("A process in the process pool was terminated abruptly.")
 
     monkeypatch.setattr(activations, "_extract", ended)
     with pytest.raises(UserError, match="ended from outside, perhaps for want of memory; try fewer --jobs"):

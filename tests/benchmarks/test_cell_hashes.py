@@ -37,7 +37,7 @@ def everything_prepared() -> Iterator[None]:
         return name
 
     with (
-        mock.patch.object(store, "is_prepared", lambda *_rest, **_named: True),
+        mock.patch.object(store, "is_prepared", return_value=True),
         mock.patch.object(store, "resolve", same),
         mock.patch.object(store, "digest", digest),
     ):

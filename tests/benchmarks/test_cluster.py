@@ -91,7 +91,7 @@ def test_two_machines_leave_the_records_of_one(
     there = workers(digits_mini, tmp_path)
     assert there.jobs == 2
     summary = execute.run(small_plan.cells(digits_mini), there, expected={})
-    assert (len(summary.done), summary.failed) == (8, [])
+    assert (len(summary.done), summary.failed) == (4, [])
     assert finished(tmp_path) == reference
     copied = {path.name for path in (cluster.place() / "data" / "prepared").iterdir()}
     assert copied == {"optdigits", "mfeat"}
@@ -113,7 +113,7 @@ def test_the_cells_of_a_lost_machine_run_again_elsewhere(
     outcomes = [next(ended)]  # from now on all four places are taken
     machines.remove_node(doomed, allow_graceful=False)
     outcomes += ended
-    assert [outcome.error for outcome in outcomes] == [""] * 8
+    assert [outcome.error for outcome in outcomes] == [""] * 4
     assert finished(tmp_path) == reference
     assert "1 of 3 machines left the cluster" in capsys.readouterr().out
 
@@ -215,7 +215,7 @@ def test_a_parcel_does_not_replace_a_record(digits_mini: Location, reference: di
     first.write_failure(cell.spec, "it failed", "")
     second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) == "it failed"
-    runner.run_one(cell, digits_mini, first, "one", os.getpid(), kept=True)
+    runner.run_one(cell, digits_mini, first, "one", kept=True)
     second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) is None
     assert second.read(cell.spec.hash) == first.read(cell.spec.hash)
@@ -225,6 +225,22 @@ def test_a_parcel_does_not_replace_a_record(digits_mini: Location, reference: di
     assert second.read(cell.spec.hash).commit == "one"
 
 
+def test_an_interrupt_ends_the_cells(
+    machines: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_given: Any, **_named: Any) -> Any:
+        raise KeyboardInterrupt
+
+    cancelled: list[Any] = []
+    real = ray.cancel
+    monkeypatch.setattr(ray, "cancel", lambda task, **how: cancelled.append(task) or real(task, **how))
+    monkeypatch.setattr(ray, "wait", interrupted)
+    summary = execute.run(small_plan.cells(digits_mini), workers(digits_mini, tmp_path), expected={})
+    assert (summary.interrupted, summary.done, summary.failed) == (True, [], [])
+    assert len(cancelled) == 2, "both that were under way"
+
+
+@pytest.mark.skipif(not os.environ.get("TORTURE"), reason="a whole cluster from the command line: make torture")
 def test_an_interrupt_leaves_nothing_running(digits_mini: Location, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "run", "dan", "--dataset", "digits-mini", "--seeds", "1"]
     where = ["--data", str(digits_mini.root), "--runs", str(tmp_path / "runs"), "--executor", "ray"]

@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+import methods
+import report.__main__ as report
 from benchmarks.cli.commands import commands
 from benchmarks.cli.main import SUMMARIES, main
 from benchmarks.export import estimates, tables
@@ -21,10 +24,11 @@ from benchmarks.plan.plan import Options
 from benchmarks.records import files, schema
 from benchmarks.records.store import Store
 from datasets.store import Location
-from methods import contract
+from methods import contract, recipes
 from methods.contract import Recipe
 
 DAN = contract.load("dan")
+ROOT = host.ROOT
 
 
 def call(
@@ -45,7 +49,6 @@ def call(
     ("arguments", "says"),
     [
         (["plan", "nope"], "unknown paper 'nope'; there are: "),
-        (["plan", "source_only"], "unknown paper 'source_only'"),
         (["plan", "dan", "--dataset", "nope"], "unknown data set 'nope'"),
         (["plan", "dan", "--tasks", "a:b"], "unknown task 'a:b'"),
         (["plan", "dan", "--experiment", "nope"], "no experiment 'nope'"),
@@ -74,12 +77,26 @@ def test_a_mistake_is_one_sentence(
 
 
 def test_the_list_of_commands_appears_at_once_and_is_right() -> None:
-    code = "import sys; from benchmarks import cli; print({'torch', 'pandas', 'sklearn'} & set(sys.modules))"
+    code = "import sys; import benchmarks.cli.main; print({'torch', 'pandas', 'sklearn'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
     known = commands.commands
     assert set(known) == set(SUMMARIES)
     for name, summary in SUMMARIES.items():
         assert (known[name].help or "").split()[:4] == summary.split()[:4]
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder that is part of ``methods/``; what is in a module there is a method."""
+    folder = tmp_path / "more"
+    folder.mkdir()
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
+    monkeypatch.setattr(host, "ROOT", tmp_path)
+    contract._methods.cache_clear()
+    yield folder / "newcomer.py"
+    for name in ("newcomer", "broken"):
+        sys.modules.pop(f"methods.{name}", None)
+    contract._methods.cache_clear()
 
 
 @pytest.fixture
@@ -288,20 +305,16 @@ def test_a_damaged_record_is_named_and_one_of_another_cell_does_not_matter(
         ("METHOD = 3\n", "METHOD of methods/broken.py is no methods.contract.Method; mend it."),
     ],
 )
-def test_a_broken_method_is_named(content: str, says: str, tmp_path: Path) -> None:
-    """In a copy of the methods, so that nothing else is disturbed."""
-    shutil.copytree(host.ROOT / "methods", tmp_path / "methods")
-    for room in ("benchmarks", "datasets", "report", "results"):
-        (tmp_path / room).symlink_to(host.ROOT / room)
-    (tmp_path / "methods" / "broken.py").write_text(content)
-    for command in (["benchmarks", "list"], ["report", "list"]):
-        run = subprocess.run(
-            [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert run.returncode == 2
-        assert run.stderr.startswith("Error: ")
-        assert says in run.stderr
-        assert "Traceback" not in run.stderr
+def test_a_broken_method_is_named(
+    content: str, says: str, newcomer: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newcomer.with_name("broken.py").write_text(content)
+    theirs = CliRunner().invoke(report.main, ["list"])
+    for status, error in (call(capsys, monkeypatch, "list")[::2], (theirs.exit_code, theirs.stderr)):
+        assert status == 2
+        assert error.startswith("Error: ")
+        assert says in error
+        assert "Traceback" not in error
 
 
 def test_no_command_waits_for_what_only_some_cells_need() -> None:
@@ -315,53 +328,46 @@ def test_no_command_waits_for_what_only_some_cells_need() -> None:
     assert run.stdout.split() == []
 
 
-METHOD_FILE = '''"""A method of one file."""
-from __future__ import annotations
-from dataclasses import dataclass
-from methods.contract import Experiment, Method, Paper, Recipe, Row, Term, classification
-
-@dataclass(frozen=True)
-class Config:
-    weight: float = 1.0
-
-def build(config, network):
-    return network
-
-def step(model, batch):
-    passes = model.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
-    distance = (passes.source["fc7"].mean(0) - passes.target["fc7"].mean(0)).square().sum()
-    return {"classification": classification(passes, batch), "distance": Term(distance)}
-
-BASE, FULL = Row("source_only"), Row("newcomer", label="Newcomer")
-PAPER = Paper("A title", "Somebody", "Somewhere", 2026, "", (Experiment(
-    "first", "What it shows", (BASE, FULL), {"digits-mini": Recipe(steps=4, epoch=2, rate=0.01, batch=8)}, BASE,
-    seeds=2, default=True),))
-METHOD = Method(config=Config, build=build, step=step, variants={"default": Config()}, paper=PAPER)
-'''
+def examples() -> list[str]:
+    """The Python of ``CONTRIBUTING.md``: a whole method, and what a paper adds to it."""
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
-def test_a_new_method_takes_one_file(digits_mini: Location, tmp_path: Path) -> None:
+def test_a_new_method_takes_one_file(
+    newcomer: Path, digits_mini: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is in the list, the plan, the run, the tables and make help, with no other edit."""
-    made = shutil.ignore_patterns("site", "tables", "specs", "*.csv")
-    for room in ("benchmarks", "datasets", "methods", "report", "results"):
-        shutil.copytree(host.ROOT / room, tmp_path / room, ignore=made if room in ("report", "results") else None)
-    shutil.copy(host.ROOT / "results" / "published.csv", tmp_path / "results")
-    shutil.copy(host.ROOT / "Makefile", tmp_path)
-    (tmp_path / "methods" / "newcomer.py").write_text(METHOD_FILE)
-
-    def output(*command: str) -> str:
-        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
-        return run.stdout
-
-    python = [sys.executable, "-m"]
-    what = ["newcomer", "--tasks", "optdigits:mfeat", "--data", str(digits_mini.root)]
-    assert "newcomer" in output(*python, "benchmarks", "list")
-    assert "4 cells, 0 done, 4 to run." in output(*python, "benchmarks", "plan", *what)
-    output(*python, "benchmarks", "reproduce", *what, "--jobs", "1")
-    table = output(*python, "report", "table", "newcomer")
+    newcomer.write_text("".join(examples()))
+    runs = newcomer.parent.parent / "runs"
+    what = ["newcomer", "--tasks", "optdigits:mfeat", "--data", digits_mini.root, "--runs", runs]
+    assert "newcomer" in call(capsys, monkeypatch, "list")[1]
+    assert "4 cells, 0 done, 4 to run." in call(capsys, monkeypatch, "plan", *what)[1]
+    assert call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1)[0] == 0
+    table = CliRunner().invoke(report.main, ["table", "newcomer", "--runs", str(runs)]).output
     assert re.search(r"Newcomer +this machine +\d", table), table
-    assert "newcomer" in output("make", "help")
+    shutil.copy(ROOT / "Makefile", newcomer.parent)
+    (newcomer.parent / "methods").mkdir()
+    shutil.copy(newcomer, newcomer.parent / "methods")
+    assert (
+        "newcomer"
+        in subprocess.run(["make", "help"], cwd=newcomer.parent, capture_output=True, text=True, check=True).stdout
+    )
+
+
+def test_a_method_without_a_paper_is_run_beside_source_only(
+    newcomer: Path, digits_mini: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newcomer.write_text(examples()[0])
+    short = dict.fromkeys(("digits-mini",), Recipe(steps=8, epoch=4, rate=0.01, batch=16))
+    monkeypatch.setattr(recipes, "DIGITS", short)
+    runs = newcomer.parent.parent / "runs"
+    what = ["newcomer", "--tasks", "optdigits:mfeat", "--seeds", 1, "--data", digits_mini.root, "--runs", runs]
+    status, output, error = call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1)
+    assert (status, "3 of 3 cells to run" in output) == (0, True), error
+    table = CliRunner().invoke(report.main, ["table", "newcomer", "--runs", str(runs)]).output
+    assert re.search(r"source only +this machine +\d", table), table
+    assert re.search(r"weak +this machine +\d", table), table
+    assert "newcomer" not in call(capsys, monkeypatch, "list")[1], "it is no paper of the suite"
 
 
 def test_every_paper_and_data_set_is_listed(

@@ -59,7 +59,7 @@ def test_a_record(digits_mini: Location, folder: Path) -> None:
     """A reader sees the whole record or none."""
     cell = cells(digits_mini)[0]
     kept = folder.parent / "made"
-    runner.run_one(cell, digits_mini, Store(kept), "test", os.getpid())
+    runner.run_one(cell, digits_mini, Store(kept), "test")
     record, here = Store(kept).read(cell.spec.hash), Store(folder)
 
     def write() -> None:
@@ -80,11 +80,11 @@ def test_a_cell_with_checkpoints_and_a_kept_network(
     cell, where = cells(digits_mini)[1], Store(folder)
 
     def run() -> None:
-        outcome = runner.run_one(cell, digits_mini, where, "test", os.getpid(), kept=True)
+        outcome = runner.run_one(cell, digits_mini, where, "test", kept=True)
         assert outcome.error == ""
 
     alone = folder.parent / "alone"
-    runner.run_one(cell, digits_mini, Store(alone), "test", os.getpid(), kept=True)
+    runner.run_one(cell, digits_mini, Store(alone), "test", kept=True)
     expected = finished(alone)
     parameters = training.load_parameters(Store(alone).model_path(cell.spec.hash))
 
@@ -103,7 +103,7 @@ def test_an_export(digits_mini: Location, folder: Path, monkeypatch: pytest.Monk
     runs = Store(folder.parent / "runs")
     some = cells(digits_mini)[:2]
     for cell in some:
-        runner.run_one(cell, digits_mini, runs, "test", os.getpid())
+        runner.run_one(cell, digits_mini, runs, "test")
     tables.write_local(Plan(some), runs, digits_mini)
 
     def export() -> None:

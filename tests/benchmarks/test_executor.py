@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,14 @@ from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.records.store import UNSTABLE_FIELDS, Store
 from datasets.store import Location
-from tests.benchmarks.small_plan import cells
+from tests.benchmarks.small_plan import cells, run
+from tests.forked import Child
 
 
-def start(location: Location, runs: Path, *, jobs: int, poison: bool = False) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.benchmarks.small_plan", str(location.root), str(runs), str(jobs)]
+def start(location: Location, runs: Path, *, jobs: int) -> subprocess.Popen[str]:
+    """The plan in processes of its own."""
     return subprocess.Popen(
-        [*command, *(["poison"] if poison else [])],
+        [sys.executable, "-m", "tests.benchmarks.small_plan", str(location.root), str(runs), str(jobs)],
         cwd=host.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -49,42 +51,30 @@ def finished(runs: Path) -> dict[str, dict[str, Any]]:
 def reference(digits_mini: Location, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The records of the plan run one cell after another, undisturbed."""
     runs = tmp_path_factory.mktemp("reference")
-    process = start(digits_mini, runs, jobs=1)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
+    assert run(digits_mini, runs) == 0
     records = finished(runs)
-    assert len(records) == 8
-    assert "[8/8]" in output, "without a terminal there is a plain line per cell"
+    assert len(records) == 4
     return records
 
 
-def test_killed_at_random_and_started_again_it_ends_with_the_same_records(
+several = pytest.mark.skipif(host.cores() < 2, reason="one core runs the cells in the process itself")
+
+
+@several
+def test_killed_and_started_again_it_ends_with_the_same_records(
     digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
-    moments = random.Random(0)
-    jobs = min(2, host.cores())
-    for _ in range(2):  # `make torture` does it a hundred times
-        process = start(digits_mini, tmp_path, jobs=jobs)
-        deadline = time.monotonic() + moments.uniform(4, 12)
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.05)
-        kept = finished(tmp_path)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert kept.items() <= finished(tmp_path).items(), "a finished cell was lost"
-    process = start(digits_mini, tmp_path, jobs=jobs)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert finished(tmp_path) == reference
-
-
-def test_workers_of_a_killed_run_stop_by_themselves(digits_mini: Location, tmp_path: Path) -> None:
-    process = start(digits_mini, tmp_path, jobs=min(2, host.cores()))
+    """The workers of a killed run stop by themselves; `make torture` kills a hundred times, at random moments."""
+    process = start(digits_mini, tmp_path, jobs=2)
     wait_for(lambda: len(finished(tmp_path)) >= 1)
-    group = os.getpgid(process.pid)
+    kept, group = finished(tmp_path), os.getpgid(process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     wait_for(lambda: not alive(group))
+    assert kept.items() <= finished(tmp_path).items(), "a finished cell was lost"
+    assert run(digits_mini, tmp_path, jobs=2) == 0
+    assert finished(tmp_path) == reference
+    assert not multiprocessing.active_children()
 
 
 def test_an_interrupt_ends_the_run_cleanly(
@@ -92,37 +82,36 @@ def test_an_interrupt_ends_the_run_cleanly(
 ) -> None:
     process = start(digits_mini, tmp_path, jobs=min(2, host.cores()))
     wait_for(lambda: len(finished(tmp_path)) >= 1)
+    group = os.getpgid(process.pid)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does for Ctrl-C
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert finished(tmp_path).items() <= reference.items()
+    wait_for(lambda: not alive(group))
 
 
 def test_a_failing_cell_is_recorded_and_stops_no_other(
-    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
+    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    process = start(digits_mini, tmp_path, jobs=1, poison=True)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 1, output
+    assert run(digits_mini, tmp_path, poisoned=True) == 1
+    output = capsys.readouterr().out
     good = finished(tmp_path)
-    assert len(good) == 7
+    assert len(good) == 3
     assert good.items() <= reference.items()
     bad = cells(digits_mini, poisoned=True)[1]
     error = Store(tmp_path).failure(bad.spec.hash)
     assert error is not None
     assert "became" in error
     assert f"{bad.label}: FAILED: {error}" in output
-    assert "Traceback" not in output
+    assert "[4/4]" in output, "without a terminal there is a plain line per cell"
 
 
 def test_two_runs_at_once_share_the_work(
     digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = [start(digits_mini, tmp_path, jobs=1) for _ in range(2)]
-    for process in both:
-        output, _ = process.communicate(timeout=300)
-        assert process.returncode == 0, output
+    both = [Child(lambda: run(digits_mini, tmp_path), tmp_path / f"output-{number}") for number in range(2)]
+    assert [child.wait() for child in both] == [0, 0]
     assert finished(tmp_path) == reference
 
     def again(*_arguments: object, **_options: object) -> None:
@@ -130,25 +119,24 @@ def test_two_runs_at_once_share_the_work(
 
     monkeypatch.setattr("benchmarks.cell.training.run_cell", again)
     cell = cells(digits_mini)[0]
-    outcome = runner.run_one(cell, digits_mini, Store(tmp_path), "test", os.getpid())
+    outcome = runner.run_one(cell, digits_mini, Store(tmp_path), "test")
     assert outcome.error == ""
     assert outcome.accuracy == Store(tmp_path).read(cell.spec.hash).value("accuracy")
 
 
-@pytest.mark.skipif(host.cores() < 2, reason="one core runs the cells in the process itself")
+@several
 def test_a_killed_worker_costs_nothing(
-    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
+    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    process = start(digits_mini, tmp_path, jobs=2)
-    wait_for(lambda: len(finished(tmp_path)) >= 1)
-    workers = subprocess.run(
-        ["pgrep", "-P", str(process.pid), "-f", "LokyProcess"], capture_output=True, text=True, check=True
-    )
-    os.kill(int(workers.stdout.split()[0]), signal.SIGKILL)
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    assert "A worker process was ended from outside; going on." in output
-    assert "Traceback" not in output
+    def kill_one() -> None:
+        wait_for(lambda: len(finished(tmp_path)) >= 1)
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    assert run(digits_mini, tmp_path, jobs=2) == 0
+    killer.join()
+    assert "A worker process was ended from outside; going on." in capsys.readouterr().out
     assert finished(tmp_path) == reference
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,10 +10,12 @@ import torch
 
 from benchmarks.machine import processes
 from benchmarks.records.store import Store
+from datasets.store import Location
 from methods import contract
+from tests.benchmarks import shared_plan
 from tests.datasets.office_helpers import image_file, write_tree
+from tests.forked import Child
 
-CHECKOUT = Path(__file__).parents[2]
 CLASSES = tuple("cat dog gnu jar mug pen".split())
 
 
@@ -31,20 +31,21 @@ def images(root: Path) -> str:
 
 
 def trained(processes: int, folder: str, tmp_path: Path) -> Store:
-    """The study's records and networks by so many processes."""
+    """The study's records and networks by so many processes, with what ``torchrun`` sets for them."""
     runs = tmp_path / f"runs-{processes}"
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [*(start if processes > 1 else [sys.executable]), "-m", "tests.benchmarks.shared_plan"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, str(tmp_path / "data"), folder, str(runs)],
-        cwd=CHECKOUT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    children = [
+        Child(
+            lambda: shared_plan.run(Location(tmp_path / "data"), folder, Store(runs)),
+            tmp_path / f"output-{processes}-{rank}",
+            {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(processes)
+    ]
+    assert [child.wait() for child in children] == [0] * processes, [child.output.read_text() for child in children]
     return Store(runs)
 
 

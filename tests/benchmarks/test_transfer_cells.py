@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,7 @@ def test_a_trained_treatment_keeps_the_frozen_layers_of_its_base_network(digits_
     found, store = cells(digits_mini), Store(tmp_path)
     frozen, learned = found["AnB", "n=3"], found["AnB+", "n=3"]
     for cell in (frozen, learned):
-        assert runner.run_one(cell, digits_mini, store, "test", os.getpid(), kept=True).error == ""
+        assert runner.run_one(cell, digits_mini, store, "test", kept=True).error == ""
     source = torch.load(store.model_path(frozen.needs["base"].spec.hash), weights_only=True)
     kept = torch.load(store.model_path(frozen.spec.hash), weights_only=True)
     moved = torch.load(store.model_path(learned.spec.hash), weights_only=True)

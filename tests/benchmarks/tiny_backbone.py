@@ -72,23 +72,23 @@ def key(location: Location, cut: str = "middle", views: int = 0, **changes: Any)
     return activations.key_of("tiny", "dslr", cut, location, views=views, **how)
 
 
-def main() -> None:
-    root, views, log, *seconds = sys.argv[1:]
-    location = Location(Path(root))
+def run(location: Location, views: int, log: Path, seconds: float = 0.0) -> None:
+    """Compute what is missing of the activations, each block some seconds late and noted; prints their digest."""
     with installed(location) as computed:
         compute = activations._compute
 
         def noted(*arguments: Any) -> int:
-            time.sleep(float(seconds[0]) if seconds else 0)
+            time.sleep(seconds)
             count = compute(*arguments)
-            with Path(log).open("a") as file:
+            with log.open("a") as file:
                 file.write(f"{computed[-1]}\n")
             return count
 
         activations._compute = noted
-        values = activations.load(key(location, views=int(views)), location)
+        values = activations.load(key(location, views=views), location)
         print(hashlib.sha256(values.tobytes()).hexdigest())
 
 
 if __name__ == "__main__":
-    main()
+    root, shown, notes = sys.argv[1:]
+    run(Location(Path(root)), int(shown), Path(notes))

@@ -630,8 +630,8 @@ def test_damaged_domain_does_not_hide_the_others(
     path = here.root / "prepared" / "tiny" / name
     path.write_bytes(path.read_bytes()[:100])
     first, second = store.listing(here)
-    assert (first.state, first.diagnostics, first.size) == ("damaged", {"train": 3000}, len(tiny.content))
-    assert (second.state, second.diagnostics) == ("prepared", {"train": 3000})
+    assert (first.state, first.counts, first.size) == ("damaged", {"train": 3000}, len(tiny.content))
+    assert (second.state, second.counts) == ("prepared", {"train": 3000})
 
 
 def test_files_that_wait_are_listed_as_downloaded(tiny: Tiny, tmp_path: Path) -> None:

@@ -449,13 +449,13 @@ def test_with_a_weight_it_is_not() -> None:
 @functools.cache
 def unadapted() -> list[Run]:
     """Without weight all variants are the same network."""
-    return [trained(Config(weight=0.0), 100, seed) for seed in range(3)]
+    return [trained(Config(weight=0.0), 100, seed) for seed in range(2)]
 
 
 @pytest.mark.parametrize("variant", list(jan.VARIANTS))
 def test_the_domains_come_closer_and_the_target_is_classified_better(variant: str) -> None:
     config = jan.VARIANTS[variant]
-    on = [trained(config, 100, seed) for seed in range(3)]
+    on = [trained(config, 100, seed) for seed in range(2)]
     off = unadapted()
     closer, apart = (np.mean([discrepancy(run) for run in runs]) for runs in (on, off))
     assert apart > 0.01

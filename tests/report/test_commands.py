@@ -98,7 +98,7 @@ def test_no_results_names_the_command(place: Path) -> None:
 
 
 def test_unknown_names_list_what_exists(place: Path) -> None:
-    one_sentence(call("table", "jan"), "unknown paper 'jan'; there are: dan.")
+    one_sentence(call("table", "nope"), "unknown paper 'nope'; there are: dan.")
     one_sentence(
         call("table", "dan", "--experiment", "table9"),
         "dan has no experiment 'table9'; there are: digits, ablations, sensitivity.",

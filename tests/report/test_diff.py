@@ -30,7 +30,7 @@ def test_values_means_and_verdicts_that_moved(tmp_path: Path) -> None:
         "dan/digits.csv: 6 of 12 changed",
         "  largest change of an accuracy 20.00 points, dan, default, mnist:optdigits, 0, 0, last",
         "  DAN on digits-mini, full, lenet, finetune: 73.50 (n = 3) -> 53.50 (n = 3), -20.00",
-        "claim dan gain: reproduced -> not reproduced",
+        "claim dan gain: reproduced -> reversed",
     ]
 
 

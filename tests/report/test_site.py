@@ -81,6 +81,22 @@ def test_every_experiment_has_its_section_or_says_that_nothing_is_there(pages: d
             assert says != there
 
 
+def test_every_claim_has_one_line(pages: dict[str, Node]) -> None:
+    """On its paper's page and on the overview."""
+
+    def labels(page: str) -> list[str]:
+        (grid,) = (one for one in pages[page].all("table") if one.attributes.get("data-grid") == "statements")
+        return [next(line.all("th")).text for line in grid.all("tr")][1:]
+
+    every = []
+    for name, paper in papers().items():
+        wanted = list(dict.fromkeys([*(claim.name for claim in paper.claims), *paper.not_run]))
+        assert labels(f"{name}.html") == wanted
+        every += [f"{name}: {one}" for one in wanted]
+    assert sorted(labels("index.html")) == sorted(every)
+    assert "are expected to be so by chance" in pages["index.html"].text
+
+
 def test_deleting_a_papers_results_makes_its_page_say_so(tmp_path: Path) -> None:
     paper = {"dan": PAPER}
     write(tmp_path / "results/dan/digits.csv", rows())
@@ -196,7 +212,7 @@ def column_of(cell: Node) -> str:
 def test_every_table_has_a_number_that_can_be_traced(pages: dict[str, Node]) -> None:
     for name in papers():
         for table in pages[f"{name}.html"].all("table"):
-            if "data-grid" in table.attributes and table.attributes["data-grid"] != "verdicts":
+            if table.attributes.get("data-grid", "verdicts") not in ("verdicts", "statements"):
                 assert any(one.attributes.get("class") == "why" for one in table.all("button")), (
                     name,
                     table.attributes,

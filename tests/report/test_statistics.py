@@ -1,8 +1,7 @@
-"""Statistics against values worked by hand and a brute-force enumeration."""
+"""Statistics against values worked by hand, and against scipy's own tests."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -11,8 +10,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from report.statistics import Place, compare, estimate, mean_of, over_tasks, per_task, sign_flip_p, unit
+from report import statistics
+from report.statistics import Place, compare, estimate, mean_of, over_tasks, per_task, t_test, unit
 
 TASKS = ("a:b", "b:a")
 
@@ -25,16 +26,6 @@ def series(numbers: Mapping[str, Sequence[float | None]], split: str = "0") -> d
         for seed, value in enumerate(found)
         if value is not None
     }
-
-
-def enumerated_p(differences: np.ndarray) -> float:
-    """Two-sided sign-flip p-value by listing all 2^N sign patterns: twice the smaller one-sided share, at most 1."""
-    flat = differences.ravel()
-    observed = flat.mean()
-    means = [float(np.mean(flat * signs)) for signs in itertools.product((1, -1), repeat=flat.size)]
-    above = sum(mean >= observed - 1e-12 for mean in means) / len(means)
-    below = sum(mean <= observed + 1e-12 for mean in means) / len(means)
-    return min(1.0, 2 * min(above, below))
 
 
 def test_estimate_by_hand() -> None:
@@ -102,43 +93,123 @@ def test_comparison_by_hand() -> None:
     assert (found.low, found.high) == pytest.approx(
         (3 - 4.302653 / math.sqrt(3), 3 + 4.302653 / math.sqrt(3)), abs=1e-5
     )
-    assert found.p == pytest.approx(2 / 2**6), "all six differences are positive"
+    # The same test: t = 3 sqrt(3) with 2 degrees of freedom.
+    assert found.p == pytest.approx(0.0350985, abs=1e-6)
     assert found.n == 3
+    assert (found.up, found.down, found.mixed) == ((), (), False), "on no task alone is it sure"
+    assert found.spread == pytest.approx(1)
+
+
+numbers = st.lists(st.integers(-400, 400).map(lambda whole: whole / 8), min_size=2, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(numbers)
+def test_interval_and_p_are_those_of_one_paired_t_test(found: list[float]) -> None:
+    low, high, p = t_test(found)
+    if len(set(found)) == 1:
+        assert (low, high, p) == (found[0], found[0], float(found[0] == 0))
+        return
+    theirs = stats.ttest_1samp(found, 0)
+    assert p == pytest.approx(theirs.pvalue, abs=1e-9)
+    assert (low, high) == pytest.approx(tuple(theirs.confidence_interval(0.95)))
+    assert (p < 0.05) == (low > 0 or high < 0) or abs(p - 0.05) < 1e-9
+
+
+def test_a_first_stage_lends_its_spread_and_its_degrees_of_freedom() -> None:
+    found = [1.0, 2.0, 3.0, 9.0]
+    low, high, p = t_test(found, first=3)
+    half = 4.302653 * 1 / math.sqrt(4)  # t with 2 degrees of freedom, the spread of 1, 2, 3, the mean of all four
+    assert (low, high) == pytest.approx((3.75 - half, 3.75 + half), abs=1e-5)
+    assert p == pytest.approx(2 * stats.t.sf(3.75 * 2, 2))
+    assert t_test(found, first=4) == t_test(found, first=0) == t_test(found, first=9)
+
+
+def test_splits_are_in_the_order_of_their_numbers() -> None:
+    """The first stage is the first splits, 2 before 10, although they are text."""
+    better = {("a:b", str(split), split): float(value) for split, value in enumerate((1, 2, 3, *(50,) * 9))}
+    found = compare(better, dict.fromkeys(better, 0.0), ("a:b",), "split", first=3)
+    assert found is not None
+    assert found.high - found.low == pytest.approx(2 * 4.302653 / math.sqrt(12), abs=1e-5)
+
+
+def test_tasks_that_go_up_and_down() -> None:
+    """Three tasks of five seeds: far above, far below, and neither; by hand t = 40, -20 and 0.5."""
+    noise = (-0.1, 0.05, 0.0, -0.05, 0.1)
+    base = series(dict.fromkeys(("a:b", "b:a", "c:d"), (50.0,) * 5))
+    method = series({task: [50 + mean + one for one in noise] for task, mean in (("a:b", 4), ("b:a", -1), ("c:d", 0))})
+    found = compare(method, base, ("a:b", "b:a", "c:d"), "seed")
+    assert found is not None
+    assert (found.up, found.down) == (("a:b",), ("b:a",))
+    assert found.mixed, "the mean is above 0 and a task is below"
+    back = compare(base, method, ("a:b", "b:a", "c:d"), "seed")
+    assert back is not None
+    assert (back.up, back.down, back.mixed) == (("b:a",), ("a:b",), True)
+    alone = compare(method, base, ("a:b", "c:d"), "seed")
+    assert alone is not None
+    assert not alone.mixed
+
+
+def test_tasks_are_corrected_for_their_number() -> None:
+    """t = 3.2 with 4 degrees of freedom is p = 0.033: enough for one task, not for the first of two."""
+    values = np.array([0.0, 1.0, 2.0, 3.0, 4.0]) / math.sqrt(2.5)  # deviation 1
+    values += 3.2 / math.sqrt(5) - values.mean()
+    base = series({"a:b": (0.0,) * 5, "b:a": (0.0,) * 5})
+    method = series({"a:b": values.tolist(), "b:a": (1.0, -1, 0, 1, -1)})
+    one, two = (compare(method, base, tasks, "seed") for tasks in (("a:b",), ("a:b", "b:a")))
+    assert one is not None
+    assert two is not None
+    assert one.p == pytest.approx(0.0329, abs=1e-3)
+    assert (one.up, two.up) == (("a:b",), ())
+
+
+def test_holm_by_hand() -> None:
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.6, 0.7]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
+
+
+def test_q_values_by_hand_and_as_scipy_has_them() -> None:
+    assert statistics.false_discovery([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+    p = np.random.default_rng(0).uniform(size=23).tolist()
+    assert statistics.false_discovery(p) == pytest.approx(stats.false_discovery_control(p).tolist())
+
+
+def test_false_findings_that_are_expected() -> None:
+    assert statistics.expected_false([0.001] * 8 + [0.9, 0.3]) == pytest.approx(0.05 * 2), (
+        "one above 0.5 stands for two"
+    )
+    assert statistics.expected_false([0.9] * 4) == pytest.approx(0.05 * 4), "never more than all of them"
+    assert statistics.expected_false([]) == 0
 
 
 @pytest.mark.parametrize(
-    ("differences", "p"),
+    ("effect", "spread", "delta", "n"),
     [
-        ([[1.0], [2.0], [3.0]], 2 / 8),
-        ([[1.0, 1.0], [1.0, 1.0]], 2 / 16),
-        ([[1.0], [-1.0]], 1.0),
-        ([[0.0, 0.0], [0.0, 0.0]], 1.0),
-        # 3 - 1 = 2: patterns with a sum of at least 2 are (3, -1) and (3, 1), 2 of 4 on either side
-        ([[3.0], [-1.0]], 1.0),
-        # 5 + 4 - 1 = 8: sums of at least 8 are 10 and 8, two of eight; twice that
-        ([[5.0], [4.0], [-1.0]], 0.5),
+        (1.0, 0.1, 0.5, 2),  # 12.706 x 0.1 / sqrt(2) = 0.90
+        (0.8, 0.1, 0.5, 3),  # 4.303 x 0.1 / sqrt(3) = 0.25
+        (0.0, 0.5, 0.5, 7),  # 2.447 x 0.5 / sqrt(7) = 0.46; with six 0.525
+        (-1.0, 2.0, 0.5, 18),  # 2.110 x 2 / sqrt(17 + 1) = 0.995; with 17 1.03
+        (0.0, 50.0, 0.5, 1000),
     ],
 )
-def test_known_p(differences: list[list[float]], p: float) -> None:
-    assert sign_flip_p(np.array(differences)) == pytest.approx(p)
-    assert enumerated_p(np.array(differences)) == pytest.approx(p)
+def test_replicates_that_would_decide(effect: float, spread: float, delta: float, n: int) -> None:
+    assert statistics.needed(effect, spread, delta) == n
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(-40, 40), min_size=2, max_size=9))
-def test_p_equals_enumeration(differences: list[int]) -> None:
-    column = np.array(differences, dtype=float)[:, None] / 8
-    assert sign_flip_p(column) == pytest.approx(enumerated_p(column))
-
-
-def test_many_differences_are_sampled_with_a_fixed_seed_near_the_exact_value() -> None:
-    differences = np.random.default_rng(1).normal(0.35, 1, size=(3, 5))
-    first = sign_flip_p(differences)
-    assert first == sign_flip_p(differences)
-    exact = enumerated_p(differences)
-    assert 0.005 < exact < 0.9
-    assert first == pytest.approx(exact, abs=4 * 2 * math.sqrt(exact / 2 / 9999))
-    assert sign_flip_p(np.ones((3, 6))) == pytest.approx(2 / 10_000), "the smallest p of 9,999 resamples"
+@pytest.mark.parametrize(
+    ("spread", "first", "most", "n"),
+    [
+        (0.1, 5, 20, 5),  # (2.776 x 0.1 / 0.5)^2 = 0.3
+        (0.5, 5, 20, 8),  # 7.7
+        (0.5, 8, 20, 8),  # 2.365: 5.6
+        (3.0, 5, 20, 20),  # 277
+        (3.0, 5, 10, 10),
+        (3.0, 12, 10, 12),
+    ],
+)
+def test_replicates_of_the_second_stage(spread: float, first: int, most: int, n: int) -> None:
+    assert statistics.replicates(spread, first, 0.5, most) == n
 
 
 @settings(max_examples=20, deadline=None)

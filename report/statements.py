@@ -1,0 +1,107 @@
+"""Every claim in one line: whose it is, what is published, and on how many of its set-ups it holds.
+
+``results/CLAIMS.md`` is made of this; the ledger has the numbers of each set-up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from methods.contract import WHOSE, Paper
+from report.claims import MIXED, NO_EFFECT, NOT_RUN, RULE, VERDICTS
+from report.ledger import Verdict, expected_false
+
+INTRODUCTION = """# Every claim in one line
+
+Written by `make claims` from [`claims.csv`](claims.csv), which has effect, interval, p and q of every set-up, and
+[`claim_cells.csv`](claim_cells.csv), which has the cells behind each. A set-up is a data set under a protocol, on a
+network and a track; in a sweep it is a setting.
+"""
+HEADER = ("| claim | whose | where | published | here |", "|---|---|---|---|---|")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A claim over all its set-ups."""
+
+    name: str
+    rows: tuple[Verdict, ...]
+    """Its rows of the ledger, at least one."""
+
+    @property
+    def first(self) -> Verdict:
+        return self.rows[0]
+
+    @property
+    def published(self) -> str:
+        """The published effects, each once: of several data sets there are several."""
+        return "; ".join(dict.fromkeys(row.published for row in self.rows if row.published))
+
+    @property
+    def words(self) -> str:
+        """``reproduced on 5 of 6, undecided on 1 of 6``, how many are mixed, and on how many it was not run."""
+        tried = [row for row in self.rows if row.verdict != NOT_RUN]
+        absent = [row for row in self.rows if row.verdict == NOT_RUN]
+        counts = Counter(row.verdict for row in tried)
+        of = f" of {len(tried)}"
+        parts = [f"{verdict} on {counts[verdict]}{of}" for verdict in VERDICTS if counts[verdict]]
+        if len(tried) == 1:
+            parts = [tried[0].full_verdict]
+        elif mixed := sum(MIXED in row.full_verdict for row in tried):
+            parts.append(f"{MIXED} on {mixed}")
+        if absent and not tried:
+            return absent[0].full_verdict if len(absent) == 1 else f"{NOT_RUN} on {len(absent)}: {absent[0].why}"
+        return ", ".join(parts) + (f"; {NOT_RUN} on {len(absent)}" if absent else "")
+
+
+def statements(rows: Iterable[Verdict]) -> list[Statement]:
+    """The claims of one paper, in the order of the ledger."""
+    found: dict[str, list[Verdict]] = {}
+    for row in rows:
+        found.setdefault(row.statement, []).append(row)
+    return [Statement(name, tuple(its)) for name, its in found.items()]
+
+
+def counted(rows: Iterable[Verdict], *, ours: bool = False) -> list[tuple[str, int]]:
+    """How many rows of the ledger have each verdict, in their order: of the paper's claims, or of ours."""
+    counts = Counter(row.verdict for row in rows if (row.whose == "ours") == ours)
+    return [(verdict, counts[verdict]) for verdict in VERDICTS]
+
+
+def chance(rows: Sequence[Verdict]) -> str:
+    """What is to be expected of so many tests, in a sentence."""
+    called, false = expected_false(rows)
+    return (
+        f"Of the {called} rows called reproduced or reversed about {false:.1f} are expected to be so by chance: 5 % of "
+        "the comparisons without an effect, whose number is estimated from the p-values above 0.5. The column q of the "
+        "ledger is the share of false findings among all of its paper with at most this p."
+    )
+
+
+def markdown(papers: Mapping[str, Paper], rows: Sequence[Verdict]) -> str:
+    """The text of ``CLAIMS.md``; the same bytes for the same results."""
+    rule = [f"- {one}" for one in RULE]
+    deltas = ", ".join(f"{name} {delta:g}" for name, delta in NO_EFFECT.items())
+    rule.append(f"- no effect is within, by metric: {deltas}")
+    rule += [f"- {whose}: {words}" for whose, words in WHOSE.items()]
+    parts = [INTRODUCTION, "\n".join(rule) + "\n", chance(rows) + "\n"]
+    for name, paper in papers.items():
+        its = [row for row in rows if row.paper == name]
+        lines = [_line(one) for one in statements(its)]
+        parts.append(f"## {name}: {paper.title}\n")
+        parts.append(f"The paper's: {_sum(its)}. Ours: {_sum(its, ours=True)}.\n")
+        parts.append("\n".join((*HEADER, *lines)) + "\n")
+    return "\n".join(parts)
+
+
+def _sum(rows: Sequence[Verdict], *, ours: bool = False) -> str:
+    found = [f"{number} {verdict}" for verdict, number in counted(rows, ours=ours) if number]
+    return ", ".join(found) or "none"
+
+
+def _line(one: Statement) -> str:
+    name = f" (`{one.name}`)" if one.name != one.first.text else ""
+    cells = (f"{one.first.text}{name}", one.first.whose, one.first.where, one.published, one.words)
+    return f"| {' | '.join(cell.replace('|', '/') or '-' for cell in cells)} |"
