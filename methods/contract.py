@@ -110,6 +110,26 @@ class Recipe:
     """Whether the ``2 * batch`` images of a step are shared out by the sizes of the two domains, not equally."""
     milestones: tuple[float, ...] = ()
     """Values of p from each of which on the rate is a tenth of what it was."""
+    warmup: float = 0.0
+    """Share of the steps over which the rate first rises from nothing, by as much at each, in [0, 1)."""
+    cosine: bool = False
+    """Whether the rate then falls to nothing along half a cosine."""
+    nesterov: bool = False
+    """Whether the momentum is Nesterov's."""
+
+    def rate_at(self, progress: float) -> float:
+        """What ``rate`` is multiplied by at p, in [0, 1]."""
+        factor: float = (1 + self.annealing * progress) ** -self.power
+        factor *= 0.1 ** sum(progress >= milestone for milestone in self.milestones)
+        if progress < self.warmup:
+            return factor * min(1.0, (progress + 1 / self.steps) / self.warmup)
+        if self.cosine:
+            factor *= (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+        return factor
+
+    def longer(self, times: int) -> Recipe:
+        """The same with ``times`` as many steps, and as many evaluations."""
+        return dataclasses.replace(self, steps=self.steps * times, epoch=self.epoch * times)
 
 
 @dataclass(frozen=True)
@@ -159,6 +179,8 @@ class Row:
     variant: str = "default"
     label: str = ""
     """How the table names it; the variant (or the method) if empty."""
+    times: int = 1
+    """How long it is trained, as a multiple of the recipe's steps."""
 
 
 @dataclass(frozen=True)
@@ -201,6 +223,9 @@ class Experiment:
     """How BatchNorm sees the two domains; empty for the default of backbone and track."""
     cut: str = ""
     """Where a pretrained trunk is cut; empty for the default of backbone and track."""
+    views: int = 0
+    """Augmented views of each training image that are drawn once, the same for all rows; 0: new ones at each step, or
+    where activations are cached, none."""
     default: bool = False
     """Run where its data set is named and no experiment, on the track of the first such one unless a track is named.
     Where no data set is named either, a paper's first such experiment is run."""
@@ -208,6 +233,11 @@ class Experiment:
     """Matrices of the records (``Method.matrices``) whose entries enter the tables, ``soft_labels@mug,cup``."""
     published: tuple[str, ...] = ()
     """Tables of the paper (column ``table`` of ``results/published.csv``) shown beside this one."""
+    layers: str = ""
+    """The field of the sweep that counts layers, if any does: its figure has a place for each, 0 for the rows outside
+    the sweep, and beside it what is published for the tasks ``FIELD=3 ...``."""
+    picture: str = ""
+    """Name of the README's picture, where that is this experiment's first figure; one experiment has it."""
 
 
 WHOSE: Mapping[str, str] = MappingProxyType(
@@ -242,6 +272,11 @@ class Claim:
     """By how many points ``better`` may be the worse one: above 0 the claim is that it is as good."""
     than: tuple[str, ...] = ()
     """Tasks, as many as ``tasks``, on each of which the difference is to be smaller than on the one of ``tasks``."""
+    than_setting: str | tuple[str, ...] = ""
+    """A point of the sweep, or several, where the difference of the two rows is to be smaller: it is taken off."""
+    level: float | None = None
+    """A value that stands for ``worse``, which is then the same row as ``better``: it is to be above it, or below it
+    if not ``higher``."""
     whose: str = "paper"
     """Who says it, one of ``WHOSE``."""
     where: str = ""

@@ -28,6 +28,9 @@ At test time BatchNorm always uses the running statistics.
 """
 
 
+Start = Literal["he", "caffe"]
+"""How layers from scratch are drawn where a method draws them itself: He's rule, or as Caffe's reference network."""
+
 Layers = dict[str, Tensor]
 """Layer name -> activations, (N, width)."""
 
@@ -79,6 +82,7 @@ class Network(nn.Module):
         batchnorm: see ``BatchNormMode``.
         bottleneck_batchnorm: BatchNorm between the bottleneck's linear layer and its ReLU.
         dropout: probability of dropping a bottleneck unit in front of the classifier.
+        start: see ``Start``; nothing is drawn by it here.
 
     Raises:
         ValueError: ``batchnorm`` is "none" although there are BatchNorm layers, or the reverse.
@@ -95,9 +99,11 @@ class Network(nn.Module):
         batchnorm: BatchNormMode = "none",
         bottleneck_batchnorm: bool = False,
         dropout: float = 0.5,
+        start: Start = "he",
     ) -> None:
         super().__init__()
         self.trunk = trunk
+        self.start: Start = start
         linear = nn.Linear(trunk_size, bottleneck_size)
         norm: list[nn.Module] = [nn.BatchNorm1d(bottleneck_size)] if bottleneck_batchnorm else []
         self.bottleneck = nn.Sequential(linear, *norm, nn.ReLU())
@@ -134,6 +140,7 @@ class Network(nn.Module):
             batchnorm=self.batchnorm,
             bottleneck_batchnorm=any(isinstance(module, _BatchNorm) for module in self.bottleneck),
             dropout=self.dropout.p,
+            start=self.start,
         )
 
     def layers(self, x: Tensor) -> Layers:
@@ -189,6 +196,8 @@ class Network(nn.Module):
         return self
 
     def _normalise_by_running(self, running: bool) -> None:
+        parts = [module for module in self.modules() if isinstance(module, FrozenLayers)]
+        fixed = {id(module) for part in parts for module in part.modules()}
         for module in self.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, _BatchNorm) and id(module) not in fixed:
                 module.train(not running)

@@ -346,8 +346,8 @@ def headline_command(readme: Path, out: Path, results: Path) -> None:
     for page, text in made.items():
         write(text, page)
         click.echo(page)
-    if (chart := headline.figure(papers(), results)) is not None:
-        for path in charts.save(chart, out / headline.FIGURE, ("svg",)):
+    for stem, chart in headline.figures(papers(), results).items():
+        for path in charts.save(chart, out / stem, ("svg",)):
             click.echo(path)
 
 

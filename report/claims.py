@@ -130,13 +130,18 @@ def named_side(row: Row, settings: str | tuple[str, ...]) -> Side:
     return tuple(Entry(row, setting) for setting in ((settings,) if isinstance(settings, str) else settings))
 
 
+def worse_side(claim: Claim, settings: str | tuple[str, ...]) -> Side:
+    """What ``better`` is compared with: a row, or a level."""
+    return named_side(claim.worse, settings) if claim.level is None else (Entry(claim.worse, level=claim.level),)
+
+
 def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Side, Side]]:
     """The pairs that decide a claim: one per setting of a sweep, as nothing averages over settings by itself.
 
     A claim that names the points of the sweep that it compares, or averages over, is decided by these alone.
     """
     if claim.better_setting or claim.worse_setting:
-        pairs = [(named_side(claim.better, claim.better_setting), named_side(claim.worse, claim.worse_setting))]
+        pairs = [(named_side(claim.better, claim.better_setting), worse_side(claim, claim.worse_setting))]
     else:
         settings = [
             entry.setting
@@ -146,7 +151,7 @@ def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[
         pairs = [
             (
                 (counterpart(setting, claim.better, experiment, run),),
-                (counterpart(setting, claim.worse, experiment, run),),
+                worse_side(claim, counterpart(setting, claim.worse, experiment, run).setting),
             )
             for setting in dict.fromkeys(settings)
         ]
@@ -160,9 +165,13 @@ def decide(claim: Claim, run: Run, better: Side, worse: Side) -> tuple[Compariso
         return None, None
     tasks = [task for task, _ in paired]
     than = [other for _, other in paired] if claim.than else []
-    first, second = (better, worse) if claim.higher else (worse, better)
-    comparison = run.compare(first, second, claim.metric, tasks, margin=claim.margin, than=than)
-    return comparison, run.bases(first, second, claim.metric, tasks, than)
+    pair, less = (better, worse), None
+    if claim.than_setting:
+        less = (named_side(claim.better, claim.than_setting), named_side(claim.worse, claim.than_setting))
+    if not claim.higher:
+        pair, less = pair[::-1], less and less[::-1]
+    comparison = run.compare(*pair, claim.metric, tasks, margin=claim.margin, than=than, less=less)
+    return comparison, run.bases(*pair, claim.metric, tasks, than, less)
 
 
 def decisions(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[Decision]:
@@ -216,10 +225,8 @@ def up_and_down(comparison: Comparison | None) -> tuple[Cell, Cell]:
 
 def sides(claim: Claim) -> str:
     """What decides a claim, in short."""
-    both = " against ".join(
-        side_label(named_side(row, setting))
-        for row, setting in ((claim.better, claim.better_setting), (claim.worse, claim.worse_setting))
-    )
+    better, worse = named_side(claim.better, claim.better_setting), worse_side(claim, claim.worse_setting)
+    both = f"{side_label(better)} against {side_label(worse)}"
     what = "" if claim.metric == "accuracy" else f", {claim.metric}"
     sense = "" if claim.higher else ", the smaller the better"
     where = f", {', '.join(claim.tasks)}" if claim.tasks else ""
@@ -232,8 +239,12 @@ def allowance(claim: Claim) -> str:
 
 
 def turned(claim: Claim) -> str:
-    """The tasks whose difference is taken off."""
-    return f", less the same on {', '.join(claim.than)}" if claim.than else ""
+    """The tasks, and the points of the sweep, whose difference is taken off."""
+    if not (claim.than or claim.than_setting):
+        return ""
+    places = " and ".join(entry.setting.replace(";", ", ") for entry in named_side(claim.better, claim.than_setting))
+    on, at = (f" {word} {what}" if what else "" for word, what in (("on", ", ".join(claim.than)), ("at", places)))
+    return f", less the same{on}{at}"
 
 
 def side_label(side: Side) -> str:

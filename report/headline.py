@@ -25,9 +25,6 @@ WORDS = {claims.REPRODUCED: "yes", claims.REVERSED: "**loses**", claims.NO_DIFFE
 """Verdict on the gain -> what the table says."""
 TRACKS = ("frozen", "late", "finetune")
 PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
-STUDY, CURVES = "yosinski", "curves"
-FIGURE = Path("yosinski") / "transferability"
-"""The README's figure, without its suffix, below the folder of the tables."""
 
 
 def table(papers: Mapping[str, Paper], results: Path) -> str:
@@ -111,19 +108,26 @@ def _theirs(one: Contestant, paper: Paper, results: Path) -> str:
     return "-"
 
 
-def figure(papers: Mapping[str, Paper], results: Path) -> Chart | None:
-    """The curves of the study of layers on the data that most of its cells are of; None if nothing is committed.
+def figures(papers: Mapping[str, Paper], results: Path) -> dict[Path, Chart]:
+    """The README's pictures, by their paths without suffix below the folder of the tables.
+
+    The first figure of every experiment that names a picture, on the data that most of its cells are of; none where
+    nothing is committed.
 
     Raises:
         UserError: a malformed file.
     """
-    paper = papers[STUDY]
-    experiment = next(one for one in paper.experiments if one.name == CURVES)
-    loaded = build.load(STUDY, experiment, None, results)
-    if not loaded.groups:
-        return None
-    group = max(loaded.groups, key=lambda one: len(records.of_group(loaded.frame, one)))
-    return draw.of_experiment(STUDY, paper, experiment, loaded.frame, group, results)[0]
+    found = {}
+    for name, paper in papers.items():
+        for experiment in paper.experiments:
+            if not experiment.picture:
+                continue
+            loaded = build.load(name, experiment, None, results)
+            if loaded.groups:
+                group = max(loaded.groups, key=lambda one: len(records.of_group(loaded.frame, one)))
+                chart, *_ = draw.of_experiment(name, paper, experiment, loaded.frame, group, results)
+                found[Path(name) / experiment.picture] = chart
+    return found
 
 
 def inserted(page: str, text: str, name: str) -> str:

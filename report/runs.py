@@ -28,10 +28,14 @@ class Entry:
 
     row: Row
     setting: str = ""
+    level: float | None = None
+    """A value that stands for a line."""
 
     @property
     def label(self) -> str:
         """As the table names it."""
+        if self.level is not None:
+            return f"{self.level:g}"
         return f"{row_label(self.row)}, {self.setting.replace(';', ', ')}" if self.setting else row_label(self.row)
 
 
@@ -105,18 +109,31 @@ class Run:
         *,
         margin: float = 0.0,
         than: Sequence[str] = (),
+        less: tuple[Sequence[Entry], Sequence[Entry]] | None = None,
     ) -> Comparison | None:
         """Paired difference of a metric of the last iterate, over some tasks of this run or all of them.
 
-        Of several lines the mean is compared.  ``margin`` and ``than``: see ``statistics.compare``.
+        Of several lines the mean is compared.  ``margin`` and ``than``: see ``statistics.compare``.  ``less``: two
+        other sides, whose difference is taken off.
         """
-        first, second = (self._average(side, metric) for side in (better, worse))
+        first, second = self._sides(better, worse, metric)
+        if less is not None:
+            first, second = (
+                statistics.paired(one, other)
+                for one, other in zip((first, second), self._sides(*less, metric), strict=True)
+            )
         return statistics.compare(first, second, tasks or self.tasks, self.over, margin=margin, than=than)
 
-    def _average(self, side: Entry | Sequence[Entry], metric: str) -> Values:
-        """The values of a line, or the means over several where all of them have one."""
-        if isinstance(side, Entry):
-            return self.values(side, metric=metric)
+    def _sides(
+        self, better: Entry | Sequence[Entry], worse: Entry | Sequence[Entry], metric: str
+    ) -> tuple[Values, Values]:
+        """The values of two lines; of several the means, where all of them have one; a level wherever the other has."""
+        first, second = ([side] if isinstance(side, Entry) else list(side) for side in (better, worse))
+        return self._average(first, second, metric), self._average(second, first, metric)
+
+    def _average(self, side: Sequence[Entry], other: Sequence[Entry], metric: str) -> Values:
+        if (level := side[0].level) is not None:
+            return dict.fromkeys(self._average(other, (), metric), level)
         return statistics.mean_of([self.values(entry, metric=metric) for entry in side])
 
     def basis(
@@ -134,19 +151,23 @@ class Run:
         metric: str = "accuracy",
         tasks: Sequence[str] = (),
         than: Sequence[str] = (),
+        less: tuple[Sequence[Entry], Sequence[Entry]] | None = None,
     ) -> Basis:
         """The cells behind ``compare``: those that raise the effect, and those that lower it."""
-        first, second = (self._average(side, metric) for side in (better, worse))
+        if less is not None:
+            straight, turned = (self.bases(*pair, metric, tasks, than) for pair in ((better, worse), less))
+            return replace(straight, cells=straight.cells + turned.minus, minus=straight.minus + turned.cells)
+        first, second = self._sides(better, worse, metric)
         named = tasks or self.tasks
         used = statistics.complete(statistics.paired(first, second), [*named, *than], self.over)
-        straight = [place for place in used if place[0] not in than]
-        turned = [place for place in used if place[0] in than]
+        own = [place for place in used if place[0] not in than]
+        others = [place for place in used if place[0] in than]
         sides = [[side] if isinstance(side, Entry) else list(side) for side in (better, worse)]
         plus, minus = (
             tuple(cell for side, places in pairs for entry in side for cell in self._cells(entry, places))
             for pairs in (
-                ((sides[0], straight), (sides[1], turned)),
-                ((sides[1], straight), (sides[0], turned)),
+                ((sides[0], own), (sides[1], others)),
+                ((sides[1], own), (sides[0], others)),
             )
         )
         return Basis(plus, minus, metric)
@@ -163,12 +184,14 @@ class Run:
         return {cell: place[0] for line in self._lines.values() for place, cell in line.cells.items()}
 
     def _cells(self, entry: Entry, places: Iterable[Place]) -> tuple[str, ...]:
+        if entry.level is not None:
+            return ()
         cells = self._line(entry).cells
         return tuple(cells[place] for place in places)
 
     def has(self, entry: Entry) -> bool:
-        """Whether there is any row of this line."""
-        return (entry.row.method, entry.row.variant, entry.setting) in self._lines
+        """Whether there is any row of this line; a level is always there."""
+        return entry.level is not None or (entry.row.method, entry.row.variant, entry.setting) in self._lines
 
 
 def having(entry: Entry, runs: Sequence[Run]) -> list[Run]:

@@ -243,6 +243,7 @@ def optimiser_of(model: nn.Module, phase: Phase, method: Method) -> torch.optim.
         ],
         lr=recipe.rate,
         momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
     )
 
 
@@ -349,8 +350,7 @@ class Training:
     def update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
         """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""
         recipe, state, spec = phase.recipe, self.state, self.spec
-        anneal = (1 + recipe.annealing * progress) ** -recipe.power
-        anneal *= 0.1 ** sum(progress >= milestone for milestone in recipe.milestones)
+        anneal = recipe.rate_at(progress)
         for group in state.optimiser.param_groups:
             group["lr"] = recipe.rate * group["multiple"] * anneal
         name = f"{phase.name} {stream}" if phase.name else stream

@@ -21,13 +21,12 @@ from typing import Literal, cast, get_args
 from torch import nn
 
 from benchmarks.machine.errors import UserError
-from benchmarks.networks import pretrained
+from benchmarks.networks import eight_layers, pretrained
+from benchmarks.networks.eight_layers import Shape
 from benchmarks.networks.feeding import Window
 from benchmarks.networks.pretrained import Pretrained
 from benchmarks.records.spec import Spec
-from methods import yosinski
-from methods.network import BatchNormMode, Network
-from methods.yosinski import Shape
+from methods.network import BatchNormMode, Network, Start
 
 TRUNK_RATE = 0.1
 """Learning rate of pretrained layers as a multiple of the new ones' (DAN, section 4.1)."""
@@ -62,6 +61,8 @@ class Backbone:
     """Where photographs are learned from scratch: height and width that they are scaled to, then made grey."""
     scaling: Scaling = field(default="joint", kw_only=True)
     """Where it takes features: over which examples they get mean 0 and deviation 1 (``feeding.scaled``)."""
+    start: Start = field(default="he", kw_only=True)
+    """How its layers are drawn where a method draws them itself."""
 
     @property
     def side(self) -> int | None:
@@ -98,19 +99,23 @@ def _pixels_trunk(channels: int) -> tuple[nn.Module, int]:
 
 _DIGIT = 127.5
 """Mean of the pixel range, and what scales it to -1 .. 1."""
-_EIGHT = "eight layers (5 convolutional, 3 fully connected) without BatchNorm, from scratch"
+_LAYERS = "eight layers (5 convolutional, 3 fully connected)"
+_EIGHT = f"{_LAYERS} without BatchNorm, from scratch"
+_COLOURS = Window(side=32, crop=32, padding=4, mirrored=True, mean=(_DIGIT,), scale=_DIGIT / 2)
 
 
 def _eight_layers(kind: str, shape: Shape, window: Window, title: str) -> Backbone:
-    """A network of Yosinski et al.'s study."""
+    """A network from scratch whose trunk is the first six of eight layers."""
     return Backbone(
         title,
         kind,
         shape.units,
         shape.dropout,
-        {"finetune": "none"},
-        functools.partial(yosinski.trunk, shape),
+        {"finetune": "source" if shape.batchnorm else "none"},
+        functools.partial(eight_layers.trunk, shape),
+        batchnorm_head=shape.batchnorm,
         window=window,
+        start=shape.start,
     )
 
 
@@ -162,19 +167,25 @@ BACKBONES: dict[str, Backbone] = {
     ),
     "caffenet": _eight_layers(
         "photos",
-        yosinski.REFERENCE,
+        eight_layers.REFERENCE,
         Window(side=256, crop=227, mirrored=True, mean=(123.0, 117.0, 104.0), scale=1.0),
         "Caffe's reference network (AlexNet), from scratch",
     ),
     "caffenet-32": _eight_layers(
         "photos",
-        yosinski.SMALL,
-        Window(side=32, crop=32, padding=4, mirrored=True, mean=(_DIGIT,), scale=_DIGIT / 2),
+        eight_layers.SMALL,
+        _COLOURS,
         f"{_EIGHT}, 32 x 32 pixels",
+    ),
+    "caffenet-32-bn": _eight_layers(
+        "photos",
+        eight_layers.SMALL_BATCHNORM,
+        _COLOURS,
+        f"{_LAYERS} with BatchNorm after each layer before the last, from scratch, 32 x 32 pixels",
     ),
     "caffenet-16": _eight_layers(
         "digits",
-        yosinski.TINY,
+        eight_layers.TINY,
         Window(side=16, crop=16, mean=(_DIGIT,), scale=_DIGIT),
         f"{_EIGHT}, digits scaled to 16 x 16 pixels",
     ),
@@ -304,6 +315,7 @@ def build(choice: Choice, *, width: int, classes: int, weights: Path | None = No
         batchnorm=choice.batchnorm,
         bottleneck_batchnorm=head,
         dropout=known.dropout,
+        start=known.start,
     )
 
 

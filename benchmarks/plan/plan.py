@@ -371,7 +371,12 @@ def _cells_of(
                 continue
             use = Use(name, experiment.name, row, _setting(values, templates[0], usual, experiment))
             for template in templates:
-                yield with_method(template, row.method, config, task, location), use
+                yield with_method(_longer(template, row.times), row.method, config, task, location), use
+
+
+def _longer(template: Spec, times: int) -> Spec:
+    """The template of a row that is trained longer than the others of its experiment."""
+    return dataclasses.replace(template, recipe=recipe_values(Recipe(**template.recipe).longer(times)))
 
 
 def with_method(template: Spec, name: str, config: Any, task: Task, location: Location) -> Cell:
@@ -466,7 +471,7 @@ def template_spec(
         data=data_digests(dataset, task, experiment.protocol, split, choice, location),
         revision="",
         cut=choice.cut,
-        views=options.views,
+        views=options.views or experiment.views,
         statistics="" if options.statistics == "imagenet" else options.statistics,
         processes=processes.size(),
     )
@@ -510,7 +515,7 @@ def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice, experiment: E
         shown["cut"] = spec.cut
     if spec.statistics or experiment.bn_statistics:
         shown["statistics"] = spec.statistics or "imagenet"
-    if spec.views:
+    if spec.views != experiment.views:
         shown["views"] = spec.views
     if spec.precision != "fp32":
         shown["precision"] = spec.precision

@@ -97,7 +97,7 @@ def digest(value: DataclassInstance, added: Collection[str]) -> str:
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain values, for a spec."""
-    return identity(recipe, added=("by_size", "milestones"))
+    return identity(recipe, added=("by_size", "milestones", "warmup", "cosine", "nesterov"))
 
 
 def _default(one: Field[Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +16,15 @@ from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import TSNE
 from methods.contract import Experiment, Paper
 from report import published, records, statistics
-from report.figures import charts, sweeps
+from report.figures import charts, layers, sweeps
 from report.figures.charts import Chart
-from report.published import PublishedTable
 from report.records import COMMITTED, Group
-from report.runs import Entry, Run, entries, row_label, runs_of, setting_values, swept, without
+from report.runs import Entry, Run, entries, row_label, runs_of, setting_values, swept
 from report.statistics import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TREATED = "n"
-"""The field that a study of transferability sweeps: how many layers are copied."""
 DISTANCE = "a_distance"
 MATRIX = "@.*,"
 """What the names of a matrix's entries match: ``name@row,column`` with the names of two classes."""
@@ -51,9 +48,12 @@ def of_experiment(
     run = runs[0]
     found = [entry for entry in entries(experiment, [run]) if run.has(entry)]
     made: list[Chart | None] = []
-    if TREATED in experiment.sweep:
-        theirs = published.read(results / "published.csv", paper.key or name, experiment.published)
-        made.append(transfer_curves(experiment, run, group, found, paper, theirs))
+    if experiment.layers:
+        tables = published.read(results / "published.csv", paper.key or name, experiment.published)
+        curves = layers.curves_of(experiment, run, found, paper)
+        theirs = layers.published_curves(paper, experiment.layers, curves, tables)
+        named = (_title(group, run), _name(experiment, group, "curves"))
+        made.append(layers.chart(*named, experiment, run, group, curves, theirs) if curves else None)
     elif sweeps.swept_field(experiment) is not None:
         own = frame[frame["origin"] == (records.LOCAL if run.local else COMMITTED)]
         sweep = sweeps.sweep(experiment, own, group)
@@ -358,145 +358,6 @@ def _matrix(experiment: Experiment, run: Run, group: Group, entry: Entry, kind: 
 
 def _number(text: str) -> tuple[float, str]:
     return (float(text) if text.isdigit() else math.inf, text)
-
-
-# ----------------------------------------------------------------------------------------- transferability of layers
-
-
-def transfer_curves(
-    experiment: Experiment,
-    run: Run,
-    group: Group,
-    found: Sequence[Entry],
-    paper: Paper,
-    theirs: Sequence[PublishedTable],
-) -> Chart | None:
-    """Yosinski's figure: a point per run, a line through the means over n; the authors' own beside, on its own axis.
-
-    Where a claim compares some tasks with others, as distant classes with random ones, these have lines of their own.
-    """
-    parts = next(((one.tasks, one.than) for one in paper.claims if one.experiment == experiment.name and one.than), ())
-    points: dict[str, list[tuple[int, float, str, str, int]]] = {}
-    rows_of: dict[str, str] = {}
-    for entry in found:
-        text = setting_values(entry.setting).get(TREATED, "0")
-        name = Entry(entry.row, without(entry.setting, (TREATED,))).label
-        for (task, split, seed), value in run.values(entry).items():
-            part = next((f" on {', '.join(tasks)}" for tasks in parts if task in tasks), "")
-            rows_of[name + part] = row_label(entry.row)
-            points.setdefault(name + part, []).append((int(text), float(value), str(task), str(split), int(seed)))
-    if not points:
-        return None
-    curves = published_curves(paper, rows_of, theirs)
-    order = list(points)
-
-    def draw(canvas: Figure) -> None:
-        panels = canvas.subplots(1, 1 + bool(curves), squeeze=False)[0]
-        highest = max(n for one in points.values() for n, *_ in one)
-        for i, label in enumerate(order):
-            color, marker, style = (
-                options[i % len(options)] for options in (charts.COLORS, charts.MARKERS, charts.STYLES)
-            )
-            one = points[label]
-            shift = (i - (len(order) - 1) / 2) * 0.05
-            panels[0].plot(
-                [n + shift for n, *_ in one],
-                [v for _, v, *_ in one],
-                color=color,
-                marker=marker,
-                linestyle="",
-                markersize=3,
-                alpha=0.6,
-            )
-            means = _means(one)
-            if list(means) == [0]:
-                panels[0].axhline(means[0], color=color, linestyle=style, linewidth=1)
-            panels[0].plot(
-                list(means),
-                list(means.values()),
-                color=color,
-                marker=marker,
-                linestyle=style,
-                label=label,
-                markersize=5,
-            )
-            if curves and label in curves:
-                theirs_of = curves[label]
-                if list(theirs_of) == [0]:
-                    panels[1].axhline(theirs_of[0], color=color, linestyle=style, linewidth=1)
-                panels[1].plot(
-                    list(theirs_of),
-                    list(theirs_of.values()),
-                    color=color,
-                    marker=marker,
-                    linestyle=style,
-                    markersize=4.5,
-                )
-        panels[0].set_title(_title(group, run), fontsize=8)
-        panels[0].set_ylabel("accuracy on the classes of B (%)")
-        if curves:
-            panels[1].set_title("published (own axis)", fontsize=8)
-            panels[1].set_ylabel("top-1 accuracy (%)")
-        for panel in panels:
-            panel.set_xlabel("n, layers that are copied")
-            panel.set_xticks(range(highest + 1))
-            panel.grid(alpha=0.3)
-        panels[0].legend(fontsize=7)
-        canvas.supxlabel("a point per run; lines: means of the runs", fontsize=7)
-
-    rows: list[tuple[object, ...]] = [
-        (label, run.origin, n, value, task, split, seed)
-        for label, one in points.items()
-        for n, value, task, split, seed in one
-    ]
-    rows += [(label, "published", n, value, "", "", "") for label, one in curves.items() for n, value in one.items()]
-    told = "; ".join(
-        f"{label} " + ", ".join(f"{mean:.1f} at {n}" for n, mean in _means(one).items())
-        for label, one in points.items()
-    )
-    words = f"Accuracy over the number n of copied layers on {group.dataset}"
-    return Chart(
-        _name(experiment, group, "curves"),
-        f"{words}, {run.origin}: a point per run, a line through the means"
-        + ("; beside it the published curves on an axis of their own." if curves else "."),
-        f"{words}; means in percent: {told}.",
-        draw,
-        _table(rows, "row,origin,n,accuracy,task,split,seed"),
-        (8.6, 3.8) if curves else (4.8, 3.8),
-    )
-
-
-def _means(points: Sequence[tuple[int, float, str, str, int]]) -> dict[int, float]:
-    """n -> mean, by rising n."""
-    found: dict[int, list[float]] = {}
-    for n, value, *_ in points:
-        found.setdefault(n, []).append(value)
-    return {n: float(np.mean(found[n])) for n in sorted(found)}
-
-
-def published_curves(
-    paper: Paper, rows: Mapping[str, str], theirs: Sequence[PublishedTable]
-) -> dict[str, dict[int, float]]:
-    """Label of a line -> n -> what is published, from the tasks ``n=3 ...`` of the first table that has it.
-
-    Args:
-        paper: whose names of rows.
-        rows: label of a line -> label of its row.
-        theirs: the published tables.
-    """
-    curves: dict[str, dict[int, float]] = {}
-    for table in theirs:
-        for label, row in rows.items():
-            method = table.name_of(paper.published_rows.get(row)) or (row if row in table.rows else None)
-            numbers = table.rows.get(method or "", {})
-            found = {
-                int(match[1]): number.value
-                for task, number in numbers.items()
-                if (match := re.match(r"n=(\d+)", task)) is not None
-            }
-            if found and label not in curves:
-                curves[label] = dict(sorted(found.items()))
-    return curves
 
 
 # ------------------------------------------------------------------------------------------------- maps of features

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.cell import runner, training
+from benchmarks.cell import loading, runner, training
 from benchmarks.cell.selection import ten_best
 from benchmarks.executors import execute, local
 from benchmarks.export import tables
@@ -122,6 +122,64 @@ def test_cached_views_give_what_uncached_ones_give(
     same_path(cell, digits_mini, tmp_path, monkeypatch, expected=2)
 
 
+@pytest.fixture
+def same_views(augmented: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smoke study with three views of each image, as the experiment itself says."""
+    method = contract.load("yosinski")
+    assert method.paper is not None
+    first, *others = method.paper.experiments
+    paper = dataclasses.replace(method.paper, experiments=(dataclasses.replace(first, views=3), *others))
+    known = {name: contract.load(name) for name in contract.names()}
+    monkeypatch.setattr(contract, "_methods", lambda: {**known, "yosinski": dataclasses.replace(method, paper=paper)})
+
+
+@pytest.mark.usefixtures("same_views")
+def test_frozen_and_trained_rows_see_the_same_images(digits_mini: Location) -> None:
+    """At every step the activations that a frozen row learns from are those of the images that base learns from."""
+    found = cells(digits_mini)
+    assert {cell.spec.views for cell in found.values()} == {3}
+    assert {setting for _, setting in found} == {"", "n=3", "n=6"}, "what the experiment says is no setting"
+    prepared = {}
+    for key in (("base", ""), ("BnB+", "n=3"), ("AnB", "n=3"), ("random", "n=6")):
+        cell = found[key]
+        needed = {
+            name: training.prepare(need.spec, runner._problem(need, digits_mini), None, {}).state.model.state_dict()
+            for name, need in cell.needs.items()
+        }
+        one = training.prepare(cell.spec, runner._problem(cell, digits_mini), None, needed)
+        sampler = loading.Sampler(one.data, Recipe(**cell.spec.recipe), cell.spec.seed)
+        prepared[key] = (one.state.model, [sampler(step) for step in (0, 1, 17)])
+    _, images = prepared.pop(("base", ""))
+    assert not torch.equal(images[0].source_x, images[1].source_x)
+    for (_, setting), (model, batches) in prepared.items():
+        layers = yosinski.frozen_layers(model)
+        for image, batch in zip(images, batches, strict=True):
+            assert torch.equal(image.source_y, batch.source_y)
+            if layers is None:
+                assert torch.equal(image.source_x, batch.source_x)
+                continue
+            assert layers.passed, setting
+            layers.passed = False
+            assert torch.allclose(layers(image.source_x), batch.source_x, atol=1e-5)
+            layers.passed = True
+
+
+def test_the_control_shares_nothing_with_base_but_its_start(digits_mini: Location, tmp_path: Path) -> None:
+    found, store = cells(digits_mini), Store(tmp_path)
+    base, twice = found["base", ""], found["base, twice the steps", ""]
+    assert dataclasses.replace(twice.spec, recipe=base.spec.recipe) == base.spec
+    assert (twice.spec.recipe["steps"], twice.spec.recipe["epoch"]) == (48, 4)
+    assert not twice.needs
+    assert twice.spec.hash not in {need.spec.hash for cell in found.values() for need in cell.needs.values()}
+    records = run([twice], digits_mini, store)
+    assert records.keys() == {twice.spec.hash}, "it does not go on from base"
+    history = records[twice.spec.hash].history
+    assert [epoch["step"] for epoch in history] == [4.0 * i for i in range(1, 13)]
+    shorter = run([base], digits_mini, store)[base.spec.hash].history
+    first = next(epoch["classification"] for epoch in shorter if epoch["step"] == 4)
+    assert first != history[0]["classification"]
+
+
 @pytest.mark.usefixtures("augmented")
 def test_nothing_is_cached_where_images_are_augmented_anew(
     digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -228,7 +286,7 @@ def test_later_splits_and_tasks_join_the_committed_ones(
         tables.export("yosinski", ["smoke"], [], store, digits_mini)
         every |= {cell.spec.hash for cell in part}
         assert {row["cell"] for row in tables.read(path)} == every
-    assert len(every) == len(planned.cells) == 4 * 11
+    assert len(every) == len(planned.cells) == 4 * 12
     assert all(tables.is_committed(cell, tables.committed_cells("yosinski")) for cell in planned.cells)
 
 

@@ -9,14 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.networks import eight_layers
+from benchmarks.networks.eight_layers import SMALL, TINY, Shape
 from methods import yosinski
 from methods.contract import Batch, Need, Recipe, config_values
 from methods.network import FrozenLayers, Network
-from methods.yosinski import BASE, SMALL, TINY, Config, Shape, Treated
+from methods.yosinski import BASE, Config, Treated
 from tests.methods.training import frozen_trunk, normalised, perceptron
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-TREATMENTS = [name for name in yosinski.VARIANTS if name != "base"]
+TREATMENTS = [name for name in yosinski.VARIANTS if not name.startswith("base")]
 NS = range(1, 8)
 CLASSES = 5
 DROPPING = dataclasses.replace(TINY, dropout=0.5)
@@ -24,8 +26,8 @@ DROPPING = dataclasses.replace(TINY, dropout=0.5)
 
 
 def eight(shape: Shape = DROPPING, classes: int = CLASSES, channels: int = 1) -> Network:
-    trunk, units = yosinski.trunk(shape, channels)
-    return Network(trunk, units, bottleneck_size=shape.units, classes=classes, dropout=shape.dropout)
+    trunk, units = eight_layers.trunk(shape, channels)
+    return Network(trunk, units, bottleneck_size=shape.units, classes=classes, dropout=shape.dropout, start=shape.start)
 
 
 def base(seed: int = 0) -> Treated:
@@ -143,6 +145,7 @@ def test_needs_are_the_base_networks_of_both_sides() -> None:
     assert {name: (c.copied, c.frozen) for name, c in yosinski.VARIANTS.items()} == {
         "default": ("other", True),
         "base": ("none", False),
+        "base-twice": ("none", False),
         "bnb": ("own", True),
         "bnb-plus": ("own", False),
         "anb-plus": ("other", False),
@@ -176,6 +179,36 @@ def test_the_prefix_is_the_frozen_layers_without_dropout_in_front_of_the_next(n:
     fixed.passed = False
 
 
+@pytest.mark.parametrize("n", NS)
+def test_statistics_of_batchnorm_are_copied_and_frozen_with_their_layers(n: int) -> None:
+    def network() -> Network:
+        shape = dataclasses.replace(TINY, batchnorm=True)
+        trunk, units = eight_layers.trunk(shape, 1)
+        return Network(
+            *(trunk, units), bottleneck_size=units, classes=CLASSES, dropout=0.0, batchnorm="source",
+            bottleneck_batchnorm=True,
+        )  # fmt: skip
+
+    def norms(model: Treated) -> list[nn.Module]:
+        return [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+
+    torch.manual_seed(0)
+    source = train(yosinski.build(BASE, network()))
+    for name, frozen in (("bnb", True), ("bnb-plus", False)):
+        model = yosinski.build(dataclasses.replace(yosinski.VARIANTS[name], n=n), network())
+        yosinski.init_from(model, {"base": source.state_dict()})
+        train(model)
+        for place, (ours, theirs) in enumerate(zip(norms(model), norms(source), strict=True)):
+            of_both = zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True)
+            kept = [torch.equal(a, b) for a, b in of_both]
+            if place < n and frozen:
+                assert all(kept), LAYERS[place]
+                assert not ours.training
+            else:
+                assert kept[2:4] == [False, False], "running mean and variance move"
+                assert ours.training
+
+
 def test_networks_that_freeze_nothing_have_no_prefix() -> None:
     assert yosinski.frozen_layers(base()) is None
     assert yosinski.frozen_layers(treated("anb-plus", 3)) is None
@@ -190,20 +223,33 @@ def test_biases_learn_at_twice_the_rate_and_without_decay() -> None:
 
 
 def test_random_layers_start_by_their_rule() -> None:
-    for rule in ("gaussian", "he"):
+    released = ((0.01, 0), (0.01, 1), (0.01, 0), (0.01, 1), (0.01, 1), (0.005, 1), (0.005, 1))
+    inputs = (363, 1200, 2304, 1728, 1728, 9216, 4096)  # of a unit of the paper's network
+    for rule in ("gaussian", "he", "caffe", "scaled"):
         torch.manual_seed(3)
-        config = Config(n=7, copied="none", start=rule)
-        model = yosinski.build(config, eight(SMALL, channels=3))
-        for weight, bias in weights(model)[:7]:
-            wanted = 0.01 if rule == "gaussian" else (2 / weight[0].numel()) ** 0.5
+        model = yosinski.build(Config(n=7, copied="none", start=rule), eight(SMALL, channels=3))
+        for (weight, bias), (deviation, constant), fan in zip(weights(model)[:7], released, inputs, strict=True):
+            he = (2 / weight[0].numel()) ** 0.5
+            wanted = {
+                "gaussian": 0.01,
+                "he": he,
+                "caffe": deviation,
+                "scaled": deviation / (2 / fan) ** 0.5 * he,
+            }[rule]
             assert weight.std().item() == pytest.approx(wanted, rel=0.05)
             assert weight.mean().item() == pytest.approx(0, abs=0.1 * wanted)
-            assert not bias.any()
+            assert (bias == (constant if rule in ("caffe", "scaled") else 0)).all()
+
+
+def test_a_released_start_is_for_networks_with_those_layers() -> None:
+    config = Config(n=2, copied="none", start="scaled")
+    assert "Caffe" in str(yosinski.applies(config, perceptron()))
+    assert yosinski.applies(config, eight()) is None
 
 
 def test_the_reference_network_is_the_papers() -> None:
     torch.manual_seed(0)
-    model = yosinski.build(BASE, eight(yosinski.REFERENCE, classes=500, channels=3))
+    model = yosinski.build(BASE, eight(eight_layers.REFERENCE, classes=500, channels=3))
     shapes = [tuple(weight.shape) for weight, _ in weights(model)]
     assert shapes == [
         *((96, 3, 11, 11), (256, 48, 5, 5), (384, 256, 3, 3), (384, 192, 3, 3), (256, 192, 3, 3)),
@@ -223,7 +269,7 @@ def test_the_reference_network_is_the_papers() -> None:
 
 def test_the_reference_network_normalises_responses_as_caffe_does() -> None:
     """b = a / (1 + alpha / 5 sum over five neighbouring channels of a^2)^beta, after pooling."""
-    norm = yosinski.trunk(yosinski.REFERENCE, 3)[0].conv1[-1]
+    norm = eight_layers.trunk(eight_layers.REFERENCE, 3)[0].conv1[-1]
     a = torch.rand(1, 12, 2, 2, dtype=torch.float64) * 100
     slow = torch.empty_like(a)
     for i in range(12):
@@ -243,7 +289,7 @@ def test_small_networks_have_eight_layers_of_the_same_roles(shape: Shape, side: 
 
 
 def test_pooling_before_the_relu_is_the_usual_order() -> None:
-    block = yosinski.trunk(TINY, 1)[0].conv1
+    block = eight_layers.trunk(TINY, 1)[0].conv1
     x = torch.randn(4, 1, 16, 16)
     convolution, pool, relu = block
     assert torch.equal(block(x), pool(relu(convolution(x))))

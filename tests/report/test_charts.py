@@ -149,6 +149,7 @@ TRANSFER = Experiment(
     BASE_ROW,
     sweep={"n": tuple(range(1, 8))},
     published=("Fig2",),
+    layers="n",
 )
 STUDY = dataclasses.replace(
     PAPER,
@@ -194,19 +195,23 @@ def test_curves_of_transferability(tmp_path: Path) -> None:
     theirs(tmp_path)
     chart = only(of(tmp_path, TRANSFER, transfer_rows(), STUDY))
     data = chart.data
-    ours = data[data["origin"] == COMMITTED]
+    ours = data[(data["origin"] == COMMITTED) & (data["difference"] == "")]
     assert len(ours) == 2 + 14, "a point per run"
     assert ours[(ours["row"] == "AnB") & (ours["n"] == 7)]["accuracy"].tolist() == [46.0, 48.0]
     assert ours[ours["row"] == "base"]["n"].tolist() == [0, 0]
     published_rows = data[data["origin"] == "published"][["row", "n", "accuracy"]].values.tolist()
     assert published_rows == [["base", 0, 62.5], ["AnB", 1, 62.8], ["AnB", 7, 54.3]]
+    gaps = data[(data["origin"] == COMMITTED) & (data["difference"] != "")]
+    assert gaps["row"].unique().tolist() == ["AnB"], "the baseline has no difference from itself"
+    assert gaps["difference"].tolist() == pytest.approx([-2.0 * n for n in range(1, 8)])
     assert "AnB 59.0 at 1, 57.0 at 2" in chart.alt
     text = svg(chart, tmp_path)
     for words in (
-        "n, layers that are copied",
+        "n, layers",
         "published (own axis)",
         "accuracy on the classes of B (%)",
         "a point per run",
+        "95 % interval of the difference from base over",
     ):
         assert words in text
 

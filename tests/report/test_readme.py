@@ -21,8 +21,15 @@ def test_the_table_of_all_methods_is_the_committed_result() -> None:
     """`make paper-tables` writes it."""
     table = headline.table(papers(), ROOT / "results")
     assert headline.inserted(README, table, "README.md") == README
-    assert f"report/tables/{headline.FIGURE}.svg" in README
-    assert (ROOT / "report" / "tables" / f"{headline.FIGURE}.svg").is_file()
+    pictures = [
+        f"report/tables/{name}/{experiment.picture}.svg"
+        for name, paper in papers().items()
+        for experiment in paper.experiments
+        if experiment.picture and (ROOT / "results" / name / f"{experiment.name}.csv").is_file()
+    ]
+    assert pictures
+    assert f"({pictures[0]})" in README
+    assert all((ROOT / picture).is_file() for picture in pictures)
 
 
 def test_the_table_of_other_data_is_the_committed_result() -> None:

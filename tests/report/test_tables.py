@@ -512,6 +512,67 @@ def test_a_claim_may_be_that_a_difference_is_larger_on_some_tasks_than_on_others
     assert line.cells[-1] == "not run here"
 
 
+def test_a_claim_may_be_that_a_difference_is_larger_at_one_setting_than_at_another(tmp_path: Path) -> None:
+    claim = Claim(
+        "grows",
+        "It grows.",
+        "sensitivity",
+        FULL,
+        SINGLE,
+        better_setting="lam=1.0",
+        worse_setting="lam=1.0",
+        than_setting="lam=0.1",
+    )
+    lines = []
+    for setting, ours, other in (("lam=1.0", 60.0, 50.0), ("lam=0.1", 55.0, 52.0)):
+        for variant, level in ((FULL.variant, ours), (SINGLE.variant, other)):
+            lines += [
+                {**line, "variant": variant}
+                for line in averaged(setting, {"a:b": [level + shift for shift in (-1.0, 0.0, 1.0)]})
+            ]
+    effect, line, notes = decided(tmp_path, claim, lines)
+    assert effect == pytest.approx((60 - 50) - (55 - 52))
+    assert line.cells[-1] != "not run here"
+    assert "less the same at lam=0.1" in notes[0]
+    mean = line.cells[0]
+    assert isinstance(mean, Number)
+    assert mean.basis is not None
+    assert len(mean.basis.cells) == len(mean.basis.minus) == 6, "each side has the cells of two lines"
+    _, line, _ = decided(tmp_path, claim, [row for row in lines if row["setting"] == "lam=1.0"])
+    assert line.cells[-1] == "not run here"
+
+
+@pytest.mark.parametrize(("higher", "effect"), [(True, -3.0), (False, 3.0)])
+def test_a_claim_may_be_about_a_level(higher: bool, effect: float, tmp_path: Path) -> None:
+    claim = Claim(
+        "chance", "It is at chance.", "sensitivity", FULL, FULL, better_setting="lam=1.0", level=5.0, higher=higher
+    )
+    found, line, notes = decided(tmp_path, claim, averaged("lam=1.0", {"a:b": (1.5, 2.0, 2.5) * 2}))
+    assert found == pytest.approx(effect)
+    assert line.cells[-1] == ("reversed" if higher else "reproduced")
+    assert "against 5" in notes[0]
+    mean = line.cells[0]
+    assert isinstance(mean, Number)
+    assert mean.basis is not None
+    assert {len(mean.basis.cells), len(mean.basis.minus)} == {0, 6}
+
+
+def test_a_level_of_0_compares_tasks(tmp_path: Path) -> None:
+    claim = Claim(
+        "fewer", "Fewer are worse.", "sensitivity", BASE, BASE, tasks=("a:b", "c:d"), than=("c:d", "e:f"), level=0.0
+    )
+    data = rows(
+        {
+            ("source_only", "a:b"): (50.0, 51.0),
+            ("source_only", "c:d"): (45.0, 46.0),
+            ("source_only", "e:f"): (20.0, 21),
+        },
+        experiment="sensitivity",
+    )
+    effect, _, _ = decided(tmp_path, claim, data)
+    assert effect == pytest.approx(((50 - 45) + (45 - 20)) / 2)
+
+
 def test_cells_of_a_table_are_numbers_not_text(tmp_path: Path) -> None:
     (line,) = grid(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP), "difference").lines
     mean, interval = line.cells[2], line.cells[3]

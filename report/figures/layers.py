@@ -1,0 +1,228 @@
+"""Accuracy over a number of layers, in the form of Yosinski et al.'s figure: a point per run, lines through the means.
+
+Experiments whose ``layers`` names such a field have it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from methods.contract import Experiment, Paper
+from report.figures import charts
+from report.figures.charts import Chart
+from report.published import PublishedTable
+from report.records import Group
+from report.runs import Entry, Run, counterpart, row_label, same_row, setting_values, without
+from report.statistics import Comparison
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Point(NamedTuple):
+    """One run."""
+
+    layers: int
+    accuracy: float
+    task: str
+    split: str
+    seed: int
+
+
+@dataclass
+class Curve:
+    """One line of the figure."""
+
+    row: str
+    """Label of its row."""
+    points: list[Point] = field(default_factory=list)
+    gaps: dict[int, Comparison] = field(default_factory=dict)
+    """Number of layers -> the paired difference from the baseline."""
+
+    @property
+    def means(self) -> dict[int, float]:
+        """Number of layers -> mean of the runs, by rising number."""
+        found: dict[int, list[float]] = {}
+        for point in self.points:
+            found.setdefault(point.layers, []).append(point.accuracy)
+        return {number: float(np.mean(found[number])) for number in sorted(found)}
+
+
+def curves_of(experiment: Experiment, run: Run, found: Sequence[Entry], paper: Paper) -> dict[str, Curve]:
+    """Label -> line.
+
+    Where a claim compares some tasks with others, as distant classes with random ones, these have lines of their own.
+    """
+    compared = [(one.tasks, one.than) for one in paper.claims if one.experiment == experiment.name and one.than]
+    parts = compared[0] if compared else ()
+    curves: dict[str, Curve] = {}
+    for entry in found:
+        layers = int(setting_values(entry.setting).get(experiment.layers, "0"))
+        name = Entry(entry.row, without(entry.setting, (experiment.layers,))).label
+        base = counterpart(entry.setting, experiment.baseline, experiment, run)
+        for tasks in parts or (run.tasks,):
+            label = f"{name} on {', '.join(tasks)}" if parts else name
+            points = [
+                Point(layers, float(value), str(task), str(split), int(seed))
+                for (task, split, seed), value in run.values(entry).items()
+                if task in tasks
+            ]
+            if not points:
+                continue
+            curve = curves.setdefault(label, Curve(row_label(entry.row)))
+            curve.points += points
+            gap = None if same_row(entry.row, experiment.baseline) else run.compare(entry, base, tasks=tasks)
+            if gap is not None:
+                curve.gaps[layers] = gap
+    return curves
+
+
+def chart(
+    title: str,
+    name: str,
+    experiment: Experiment,
+    run: Run,
+    group: Group,
+    curves: Mapping[str, Curve],
+    theirs: Mapping[str, Mapping[int, float]],
+) -> Chart:
+    """The figure; the published curves stand beside, on an axis of their own.
+
+    Args:
+        title: over the panel of our own.
+        name: of the figure's files.
+        experiment: whose ``layers`` names the field.
+        run: whose results the curves are.
+        group: where they were made.
+        curves: at least one, by label.
+        theirs: label -> number of layers -> what is published.
+    """
+    over = experiment.layers
+    base = row_label(experiment.baseline)
+    bars = any(gap.n > 1 for curve in curves.values() for gap in curve.gaps.values())
+    note = "a point per run; lines: means of the runs" + (
+        f"; bars: 95 % interval of the difference from {base} over {run.over}s" if bars else ""
+    )
+
+    def draw(canvas: Figure) -> None:
+        panels = canvas.subplots(1, 1 + bool(theirs), squeeze=False)[0]
+        for i, (label, curve) in enumerate(curves.items()):
+            shift = (i - (len(curves) - 1) / 2) * 0.06
+            _ours(panels[0], i, label, curve, shift)
+            if label in theirs:
+                _line(panels[1], i, theirs[label])
+        panels[0].set_title(title, fontsize=8)
+        panels[0].set_ylabel("accuracy on the classes of B (%)")
+        if theirs:
+            panels[1].set_title("published (own axis)", fontsize=8)
+            panels[1].set_ylabel("top-1 accuracy (%)")
+        highest = max(point.layers for curve in curves.values() for point in curve.points)
+        for panel in panels:
+            panel.set_xlabel(f"{over}, layers")
+            panel.set_xticks(range(highest + 1))
+            panel.grid(alpha=0.3)
+        panels[0].legend(fontsize=7)
+        canvas.supxlabel(note, fontsize=7)
+
+    told = "; ".join(
+        f"{label} " + ", ".join(f"{mean:.1f} at {number}" for number, mean in curve.means.items())
+        for label, curve in curves.items()
+    )
+    words = f"Accuracy over {over}, a number of layers, on {group.dataset}"
+    beside = "; beside it the published curves on an axis of their own" if theirs else ""
+    return Chart(
+        name,
+        f"{words}, {run.origin}: {note}{beside}.",
+        f"{words}; means in percent: {told}.",
+        draw,
+        _data(over, run, curves, theirs),
+        (8.6, 3.8) if theirs else (4.8, 3.8),
+    )
+
+
+def _ours(panel: Axes, number: int, label: str, curve: Curve, shift: float) -> None:
+    """The runs as points, beside one another, the line through their means, and the bars."""
+    color, marker = (options[number % len(options)] for options in (charts.COLORS, charts.MARKERS))
+    places = [point.layers + shift for point in curve.points]
+    values = [point.accuracy for point in curve.points]
+    panel.plot(places, values, color=color, marker=marker, linestyle="", markersize=3, alpha=0.45)
+    _line(panel, number, curve.means, label)
+    known = {layers: gap for layers, gap in curve.gaps.items() if gap.n > 1}
+    if known:
+        panel.errorbar(
+            [layers + shift for layers in known],
+            [curve.means[layers] for layers in known],
+            yerr=[(gap.high - gap.low) / 2 for gap in known.values()],
+            color=color,
+            linestyle="",
+            capsize=2,
+            linewidth=1,
+        )
+
+
+def _line(panel: Axes, number: int, means: Mapping[int, float], label: str = "") -> None:
+    """The line through some means; what has no layers, as a base network, is a level."""
+    color, marker, style = (
+        options[number % len(options)] for options in (charts.COLORS, charts.MARKERS, charts.STYLES)
+    )
+    if list(means) == [0]:
+        panel.axhline(means[0], color=color, linestyle=style, linewidth=1)
+    (drawn,) = panel.plot(
+        list(means), list(means.values()), color=color, marker=marker, linestyle=style, markersize=4.5
+    )
+    if label:
+        drawn.set_label(label)
+
+
+def _data(over: str, run: Run, curves: Mapping[str, Curve], theirs: Mapping[str, Mapping[int, float]]) -> pd.DataFrame:
+    """The runs, the differences from the baseline with their intervals, and what is published."""
+    rows: list[tuple[object, ...]] = [
+        (label, run.origin, point.layers, point.accuracy, "", "", "", point.task, point.split, point.seed)
+        for label, curve in curves.items()
+        for point in curve.points
+    ]
+    rows += [
+        (label, run.origin, layers, "", gap.effect, *((gap.low, gap.high) if gap.n > 1 else ("", "")), "", "", "")
+        for label, curve in curves.items()
+        for layers, gap in curve.gaps.items()
+    ]
+    rows += [
+        (label, "published", layers, value, "", "", "", "", "", "")
+        for label, one in theirs.items()
+        for layers, value in one.items()
+    ]
+    columns = ["row", "origin", over, "accuracy", "difference", "low", "high", "task", "split", "seed"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def published_curves(
+    paper: Paper, over: str, curves: Mapping[str, Curve], tables: Sequence[PublishedTable]
+) -> dict[str, dict[int, float]]:
+    """Label of a line -> number of layers -> what is published, of tasks ``n=3 ...`` in the first table that has it.
+
+    Args:
+        paper: whose names of rows.
+        over: the field that counts layers, ``n``.
+        curves: the lines.
+        tables: the published tables.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for table in tables:
+        for label, curve in curves.items():
+            row = curve.row
+            method = table.name_of(paper.published_rows.get(row)) or (row if row in table.rows else None)
+            numbers = {
+                int(match[1]): number.value
+                for task, number in table.rows.get(method or "", {}).items()
+                if (match := re.match(rf"{re.escape(over)}=(\d+)", task)) is not None
+            }
+            if numbers and label not in found:
+                found[label] = dict(sorted(numbers.items()))
+    return found
