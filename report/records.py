@@ -102,6 +102,36 @@ def read(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(RESULTS)).astype({"seed": int, "value": float})
 
 
+class Failure(NamedTuple):
+    """A cell that ended in an error on this machine."""
+
+    group: Group
+    method: str
+    task: str
+    seed: int
+    error: str
+
+
+def failures(runs: Path) -> list[Failure]:
+    """What ended in an error and has not been run well since.
+
+    Raises:
+        UserError: a damaged note.
+    """
+    found = []
+    for path in sorted((runs / "failed").glob("[0-9a-f]*.json")):
+        if (runs / "cells" / path.name).is_file():
+            continue
+        try:
+            note = json.loads(path.read_text(encoding="utf-8"))
+            spec = note["spec"]
+            group = Group(*(spec[name] for name in Group._fields))
+            found.append(Failure(group, spec["method"], spec["task"], spec["seed"], note["error"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is not a readable failure note ({error}); delete it and run again.") from error
+    return found
+
+
 def files(paper: str, experiment: str, runs: Path | None, results: Path) -> dict[str, Path]:
     """Origin (``COMMITTED``, ``LOCAL``) -> file, for the files that exist; ``runs`` None leaves this machine's out."""
     places = {COMMITTED: results / paper / f"{experiment}.csv"}
@@ -116,6 +146,11 @@ def load(paths: dict[str, Path]) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame(columns=[*RESULTS, "origin"])
     return pd.concat(frames, ignore_index=True)
+
+
+def of_papers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows on data sets that papers are about: all but those on a user's own images."""
+    return frame[~frame["dataset"].astype(str).str.startswith("folder:")]
 
 
 def plain(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
