@@ -47,12 +47,3 @@ def parted(text: str) -> tuple[str, ...]:
     """The data sets that a text names, canonical: names parted by blanks, then folders, whose paths may hold blanks."""
     first, *folders = re.split(rf"(?:^|(?<=\s)){PREFIX}", text)
     return (*first.split(), *(canonical(f"{PREFIX}{path.strip()}") for path in folders))
-
-
-def short(name: str) -> str:
-    """How a title calls a data set: a folder by its own name."""
-    if not name.startswith(PREFIX):
-        return name
-    path = name.removeprefix(PREFIX)
-    words = " (common classes)" if path.endswith(COMMON) else ""
-    return f"{Path(path.removesuffix(COMMON)).name}{words}"

@@ -12,7 +12,6 @@ from typing import ParamSpec
 import click
 
 from benchmarks.machine.errors import UserError
-from datasets.names import COMMON, parted
 from methods.contract import SHARED_TRACK, Experiment, Paper, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
 from methods.recipes import paper_of
@@ -188,7 +187,7 @@ def places(command: Callable[P, None]) -> Callable[P, None]:
 
 def _named(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Data sets: names parted by blanks, then folders, whose paths may hold blanks."""
-    return tuple(name for text in value for name in parted(text))
+    return tuple(name for text in value for name in records.named(text))
 
 
 def selection(command: Callable[P, None]) -> Callable[P, None]:
@@ -266,7 +265,7 @@ def table(
             last.append(str(error))
             continue
         shown += tables
-        last.append(closing(name, found, used, lacking, runs, results, bool(on) and all(map(comparison.is_own, on))))
+        last.append(closing(name, found, used, lacking, runs, results, bool(on) and all(map(records.is_own, on))))
     if not shown:
         raise NoResultsError("there are no such results; `python -m report list` shows what there is.")
     write(FORMS[form](shown), out)
@@ -285,7 +284,7 @@ def compare_command(
     dataset: str | None, classes: str | None, form: str, out: Path | None, runs: Path, results: Path
 ) -> None:
     """All methods on DATASET in one table, or every comparison that there is, and which method to take."""
-    name = f"{parted(dataset)[-1]}{COMMON if classes else ''}" if dataset else ""
+    name = f"{records.named(dataset)[-1]}{records.COMMON if classes else ''}" if dataset else ""
     shown = comparison.found(runs, results, name)
     if not shown:
         about = f" on {name}" if name else ""

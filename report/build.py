@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from datasets.names import short
 from methods.contract import Experiment, Paper, Row
 from report import published, records, statistics
 from report.claims import REPRODUCED, claims_grid, verdict
-from report.comparison import is_own
 from report.published import AVERAGE, PROVENANCE, Accuracy, PublishedDifference, PublishedTable
-from report.records import SELECTIONS, Group
+from report.records import SELECTIONS, Group, is_own, short
 from report.runs import (
     KEYS,
     Entry,

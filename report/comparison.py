@@ -19,9 +19,8 @@ from scipy import stats
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import numbered_rows
-from datasets.names import PREFIX, short
 from report import records, statistics
-from report.records import COMMITTED, LOCAL, Group
+from report.records import COMMITTED, LOCAL, Group, short
 from report.statistics import Comparison as Gap
 from report.statistics import Place, Values
 from report.table import MISSING, Basis, Cell, Grid, Interval, Line, Number, Table, difference, estimated
@@ -325,8 +324,3 @@ def _use(best: Method) -> str:
         return ""
     network = next(iter(best.networks.values()))
     return f"  It classifies further images by: python -m benchmarks predict '{network}' FOLDER"
-
-
-def is_own(dataset: str) -> bool:
-    """Whether a data set is a folder of a user's own."""
-    return dataset.startswith(PREFIX)

@@ -148,9 +148,35 @@ def load(paths: dict[str, Path]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+OWN, COMMON = "folder:", "#common"
+"""How the name of a user's own images begins, and ends where only common classes are used (``datasets.names``)."""
+
+
+def is_own(dataset: str) -> bool:
+    """Whether a data set is a user's own images."""
+    return dataset.startswith(OWN)
+
+
+def short(dataset: str) -> str:
+    """How a title calls a data set: a folder by its own name."""
+    if not is_own(dataset):
+        return dataset
+    words = " (common classes)" if dataset.endswith(COMMON) else ""
+    return f"{Path(dataset.removeprefix(OWN).removesuffix(COMMON)).name}{words}"
+
+
+def named(text: str) -> tuple[str, ...]:
+    """The data sets that a text names, parted by blanks; the paths of folders may hold blanks themselves."""
+    if OWN not in text:
+        return tuple(text.split())
+    from datasets.names import parted  # the one thing that is asked of that room, and only of a user's own images
+
+    return parted(text)
+
+
 def of_papers(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows on data sets that papers are about: all but those on a user's own images."""
-    return frame[~frame["dataset"].astype(str).str.startswith("folder:")]
+    return frame[~frame["dataset"].astype(str).str.startswith(OWN)]
 
 
 def plain(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

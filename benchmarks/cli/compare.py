@@ -10,11 +10,12 @@ import click
 
 from benchmarks.cli import running
 from benchmarks.cli.options import How, many, running_options
+from benchmarks.executors import execute
 from benchmarks.machine import host
 from benchmarks.machine.errors import INTERRUPTED, UserError
 from benchmarks.plan import comparing, plan
 from benchmarks.plan.comparing import Comparison
-from benchmarks.plan.plan import Options, Plan
+from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records import files, schema
 from benchmarks.records.store import Store
 from datasets import folders, protocols, store
@@ -117,7 +118,7 @@ def _rows(found: Comparison, records: Store) -> Iterator[dict[str, str]]:
                 "seed": str(spec.seed),
                 "cell": spec.hash,
             }
-            yield {**dict.fromkeys(schema.COMPARISON, ""), **row, **_measured(spec.hash, records)}
+            yield {**dict.fromkeys(schema.COMPARISON, ""), **row, **_measured(cell, records)}
 
 
 def is_sure(name: str) -> bool:
@@ -126,20 +127,23 @@ def is_sure(name: str) -> bool:
     return method.step is not None or method.needs is not None
 
 
-def _measured(cell: str, records: Store) -> dict[str, str]:
-    """What is known of a finished cell, or why it failed."""
-    if not records.has(cell):
-        return {"error": records.failure(cell) or "not run"}
-    record = records.read(cell)
+def _measured(cell: Cell, records: Store) -> dict[str, str]:
+    """What is known of a finished cell, or why it failed; its seconds with those of the networks it starts from."""
+    name = cell.spec.hash
+    if not records.has(name):
+        return {"error": records.failure(name) or "not run"}
+    record = records.read(name)
+    before = [need.spec.hash for need in execute.with_needed([cell])[1:]]
+    seconds = record.seconds + sum(records.read(one).seconds for one in before if records.has(one))
     values = {name: record.find(name) for name in ("accuracy", "a_distance")}
     if is_sure(record.spec["method"]):
         entropy = record.history[-1]["target_entropy"] if record.history else None  # one that is adopted has none
         values |= {"snd": record.find("snd"), "target_entropy": entropy}
-    kept = records.kept_path(cell)
+    kept = records.kept_path(name)
     return {
         **{name: f"{value:.6g}" for name, value in values.items() if value is not None},
         "n_test": str(record.n_test),
-        "seconds": str(record.seconds),
+        "seconds": f"{seconds:.2f}",
         "commit": record.commit,
         "network": str(kept / "network.pt") if (kept / "network.pt").is_file() else "",
     }
