@@ -286,7 +286,7 @@ def _sure(one: Comparison, best: Method, others: Sequence[Method]) -> str:
     if others:
         second = one.gain(best, others[0])
         lead = f", {second.effect:.1f} points ahead of {others[0].label}" if second else ""
-        sure = "" if second is None else " beyond doubt" if statistics.is_gain(second) else ", which is not sure"
+        sure = "" if second is None else " beyond doubt" if second.low > 0 else ", which is not sure"
         text += f"{lead}{sure}"
     return text
 

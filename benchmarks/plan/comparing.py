@@ -50,6 +50,8 @@ class Comparison:
     contestants: list[Contestant] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     """Method and reason."""
+    looks: Plan = field(default_factory=Plan)
+    """What networks were looked at, so that each is built but once."""
 
     @property
     def plan(self) -> Plan:
@@ -166,14 +168,14 @@ def _contestant(row: Row, of: Comparison, options: Options, location: Location) 
     method = contract.load(row.method)
     usual = _template(of, of.tasks[0], 0, options, "", location)
     config, notes = _settled(row, method, usual, options)
-    reason = plan.why_not(method, config, choice_of(usual))
+    reason = plan.why_not(method, config, choice_of(usual), of.looks)
     batchnorm = ""
     if reason and method.paper is not None:
         for other in dict.fromkeys(one.batchnorm for one in method.paper.experiments if one.batchnorm):
             if not takes(usual.backbone, usual.track, other):
                 continue
             spec = _template(of, of.tasks[0], 0, options, other, location)
-            if plan.why_not(method, config, choice_of(spec)) is None:
+            if plan.why_not(method, config, choice_of(spec), of.looks) is None:
                 reason, batchnorm = None, other
                 notes.append(f"{row.label} has BatchNorm in the head (mode {other}), without which it does nothing")
                 break
