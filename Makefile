@@ -10,17 +10,53 @@ INSTALL := -m pip install --quiet --no-compile
 unexport PYTHONDONTWRITEBYTECODE
 PAPERS := $(patsubst methods/%.py,%,$(shell grep -lE '^PAPER|paper=Paper' methods/*.py))
 
-# A make variable becomes a command-line option if it is set.
-option = $(if $($(1)),$(2) "$($(1))")
-WHAT = $(foreach name,$(EXPERIMENT),--experiment $(name)) $(foreach name,$(DATASET),--dataset $(name))
+# A make variable becomes a command-line option if it is set, as it was typed: in single quotes, and what make would
+# expand in it ($) left alone.  Names of folders may hold blanks, quotes, commas and more.
+quoted = '$(subst ','\'',$(value $(1)))'
+option = $(if $(value $(1)),$(2) $(call quoted,$(1)))
+WHAT = $(foreach name,$(EXPERIMENT),--experiment $(name)) $(call option,DATASET,--dataset)
 SHOWN = $(WHAT) $(call option,TRACK,--track)
-HOW = $(WHAT) $(call option,TASKS,--tasks) $(call option,SEEDS,--seeds) $(call option,TRACK,--track) \
+EXPLORING = $(call option,SET,--set) $(call option,CLASSES,--classes) $(if $(KEEP),$(if $(filter 0,$(KEEP)),--no-keep,--keep))
+HOW = $(WHAT) $(EXPLORING) $(call option,TASKS,--tasks) $(call option,SEEDS,--seeds) $(call option,TRACK,--track) \
       $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,CUT,--cut) \
       $(call option,VIEWS,--views) $(call option,STATISTICS,--statistics) $(call option,DEVICE,--device) \
       $(call option,PRECISION,--precision) $(call option,THREADS,--threads) $(call option,DATA,--data) $(call option,RUNS,--runs)
 RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continue-committed) \
+          $(if $(FORCE),--force) \
           $(call option,EXECUTOR,--executor) $(call option,ADDRESS,--address) $(call option,GPUS,--gpus) \
           $(call option,MEMORY,--memory)
+
+# A variable that no target knows, or that the target does not use, is a mistake and not to be passed over.
+PLANNED := EXPERIMENT DATASET TASKS SEEDS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS SET CLASSES KEEP
+EXECUTED := JOBS EXECUTOR ADDRESS GPUS MEMORY
+TO_SHOW := EXPERIMENT DATASET TRACK
+EVERYWHERE := SHELL PYTHON VENV DATA RUNS DATA_MIRROR DATA_ROOT SCREENSHOTS
+USES_reproduce := $(PLANNED) $(EXECUTED) CONTINUE_COMMITTED FORCE
+USES_compare := $(USES_reproduce) METHODS CHOOSE
+USES_plan := $(PLANNED)
+USES_status := $(PLANNED)
+USES_choose := $(PLANNED) JOBS
+USES_export := EXPERIMENT DATASET
+USES_table := $(TO_SHOW)
+USES_figures := $(TO_SHOW)
+USES_predict := MODEL IMAGES FORMAT OUT
+USES_data := DATASET
+USES_bench := PEERS
+USES_torture := KILLS
+USES_check-regression := JOBS REGRESSION
+VARIABLES := $(sort $(EVERYWHERE) $(USES_compare) $(USES_predict) $(USES_bench) $(USES_torture) REGRESSION)
+GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
+GIVEN := $(filter-out MAKEFLAGS MFLAGS MAKEOVERRIDES -*-command-variables-*-,$(GIVEN))
+family = $(firstword $(foreach name,$(1) $(firstword $(subst -, ,$(1))),$(if $(filter USES_$(name),$(.VARIABLES)),$(name))))
+used = $(EVERYWHERE) $(foreach goal,$(MAKECMDGOALS),$(USES_$(call family,$(goal))))
+NEAREST = import difflib, sys; near = difflib.get_close_matches(sys.argv[1], sys.argv[2:], 1, 0.5); \
+	print(f"did you mean {near[0]}?" if near else "make help lists them.")
+define refuse
+$(if $(filter $(1),$(VARIABLES)),$(error $(1) means nothing to `make $(MAKECMDGOALS)`: leave it out),\
+$(error there is no variable $(1): $(shell $(PYTHON) -c '$(NEAREST)' '$(1)' $(VARIABLES))))
+endef
+$(foreach name,$(filter-out $(used),$(GIVEN)),$(call refuse,$(name)))
+$(foreach name,$(GIVEN),$(if $(strip $(value $(name))),,$(error $(name) is empty: give it a value or leave it out)))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -29,6 +65,7 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS"
+	@echo "         METHODS and CHOOSE=1 of compare, CLASSES=common, KEEP=1, SET=METHOD.FIELD=VALUE, FORCE=1"
 	@echo "         EXECUTOR=ray, and for it ADDRESS, GPUS and MEMORY (GB) of a cell"
 	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
 	@echo "Papers:  $(PAPERS), or all"
@@ -37,6 +74,15 @@ reproduce-%: $(VENV)/run.stamp $(if $(filter ray,$(EXECUTOR)),$(VENV)/cluster.st
 	@$(PY) -m benchmarks reproduce $* $(RUNNING); status=$$?; \
 	if [ $$status -le 1 ]; then echo; $(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs) || exit $$?; fi; \
 	exit $$status
+
+compare: $(VENV)/run.stamp $(if $(filter ray,$(EXECUTOR)),$(VENV)/cluster.stamp) ## Compare all METHODS on DATASET, and say which one to take
+	@$(PY) -m benchmarks compare $(RUNNING) $(call option,METHODS,--methods) $(if $(CHOOSE),--choose); status=$$?; \
+	if [ $$status -le 1 ]; then echo; $(PY) -m report compare $(call quoted,DATASET) $(if $(CLASSES),--classes $(CLASSES)) $(call option,RUNS,--runs) || exit $$?; fi; \
+	exit $$status
+
+predict: $(VENV)/run.stamp ## Classify the images in IMAGES (a folder) with the kept network MODEL
+	@$(PY) -m benchmarks predict $(call quoted,MODEL) $(call quoted,IMAGES) $(call option,FORMAT,--format) $(call option,OUT,--out) \
+	    $(call option,DATA,--data) $(call option,RUNS,--runs)
 
 plan-%: $(VENV)/run.stamp ## Show what reproduce-PAPER would run
 	@$(PY) -m benchmarks plan $* $(HOW)
@@ -72,7 +118,7 @@ bench: $(VENV)/run.stamp ## Time the suite against its floor, with PEERS=1 also 
 	$(PY) -m benchmarks bench $(if $(PEERS),--peers) $(call option,DATA,--data)
 
 data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
-	@$(PY) -m benchmarks data $(DATASET) $(call option,DATA,--data)
+	@$(PY) -m benchmarks data $(if $(value DATASET),$(call quoted,DATASET)) $(call option,DATA,--data)
 
 test: $(VENV)/dev.stamp ## Run the tests
 	@$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not regression and not page"

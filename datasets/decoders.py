@@ -41,7 +41,7 @@ class Native:
 
 def file_digest(name: str, content: bytes) -> str:
     """The first 16 hexadecimal characters of the SHA-256 over name, a zero byte, and content."""
-    return hashlib.sha256(name.encode() + b"\0" + content).hexdigest()[:FILE_DIGEST]
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape") + b"\0" + content).hexdigest()[:FILE_DIGEST]
 
 
 def idx(paths: Sequence[Path]) -> dict[str, Native]:

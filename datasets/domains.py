@@ -93,7 +93,7 @@ class Domain:
     subset: str = ""
     """Domain that stands in, under its own name, where only that one is available."""
     folder: Path | None = None
-    """Where the images of a user's own domain lie, in one folder per class."""
+    """Where the images of a user's own domain lie; such a domain may have no classes, and its labels are then -1."""
 
 
 @dataclass(frozen=True)

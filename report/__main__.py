@@ -15,7 +15,7 @@ from benchmarks.machine.errors import UserError
 from methods.contract import SHARED_TRACK, Experiment, Paper, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
 from methods.recipes import paper_of
-from report import build, latex, ledger, records, render, statements
+from report import build, comparison, latex, ledger, records, render, statements
 from report.build import Loaded, make_command
 from report.claims import VERDICTS
 from report.records import COMMITTED
@@ -100,7 +100,7 @@ def tables_of(
     for loaded in found:
         groups = [group for group in loaded.groups if not datasets or records.is_of(group.dataset, datasets)]
         groups = [group for group in groups if track in (None, group.track)]
-        tables += build.tables(name, paper, loaded, groups, results)
+        tables += build.tables(name, paper, loaded, groups, results, runs)
         if groups:
             used += list(loaded.paths.values())
         else:
@@ -123,15 +123,22 @@ def _check_datasets(name: str, found: Sequence[Loaded], datasets: Sequence[str])
 
 
 def closing(
-    name: str, paper: Paper, used: Sequence[Path], lacking: Sequence[Experiment], runs: Path, results: Path
+    name: str,
+    paper: Paper,
+    used: Sequence[Path],
+    lacking: Sequence[Experiment],
+    runs: Path,
+    results: Path,
+    own: bool = False,
 ) -> str:
-    """Where the numbers are, and what has not been run."""
+    """Where the numbers are, and what has not been run; of a user's ``own`` images no paper has said anything."""
     lines = [f"Read from {', '.join(map(str, used))}."]
     lines += [f"No results of {one.name} here; get them with: {make_command(name, one)}" for one in lacking]
-    for claim in paper.claims:
+    for claim in paper.claims if not own else ():
         if not records.files(name, claim.experiment, runs, results):
             lines.append(f"Claim {claim.name}: not run here (experiment {claim.experiment}). {claim.text}")
-    lines += [f"{what}: not reproduced here; {reason}." for what, reason in paper.not_run.items()]
+    if not own:
+        lines += [f"{what}: not reproduced here; {reason}." for what, reason in paper.not_run.items()]
     return "\n".join(lines)
 
 
@@ -178,9 +185,15 @@ def places(command: Callable[P, None]) -> Callable[P, None]:
     return runs(results_option(command))
 
 
+def _named(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Data sets: names parted by blanks, then folders, whose paths may hold blanks."""
+    return tuple(name for text in value for name in records.named(text))
+
+
 def selection(command: Callable[P, None]) -> Callable[P, None]:
     """The paper, and the options ``--experiment`` and ``--dataset``."""
-    command = click.option("--dataset", "datasets", multiple=True, help="Only this data set; may be repeated.")(command)
+    words = "Only this data set; may be repeated."
+    command = click.option("--dataset", "datasets", multiple=True, callback=_named, help=words)(command)
     command = click.option("--experiment", "names", multiple=True, help="May be repeated; else the default ones.")(
         command
     )
@@ -252,12 +265,32 @@ def table(
             last.append(str(error))
             continue
         shown += tables
-        last.append(closing(name, found, used, lacking, runs, results))
+        last.append(closing(name, found, used, lacking, runs, results, bool(on) and all(map(records.is_own, on))))
     if not shown:
         raise NoResultsError("there are no such results; `python -m report list` shows what there is.")
     write(FORMS[form](shown), out)
     text = "\n".join(last)
     click.echo(f"\n{text}" if form == "text" and out is None else text, err=form != "text" and out is None)
+
+
+@main.command("compare")
+@click.argument("dataset", required=False)
+@click.option("--classes", type=click.Choice(["common"]), help="Of own images: the classes that all domains have.")
+@click.option("--format", "form", type=click.Choice(list(FORMS)), default="text", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead.")
+@places
+@one_sentence
+def compare_command(
+    dataset: str | None, classes: str | None, form: str, out: Path | None, runs: Path, results: Path
+) -> None:
+    """All methods on DATASET in one table, or every comparison that there is, and which method to take."""
+    name = f"{records.named(dataset)[-1]}{records.COMMON if classes else ''}" if dataset else ""
+    shown = comparison.found(runs, results, name)
+    if not shown:
+        about = f" on {name}" if name else ""
+        raise NoResultsError(f"there is no comparison{about} yet; get it with: make compare DATASET={name or 'NAME'}")
+    committed = comparison.found(None, results)
+    write(FORMS[form]([comparison.table(one, committed) for one in shown]), out)
 
 
 @main.command()

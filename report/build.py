@@ -13,7 +13,7 @@ from methods.contract import Experiment, Paper, Row
 from report import published, records, statistics
 from report.claims import REPRODUCED, claims_grid, verdict
 from report.published import AVERAGE, PROVENANCE, Accuracy, PublishedDifference, PublishedTable
-from report.records import SELECTIONS, Group
+from report.records import SELECTIONS, Group, is_own, short
 from report.runs import (
     KEYS,
     Entry,
@@ -172,6 +172,27 @@ def _selections(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
     )
     columns = tuple(SELECTIONS[name] for name in present)
     return Grid("selection", "Choice of the epoch: accuracy in percent, mean over tasks", columns, lines)
+
+
+def _unlabelled(runs: Sequence[Run], found: Sequence[Entry], notes: Sequence[str]) -> Grid | None:
+    """What there is of tasks whose target has no labels: figures that need none."""
+    names = {"target_entropy": "entropy", "snd": "SND", "a_distance": "A-distance"}
+    frames = [run.frame[run.frame["metric"] == "target_entropy"] for run in runs]
+    tasks = tuple(dict.fromkeys(str(task) for frame in frames for task in frame["task"]))
+    if not tasks:
+        return None
+    lines = []
+    for entry in found:
+        for run in having(entry, runs):
+            cells = [
+                estimated(statistics.per_task(run.values(entry, metric=metric), [task], run.over)[task], 3)
+                for task in tasks
+                for metric in names
+            ]
+            lines.append(Line(entry.label, run.origin, tuple(cells)))
+    says = "the target has no labels, so there is no accuracy; less entropy and more SND do not prove more accuracy"
+    columns = tuple(f"{task} {name}" for task in tasks for name in names.values())
+    return Grid("unlabelled", "Targets without labels, last iterate", columns, tuple(lines), (says, *notes))
 
 
 def _label_free(experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
@@ -440,31 +461,41 @@ def table_of(
     frame: pd.DataFrame,
     group: Group,
     tables: Sequence[PublishedTable] = (),
+    failures: Sequence[str] = (),
 ) -> Table:
     """The table of one experiment on one data set, protocol, backbone and track.
 
     Args:
         name: the paper's module name.
         frame: rows of ``records.load``, of any groups; those of ``group`` are used.
-        tables: the published tables to show with it.
+        tables: the published tables to show with it; none beside images of a user's own.
+        failures: what is to be said of cells that ended in an error.
     """
     every = runs_of(frame, group)
     runs = shown(every)
     found = entries(experiment, runs)
+    own = is_own(group.dataset)
+    if own:  # of somebody's own images no paper has said anything
+        tables = ()
     beside = [table for table in tables if published.same_data(table, group)]
     notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs, beside))]
+    notes += failures
+    tested = any(run.tasks for run in runs)
     grids = [
-        _accuracies(paper, runs, found, beside, notes),
-        _differences(paper, experiment, runs, found, beside),
+        _accuracies(paper, runs, found, beside, notes) if tested else None,
+        _differences(paper, experiment, runs, found, beside) if tested else None,
+        _unlabelled(runs, found, () if tested else notes),
         _label_free(experiment, runs, found),
         *_curves(experiment, runs, found),
-        _selections(runs, found),
-        *_quantities(runs, found),
+        _selections(runs, found) if tested else None,
+        *(_quantities(runs, found) if tested else ()),
         *_matrices(runs, found, experiment.matrices),
         *(published_grid(paper, experiment, table) for table in tables),
-        claims_grid(paper, experiment, runs, found),
+        None if own else claims_grid(paper, experiment, runs, found),
     ]
     title = f"{name} {experiment.name} on {group.dataset}: {experiment.title}"
+    if own:
+        title = f"{name} on {short(group.dataset)}, images of your own"
     facts = _facts(experiment, group, every)
     return Table(name, experiment.name, group, title, facts, tuple(grid for grid in grids if grid is not None))
 
@@ -500,8 +531,10 @@ def in_order(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
     return sorted(groups, key=lambda group: order.index(group.dataset))
 
 
-def tables(name: str, paper: Paper, loaded: Loaded, groups: Sequence[Group], results: Path) -> list[Table]:
-    """One table per group.
+def tables(
+    name: str, paper: Paper, loaded: Loaded, groups: Sequence[Group], results: Path, runs: Path | None = None
+) -> list[Table]:
+    """One table per group; with ``runs``, what failed on this machine is said below it.
 
     Raises:
         UserError: a malformed row of the published numbers.
@@ -509,7 +542,23 @@ def tables(name: str, paper: Paper, loaded: Loaded, groups: Sequence[Group], res
     if not groups:
         return []
     beside = published.read(results / "published.csv", paper.key or name, loaded.experiment.published)
-    return [table_of(name, paper, loaded.experiment, loaded.frame, group, beside) for group in groups]
+    failed = records.failures(runs) if runs is not None else []
+    return [
+        table_of(
+            name, paper, loaded.experiment, loaded.frame, group, beside, _failures(loaded.experiment, group, failed)
+        )
+        for group in groups
+    ]
+
+
+def _failures(experiment: Experiment, group: Group, failed: Sequence[records.Failure]) -> list[str]:
+    """The cells of an experiment's methods that ended in an error here, in words."""
+    methods = {row.method for row in experiment.rows}
+    return [
+        f"FAILED here, and without a value above: {one.method} on {one.task}, seed {one.seed}: {one.error}"
+        for one in failed
+        if one.group == group and one.method in methods
+    ]
 
 
 def make_command(name: str, experiment: Experiment, datasets: Sequence[str] = ()) -> str:

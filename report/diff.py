@@ -13,6 +13,8 @@ from report import ledger, records
 from report.records import COMMITTED, IDENTITY
 from report.runs import entries, runs_of
 
+OTHERS = ("speed", "compare")
+"""Folders whose files have another form than the results of papers."""
 PLACE = [*IDENTITY]
 """What tells two values of one file apart."""
 
@@ -27,6 +29,7 @@ def compare(old: Path, new: Path, papers: Mapping[str, Paper]) -> list[str]:
         if not folder.is_dir():
             raise UserError(f"{folder} is no folder of results.")
     names = sorted({path.relative_to(folder) for folder in (old, new) for path in folder.glob("*/*.csv")})
+    names = [name for name in names if name.parent.name not in OTHERS]
     lines = []
     for name in names:
         before, after = (folder / name for folder in (old, new))

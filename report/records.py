@@ -102,6 +102,36 @@ def read(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(RESULTS)).astype({"seed": int, "value": float})
 
 
+class Failure(NamedTuple):
+    """A cell that ended in an error on this machine."""
+
+    group: Group
+    method: str
+    task: str
+    seed: int
+    error: str
+
+
+def failures(runs: Path) -> list[Failure]:
+    """What ended in an error and has not been run well since.
+
+    Raises:
+        UserError: a damaged note.
+    """
+    found = []
+    for path in sorted((runs / "failed").glob("[0-9a-f]*.json")):
+        if (runs / "cells" / path.name).is_file():
+            continue
+        try:
+            note = json.loads(path.read_text(encoding="utf-8"))
+            spec = note["spec"]
+            group = Group(*(spec[name] for name in Group._fields))
+            found.append(Failure(group, spec["method"], spec["task"], spec["seed"], note["error"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is not a readable failure note ({error}); delete it and run again.") from error
+    return found
+
+
 def files(paper: str, experiment: str, runs: Path | None, results: Path) -> dict[str, Path]:
     """Origin (``COMMITTED``, ``LOCAL``) -> file, for the files that exist; ``runs`` None leaves this machine's out."""
     places = {COMMITTED: results / paper / f"{experiment}.csv"}
@@ -116,6 +146,37 @@ def load(paths: dict[str, Path]) -> pd.DataFrame:
     if not frames:
         return pd.DataFrame(columns=[*RESULTS, "origin"])
     return pd.concat(frames, ignore_index=True)
+
+
+OWN, COMMON = "folder:", "#common"
+"""How the name of a user's own images begins, and ends where only common classes are used (``datasets.names``)."""
+
+
+def is_own(dataset: str) -> bool:
+    """Whether a data set is a user's own images."""
+    return dataset.startswith(OWN)
+
+
+def short(dataset: str) -> str:
+    """How a title calls a data set: a folder by its own name."""
+    if not is_own(dataset):
+        return dataset
+    words = " (common classes)" if dataset.endswith(COMMON) else ""
+    return f"{Path(dataset.removeprefix(OWN).removesuffix(COMMON)).name}{words}"
+
+
+def named(text: str) -> tuple[str, ...]:
+    """The data sets that a text names, parted by blanks; the paths of folders may hold blanks themselves."""
+    if OWN not in text:
+        return tuple(text.split())
+    from datasets.names import parted  # the one thing that is asked of that room, and only of a user's own images
+
+    return parted(text)
+
+
+def of_papers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows on data sets that papers are about: all but those on a user's own images."""
+    return frame[~frame["dataset"].astype(str).str.startswith(OWN)]
 
 
 def plain(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import numbered_rows
 from methods.contract import WHOSE, Experiment, Paper
-from report import build, latex, ledger, prose, published, records, render, statements
+from report import build, comparison, latex, ledger, prose, published, records, render, statements
 from report.build import Loaded, make_command, published_grid
 from report.claims import RULE, up_and_down
+from report.comparison import Comparison
 from report.figures import charts, draw, overview, speed
 from report.figures.charts import Chart
 from report.ledger import Verdict
@@ -33,6 +34,8 @@ Drawn = dict[str, list[dict[str, Any]]]
 """``paper/experiment``, or nothing for those over all papers -> what pages say of the figures."""
 MANY = 40
 """Figures from which on they are drawn by as many processes as there are cores, whose start takes seconds."""
+COMPARE = "compare"
+"""The page of comparisons."""
 FILES = ("style.css", "site.js")
 NOTES = (
     "effect: positive where the claim holds; in percent points, or in the unit of the metric that decides",
@@ -80,6 +83,8 @@ def collect(papers: Mapping[str, Paper], runs: Path | None, results: Path) -> li
         parts = []
         for experiment in paper.experiments:
             loaded = build.load(name, experiment, runs, results)
+            # A page is of what a paper is about; a user's own images are on the page of comparisons.
+            loaded = replace(loaded, frame=records.of_papers(loaded.frame))
             parts.append(Part(loaded, build.tables(name, paper, loaded, loaded.groups, results)))
         frames = {(name, part.experiment.name): part.loaded.frame for part in parts}
         found.append(Shown(name, paper, parts, ledger.ledger({name: paper}, results, frames)))
@@ -109,6 +114,9 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
     shown = sorted(collect(papers, runs, results), key=lambda one: (one.paper.year, one.name))
     missing = absent(papers, results)
     nav = [(one.name, one.paper.title) for one in shown]
+    compared = comparison.found(runs, results)
+    if compared:
+        nav.append((COMPARE, "All methods under one recipe"))
     drawn = draw_all(shown, results, out / "figures")
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -118,6 +126,8 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
         for one in shown:
             _downloads(one, out)
             paths.append(_write(out / f"{one.name}.html", _page(one, results, runs, nav, drawn)))
+        if compared:
+            paths.append(_write(out / f"{COMPARE}.html", _comparisons(compared, comparison.found(None, results), nav)))
         rows = [row for one in shown for row in one.verdicts]
         _write(out / "claims.csv", ledger.comma_separated(rows))
         _write(out / "claim_cells.csv", ledger.cells_behind(rows))
@@ -295,6 +305,16 @@ def _choices(name: str, results: Path) -> list[dict[str, str]]:
 
 
 # ---------------------------------------------------------------------------------------------- the overview
+
+
+def _comparisons(
+    compared: Sequence[Comparison], committed: Sequence[Comparison], nav: Sequence[tuple[str, str]]
+) -> str:
+    views = [
+        table_view(comparison.table(one, committed), None, f"{COMPARE}-{number}") for number, one in enumerate(compared)
+    ]
+    page = environment().get_template("compare.html")
+    return page.render(nav=nav, here=COMPARE, tables=views, data=Sources([]).json())
 
 
 def _overview(

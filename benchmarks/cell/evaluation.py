@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 
+FEWEST = 4
+"""Examples of a domain, at least, that distances are measured on: two to learn from and two to be told apart."""
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """Labelled examples of which training knows nothing; the only holder of target labels."""
@@ -27,6 +31,11 @@ class Evaluator:
     """int64, (M,)."""
     rows: Tensor | None = None
     """Which of the inputs are tested, int64, (M,); None: all of them."""
+
+    @property
+    def knows(self) -> bool:
+        """Whether there are labels to test with; a user's own target may have none."""
+        return bool((self.labels >= 0).all())
 
     def accuracy(self, logits: Tensor) -> float:
         """Share of the tested examples classified correctly, in percent.
@@ -83,12 +92,14 @@ def bottleneck_of(model: nn.Module, inputs: Inputs) -> Tensor:
 
 @torch.no_grad()
 def domain_distances(source: Tensor, target: Tensor) -> dict[str, float]:
-    """Distances between two domains' features, each (N, width), N at least 4.
+    """Distances between two domains' features, each (N, width); nothing for fewer than ``FEWEST`` of either.
 
     ``mmd``: unbiased squared MMD with five Gaussian kernels around the mean squared distance; may be negative.
     ``a_distance``: proxy A-distance 2 (1 - 2 error) of a linear classifier on held-out features (Ben-David et
     al., 2006); 0 where the domains cannot be told apart, 2 where they always can; slightly negative by chance.
     """
+    if min(len(source), len(target)) < FEWEST:
+        return {}
     error = two_sample_error(source.cpu().numpy(), target.cpu().numpy())
     distances = kernels.pair_distances(torch.cat([source, target]))
     exponents = kernels.powers(-2, 2, 1)

@@ -162,19 +162,29 @@ def _feeder(problem: Problem, choice: Choice, device: torch.device, domain: Any,
     """
     if choice.cut:
         return lambda array: Cached(array, device)
-    if (window := choice.backbone.window) is not None:
-        return lambda array: Windows(array, window, _width(problem, choice), device, views)
-    known = choice.backbone.known
-    if known is not None:
-        return lambda array: Photos(array, known, device)
     if choice.backbone.kind == "features":
         both = (problem.source.images, problem.target.images)
         over = (domain,) if choice.backbone.scaling == "per-domain" else both
         return lambda array: Features(scaled(array, *over), device)
-    if choice.backbone.grey_side:
-        return lambda array: Digits(grey(array), 1, device)
-    channels = _width(problem, choice)
-    return lambda array: Digits(array, channels, device)
+    width = _width(problem, choice)
+    return lambda array: images_of(array, choice, width, device, views)
+
+
+def images_of(images: NDArray[np.uint8], choice: Choice, width: int, device: torch.device, views: int = 0) -> Inputs:
+    """Images as the inputs of a network that is not cut.
+
+    Args:
+        images: uint8, (N, height, width, channels), as they are prepared.
+        choice: the network.
+        width: channels that it takes.
+        device: where batches go.
+        views: of images from scratch, as in ``load_data``.
+    """
+    if (window := choice.backbone.window) is not None:
+        return Windows(images, window, width, device, views)
+    if (known := choice.backbone.known) is not None:
+        return Photos(images, known, device)
+    return Digits(grey(images), 1, device) if choice.backbone.grey_side else Digits(images, width, device)
 
 
 def domains_of(data: Data) -> Domains:
@@ -188,12 +198,22 @@ def domains_of(data: Data) -> Domains:
 
 
 def shares(recipe: Recipe, source: int, target: int) -> tuple[int, int]:
-    """How many source and target images a step sees of domains of these sizes; at least two of each."""
-    if not recipe.by_size:
-        return recipe.batch, recipe.batch
-    both = 2 * recipe.batch
-    first = min(max(both * source // (source + target), 2), both - 2)
-    return first, both - first
+    """How many source and target images a step sees of domains of these sizes.
+
+    A batch never holds an image twice for want of others: of a domain that is smaller it is the whole domain.  Only
+    where a domain is a single image does a batch hold it twice, as no discrepancy is defined for one sample.
+    """
+    first = second = recipe.batch
+    if recipe.by_size:
+        both = 2 * recipe.batch
+        first = min(max(both * source // (source + target), 2), both - 2)
+        second = both - first
+    return fitting(first, source), fitting(second, target)
+
+
+def fitting(batch: int, size: int) -> int:
+    """The size of the batches of a domain, see ``shares``."""
+    return min(batch, max(size, 2))
 
 
 def source_batches(
@@ -207,15 +227,15 @@ def source_batches(
     Args:
         sizes: number of examples of each domain; they follow one another.
         steps: number of steps.
-        batch: examples in a batch.
+        batch: examples in a batch, or all of a domain that has fewer.
         seed: the cell's.
         name: of the stream.
     """
     if len(sizes) == 1:
-        return Batches(sizes[0], batch, seed, name)
+        return Batches(sizes[0], fitting(batch, sizes[0]), seed, name)
     generator = np.random.default_rng(seed_of(seed, f"{name} domains"))
     domains = generator.choice(len(sizes), size=steps, p=np.array(sizes) / sum(sizes))
-    streams = [Batches(size, batch, seed, f"{name} {number}") for number, size in enumerate(sizes)]
+    streams = [Batches(size, fitting(batch, size), seed, f"{name} {number}") for number, size in enumerate(sizes)]
 
     def indices(step: int) -> NDArray[np.int64]:
         domain = domains[step]
@@ -243,8 +263,9 @@ class Sampler:
         source, target = shares(recipe, len(data.source.inputs), len(data.target))
         self._source = source_batches(data.sizes, recipe.steps, source, seed, f"{prefix}source")
         self._target = Batches(len(data.target), target, seed, f"{prefix}target")
+        granted = f"{prefix}granted"
         self._labelled_target = (
-            Batches(len(data.labelled_target.inputs), source, seed, f"{prefix}granted")
+            Batches(len(data.labelled_target.inputs), min(source, len(data.labelled_target.inputs)), seed, granted)
             if data.labelled_target
             else None
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import traceback
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.cell import training, tsne
+from benchmarks.cell.kept import leave
 from benchmarks.cell.loading import load_data
 from benchmarks.machine import host, processes
 from benchmarks.machine.errors import UserError
@@ -33,7 +35,7 @@ class Outcome:
     cell: str
     label: str
     accuracy: float | None
-    """Last iterate, in percent; None if the cell failed."""
+    """Last iterate, in percent; None if the cell failed, or its target has no labels."""
     seconds: float
     error: str = ""
 
@@ -51,7 +53,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
         if cell.tsne and processes.is_main():
             _map(cell, location, store)
         record = store.read(spec.hash)
-        return Outcome(spec.hash, cell.label, record.value("accuracy"), record.seconds)
+        return Outcome(spec.hash, cell.label, record.find("accuracy"), record.seconds)
     except (UserError, DataError) as failure:
         error = str(failure)
     except Exception as failure:  # a bug in one method must not stop the others
@@ -70,7 +72,8 @@ def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: boo
     spec = cell.spec
     network = store.model_path(spec.hash)
     with processes.main_only(store.lock(spec.hash)):
-        if processes.broadcast(store.has(spec.hash) and (network.is_file() or not kept)):
+        left = not cell.keep or store.has_kept(spec.hash)
+        if processes.broadcast(store.has(spec.hash) and (network.is_file() or not kept) and left):
             return
         needed = {name: _network_of(need, location, store, commit) for name, need in cell.needs.items()}
         record = training.run_cell(
@@ -81,6 +84,7 @@ def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: boo
             weights=weights_of(spec, location),
             needed=needed,
             keep=network if kept else None,
+            finished=functools.partial(leave, cell, location, store) if cell.keep else None,
         )
         if processes.is_main() and not store.has(spec.hash):  # one that stands was made before its network was needed
             store.write(record)
@@ -100,8 +104,9 @@ def _map(cell: Cell, location: Location, store: Store) -> None:
 
 
 def is_done(cell: Cell, store: Store) -> bool:
-    """Whether a cell has its record, and its map where there is to be one."""
-    return store.has(cell.spec.hash) and (not cell.tsne or store.tsne_path(cell.spec.hash).is_file())
+    """Whether a cell has its record, and its map and its network where there are to be any."""
+    drawn = not cell.tsne or store.tsne_path(cell.spec.hash).is_file()
+    return store.has(cell.spec.hash) and drawn and (not cell.keep or store.has_kept(cell.spec.hash))
 
 
 def _network_of(cell: Cell, location: Location, store: Store, commit: str) -> training.Parameters:

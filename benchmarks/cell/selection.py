@@ -51,7 +51,9 @@ HELD_OUT = {"source": ("source_accuracy", -1), "iwcv": ("iwcv", 1), "dev": ("dev
 
 
 def select(history: Sequence[Epoch]) -> dict[str, float]:
-    """Rule -> test accuracy in percent, for the rules whose criteria the history has."""
+    """Rule -> test accuracy in percent, for the rules whose criteria the history has; nothing without test labels."""
+    if "test_accuracy" not in history[-1]:
+        return {}
     found = {
         "last": history[-1]["test_accuracy"],
         "entropy": min(history, key=lambda epoch: epoch["target_entropy"])["test_accuracy"],

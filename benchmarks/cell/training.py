@@ -25,6 +25,7 @@ from benchmarks.machine.streams import seed_of, seed_torch
 from benchmarks.networks import backbones
 from benchmarks.networks.backbones import choice_of
 from benchmarks.networks.feeding import Inputs
+from benchmarks.plan import sources
 from benchmarks.records.spec import Spec
 from benchmarks.records.store import Record
 from datasets.protocols import Problem
@@ -39,6 +40,9 @@ DISTANCE_IMAGES = 1000
 """Images of each domain, at most, that the domain distances are measured on."""
 SND_IMAGES = 4000
 """Images of the target, at most, that the soft neighbourhood density is measured on."""
+
+
+FEW = "its settings, or the few images that it has, may be the reason"
 
 
 class DivergedError(UserError):
@@ -128,6 +132,7 @@ def run_cell(
     weights: Path | None = None,
     needed: Mapping[str, Parameters] | None = None,
     keep: Path | None = None,
+    finished: Callable[[nn.Module, Data], None] | None = None,
 ) -> Record:
     """Train and evaluate one cell.
 
@@ -139,6 +144,7 @@ def run_cell(
         weights: of the pretrained backbone, where layers of it are trained.
         needed: the trained networks that it starts from, by the names of ``spec.needs``.
         keep: file for the trained model's parameters, where other cells start from them.
+        finished: called with the trained model and its data.
 
     Raises:
         UserError: a loss became NaN or infinite, or a file could not be written or read.
@@ -153,6 +159,8 @@ def run_cell(
         values = _final_values(spec, state.history, state.model, data)
         if keep is not None and processes.is_main():
             _save_atomically(state.model.state_dict(), keep)
+        if finished is not None and processes.is_main():
+            finished(state.model, data)
         return Record(
             cell=spec.hash,
             spec=asdict(spec),
@@ -163,6 +171,7 @@ def run_cell(
             examples=_examples(data),
             matrices=_matrices(method, state.model, data),
             device=host.device_name(spec.device),
+            source=sources.digest(spec.method),
             versions=host.versions(),
             seconds=round(state.seconds + time.perf_counter() - start, 2),
             commit=commit,
@@ -327,7 +336,11 @@ class Training:
         model, data = self.state.model, self.data
         logits = _logits(self.spec, model, data, data.test.inputs)
         probe = logits if data.transductive else _logits(self.spec, model, data, data.target_probe)
-        seen = {"target_entropy": evaluation.mean_entropy(probe), "test_accuracy": data.test.accuracy(logits)}
+        seen = {"target_entropy": evaluation.mean_entropy(probe)}
+        if not math.isfinite(seen["target_entropy"]):
+            raise DivergedError(f"the predictions of {self.spec.method} on {self.spec.task} are no numbers; {FEW}.")
+        if data.test.knows:
+            seen["test_accuracy"] = data.test.accuracy(logits)
         return seen if data.held_out is None else {**seen, **self._validate(data.held_out, probe)}
 
     def _validate(self, held_out: evaluation.Evaluator, target_logits: Tensor) -> dict[str, float]:
@@ -340,7 +353,8 @@ class Training:
             seen["snd"] = selection.neighbourhood_density(
                 target_logits[torch.from_numpy(some).to(target_logits.device)]
             )
-        if not data.alone and any(isinstance(module, Network) for module in model.modules()):
+        enough = min(len(held_out.inputs), len(data.source.inputs), len(data.target)) > 1
+        if enough and not data.alone and any(isinstance(module, Network) for module in model.modules()):
             losses = torch.nn.functional.cross_entropy(logits.double(), held_out.labels, reduction="none")
             parts = (held_out.inputs, *(subset(x, DISTANCE_IMAGES, seed) for x in (data.source.inputs, data.target)))
             features = (evaluation.bottleneck_of(model, part).cpu().numpy() for part in parts)
@@ -385,23 +399,34 @@ def _logits(spec: Spec, model: nn.Module, data: Data, inputs: Inputs) -> Tensor:
 def _final_values(
     spec: Spec, history: Sequence[dict[str, float]], model: nn.Module, data: Data
 ) -> list[dict[str, Any]]:
-    chosen = {**selection.select(history), **({"ten-best": selection.ten_best(history)} if data.alone else {})}
+    chosen = selection.select(history)
+    if data.alone:
+        chosen["ten-best"] = selection.ten_best(history)
     values: list[dict[str, Any]] = [
         {"selection": rule, "metric": "accuracy", "value": accuracy} for rule, accuracy in chosen.items()
     ]
-    measured: dict[str, float] = {}
+    measured: dict[str, float] = {} if data.test.knows else _label_free(spec, history, model, data)
     # Without a Network there is no bottleneck to look at, and one side alone has no other to be told from.
     if not data.alone and any(isinstance(module, Network) for module in model.modules()):
         source, target = data.held_out.inputs if data.held_out else data.source.inputs, data.target
         features = [
             evaluation.bottleneck_of(model, subset(inputs, DISTANCE_IMAGES, spec.seed)) for inputs in (source, target)
         ]
-        measured = evaluation.domain_distances(*features)
+        measured |= evaluation.domain_distances(*features)
     if data.held_out is not None:
         accuracy = data.held_out.accuracy(_logits(spec, model, data, data.held_out.inputs))
         measured["source_error"] = 1 - accuracy / 100
     values += [{"selection": "last", "metric": name, "value": value} for name, value in measured.items()]
     return values
+
+
+def _label_free(spec: Spec, history: Sequence[dict[str, float]], model: nn.Module, data: Data) -> dict[str, float]:
+    """What a cell whose target has no labels has in the place of an accuracy; the last iterate's."""
+    found = {"target_entropy": history[-1]["target_entropy"]}
+    if len(data.target) > 1:
+        logits = _logits(spec, model, data, subset(data.target, SND_IMAGES, spec.seed))
+        found["snd"] = selection.neighbourhood_density(logits)
+    return found
 
 
 @torch.no_grad()
@@ -420,7 +445,9 @@ def _matrices(method: Method, model: nn.Module, data: Data) -> dict[str, list[li
     """The method's matrices and the confusion of the tested images, for a method that has any."""
     if method.matrices is None:
         return {}
-    found = {**method.matrices(model), "confusion": data.test.confusion(evaluation.logits_of(model, data.test.inputs))}
+    found = dict(method.matrices(model))
+    if data.test.knows:
+        found["confusion"] = data.test.confusion(evaluation.logits_of(model, data.test.inputs))
     return {name: matrix.tolist() for name, matrix in found.items()}
 
 

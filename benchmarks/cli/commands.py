@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +11,28 @@ import click
 from tabulate import tabulate
 
 from benchmarks.cell import runner
-from benchmarks.cli import speed
-from benchmarks.cli.options import How, how_options, location_options, many, plan_options, running_options, runs_option
+from benchmarks.cli import running, speed
+from benchmarks.cli.options import (
+    How,
+    datasets_option,
+    how_options,
+    location_options,
+    many,
+    plan_options,
+    running_options,
+    runs_option,
+)
 from benchmarks.executors import execute
-from benchmarks.export import estimates, rerun, reuse, tables
-from benchmarks.machine import host, processes
-from benchmarks.machine.errors import INTERRUPTED, UserError
+from benchmarks.export import estimates, rerun, tables
+from benchmarks.machine import host
+from benchmarks.machine.errors import UserError
 from benchmarks.networks.backbones import choice_of
 from benchmarks.plan import choices, choosing, plan
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records.store import Store
 from datasets import folders, protocols, registry, store
 from datasets.errors import DataError
+from datasets.names import parted
 from datasets.store import Location
 from methods import contract
 
@@ -65,40 +74,54 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
     click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
     if todo:
         jobs = execute.jobs_for(None, options.threads, options.device)
-        click.echo(f"With {jobs} jobs {_how_long(todo, estimates.expected_seconds(todo, records), jobs)}.")
-    _say(planned)
+        click.echo(f"With {jobs} jobs {running.how_long(todo, estimates.expected_seconds(todo, records), jobs)}.")
+    running.say(planned)
 
 
 @commands.command("run")
 @click.argument("paper")
 @running_options
 def run(
-    paper: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How, continue_committed: bool
+    paper: str,
+    options: Options,
+    mirror: str | None,
+    data: Path,
+    runs: Path,
+    how: How,
+    continue_committed: bool,
+    force: bool,
 ) -> None:
     """Run the cells of a paper's experiments that have no record yet."""
     location, records = Location(data, mirror), Store(runs)
     planned = plan.make(paper, options, location)
-    _say(planned)
+    running.say(planned)
     if planned.missing and not planned.cells:
         raise UserError(f"nothing can run: {planned.missing[0]}")
-    summary = _run(planned, location, records, options, how, continue_committed)
-    _finish(planned, summary, records, location, incomplete=bool(planned.missing or summary.left_out))
+    summary = running.run(planned, location, records, options, how, continue_committed, force)
+    running.finish(planned, summary, records, location, incomplete=bool(planned.missing or summary.left_out))
 
 
 @commands.command("reproduce")
 @click.argument("paper")
 @running_options
 def reproduce(
-    paper: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How, continue_committed: bool
+    paper: str,
+    options: Options,
+    mirror: str | None,
+    data: Path,
+    runs: Path,
+    how: How,
+    continue_committed: bool,
+    force: bool,
 ) -> None:
     """Get the data, run what is missing and write the tables; `python -m report table` then prints them."""
     location, records = Location(data, mirror), Store(runs)
     absent = _prepare_all(paper, options, location)
     planned = plan.make(paper, options, location)
-    _say(planned)
+    running.say(planned)
     if (reasons := absent or planned.missing) and not planned.cells:
         raise UserError(reasons[0])
-    summary = _run(planned, location, records, options, how, continue_committed)
+    summary = running.run(planned, location, records, options, how, continue_committed, force)
     everything = paper == plan.ALL
     if not (everything or options.experiments or options.datasets):
         others = plan.further(paper, options, location)
@@ -107,7 +130,7 @@ def reproduce(
         click.echo(f"Not run: {reason}", err=True)
     summary.left_out += absent
     asked = not everything or bool(options.datasets)  # of everything it is what the machine allows
-    _finish(planned, summary, records, location, incomplete=asked and bool(summary.left_out))
+    running.finish(planned, summary, records, location, incomplete=asked and bool(summary.left_out))
 
 
 @commands.command("status")
@@ -133,12 +156,12 @@ def status(paper: str, options: Options, mirror: str | None, data: Path, runs: P
         error = records.failure(cell.spec.hash)
         if error and not records.has(cell.spec.hash):
             click.echo(f"failed: {cell.label}: {error}")
-    _say(planned)
+    running.say(planned)
 
 
 @commands.command("export")
 @click.argument("paper")
-@many("--dataset", "datasets", help="Data sets; default: all.")
+@datasets_option("Data sets; default: all but images of your own, which stay here.")
 @many("--experiment", "experiments", help="Experiments; default: all.")
 @location_options
 @runs_option
@@ -151,6 +174,8 @@ def export(
     runs: Path,
 ) -> None:
     """Merge all that was run here into the committed tables under results/."""
+    if own := [name for name in datasets if name.startswith(folders.PREFIX)]:
+        raise UserError(f"results on images of your own are not exported, and {own[0]} is that; see runs/tables.")
     wanted = Options(experiments=experiments, datasets=datasets)
     subsets = [registry.suite(name).subset for name in datasets]
     named = [*datasets, *filter(None, subsets)]
@@ -161,7 +186,7 @@ def export(
     if not written:
         raise UserError(f"nothing of {paper} that was run here is to be exported; `make reproduce-{paper}` runs it.")
     for path, cells in written.items():
-        click.echo(f"{_shown(path)}: {cells} cells")
+        click.echo(f"{running.shown(path)}: {cells} cells")
 
 
 def _all_experiments(paper: str, options: Options) -> Options:
@@ -199,8 +224,8 @@ def run_again(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path
     threads = max(committed.spec.threads for committed in found)
     options = Options(threads=threads, device=found[0].spec.device)
     whole = Plan([cell for again in plans for cell in again.cells])
-    summary = _run(whole, location, records, options, how, False)
-    _require_complete(summary, records)
+    summary = running.run(whole, location, records, options, how, False)
+    running.require_complete(summary, records)
     for committed, again in zip(found, plans, strict=True):
         _show_again(committed, again, records)
 
@@ -242,8 +267,8 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
         raise UserError(absent[0])
     for study in choosing.studies(method, options, location):
         planned = Plan([cell for cells in study.cells.values() for cell in cells])
-        summary = _run(planned, location, records, options, how, False)
-        _require_complete(summary, records)
+        summary = running.run(planned, location, records, options, how, False)
+        running.require_complete(summary, records)
         rows = choosing.score(study, records)
         choices.write(rows)
         shown = ["value", "source_error", "two_sample_error", "criterion", "chosen"]
@@ -252,7 +277,7 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
         best = next(row for row in rows if row["chosen"] == "1")
         if best in (rows[0], rows[-1]):
             click.echo("Note: the choice lies on the edge of the grid.")
-        click.echo(f"written to {_shown(choices.path())}")
+        click.echo(f"written to {running.shown(choices.path())}")
 
 
 @commands.command("data")
@@ -266,13 +291,16 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
         _list_data(location)
         return
     failed: dict[str, None] = {}
-    for domain in _domains(names):
+    named = [name for text in names for name in parted(text)]
+    for domain in _domains(named):
         try:
             prepared = store.prepare(domain, location)
             store.verify(prepared, location)
             click.echo(f"{prepared}: prepared and verified")
         except DataError as error:  # the others may well be at hand
             failed[str(error)] = None
+    for own in [name for name in named if name.startswith(folders.PREFIX)]:
+        click.echo("\n".join(folders.summary(own)))
     for text in failed:
         click.echo(f"Error: {text}", err=True)
     if failed:
@@ -311,7 +339,7 @@ def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: 
     ]  # fmt: skip
     headers = ["budget", "size", "at most", "measured", ""]
     click.echo("\n" + tabulate(cells, headers=headers, disable_numparse=True))
-    click.echo(f"written to {_shown(out)}")
+    click.echo(f"written to {running.shown(out)}")
     sys.exit(0 if all(one.ok for one in found) else 1)
 
 
@@ -379,102 +407,9 @@ def _prepared(domains: Mapping[tuple[str, int | None], str], location: Location)
     return list(absent)
 
 
-def _run(
-    planned: Plan,
-    location: Location,
-    records: Store,
-    options: Options,
-    how: How,
-    continue_committed: bool,
-) -> execute.Summary:
-    committed = tables.committed_cells(*planned.papers) if continue_committed else {}
-    todo = [c for c in planned.cells if not runner.is_done(c, records) and not tables.is_committed(c, committed)]
-    if todo:
-        records.check_writable()
-        records.tidy()
-    if continue_committed and processes.is_main() and (adopted := reuse.reuse_committed(todo, records)):
-        click.echo(f"{adopted} cells that other tables have committed are taken from these.")
-    processes.barrier()
-    todo = [cell for cell in todo if not runner.is_done(cell, records)]
-    if not todo:
-        click.echo(f"All {len(planned.cells)} cells are done.")
-        return execute.Summary()
-    with how.workers(options, location, records) as workers:
-        unusable = execute.prepare(todo, location, workers)
-        todo = [cell for cell in todo if cell.spec.backbone not in unusable]
-        if not todo:
-            raise UserError(next(iter(unusable.values())))
-        expected = estimates.expected_seconds(todo, records)
-        processes.barrier()  # until all know what is to be done, before the first record of it is written
-        at_once = min(workers.jobs, len(todo))
-        about = _how_long(todo, expected, at_once)
-        click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {at_once} at once: {about}.")
-        summary = execute.run(todo, workers, expected=expected)
-    summary.left_out += unusable.values()
-    return summary
-
-
-def _how_long(todo: Sequence[Cell], expected: Mapping[str, float], jobs: int) -> str:
-    """The time that cells may take, as far as anything is known of them."""
-    unknown = len(todo) - len(expected)
-    if not expected:
-        return "no estimate of the time yet, nothing of that kind has been timed"
-    about = f"about {execute.duration(sum(expected.values()) / jobs)}"
-    return f"{about}, and {unknown} cells of which nothing has been timed" if unknown else about
-
-
-def _finish(planned: Plan, summary: execute.Summary, records: Store, location: Location, *, incomplete: bool) -> None:
-    """Say how it went, write the local tables, and exit with the status that tells."""
-    unwritten = ""
-    try:
-        for path, cells in (tables.write_local(planned, records, location) if processes.is_main() else {}).items():
-            click.echo(f"{cells} cells in {_shown(path)}, records in {_shown(records.root / 'cells')}")
-    except UserError as error:
-        unwritten = str(error)
-    _conclude(summary, records)
-    if unwritten:
-        click.echo(f"Error: {unwritten}", err=True)
-    if summary.interrupted:
-        sys.exit(INTERRUPTED)
-    if summary.failed or incomplete or unwritten:
-        sys.exit(1)
-
-
-def _require_complete(summary: execute.Summary, records: Store) -> None:
-    """Exit with what went wrong unless all cells are done."""
-    if summary.failed or summary.interrupted or summary.left_out:
-        _conclude(summary, records)
-        sys.exit(INTERRUPTED if summary.interrupted else 1)
-
-
-def _conclude(summary: execute.Summary, records: Store) -> None:
-    """What went wrong, on standard error."""
-    for reason in summary.left_out:
-        click.echo(f"Not run: {reason}", err=True)
-    for outcome in summary.failed:
-        click.echo(f"Failed: {outcome.label}: {outcome.error}", err=True)
-        if records.failure_path(outcome.cell).exists():
-            click.echo(f"  details in {_shown(records.failure_path(outcome.cell))}", err=True)
-    if summary.interrupted:
-        click.echo("Interrupted.  Finished cells are kept; the same command goes on from here.", err=True)
-
-
 def _state(cell: Cell, records: Store, committed: tables.Committed) -> str:
     if records.has(cell.spec.hash):
         return "done"
     if tables.is_committed(cell, committed):
         return "committed"
     return "failed" if records.failure(cell.spec.hash) else "missing"
-
-
-def _say(planned: Plan) -> None:
-    for note in planned.notes:
-        click.echo(f"Note: {note}")
-    for reason in planned.missing:
-        click.echo(f"Left out: {reason}")
-
-
-def _shown(path: Path) -> str:
-    """A path relative to the working folder where that is shorter."""
-    shown = os.path.relpath(path)
-    return str(path) if shown.startswith("..") else shown

@@ -5,6 +5,8 @@ The commands themselves are in ``commands``, whose imports take seconds; the lis
 
 from __future__ import annotations
 
+import importlib
+import io
 import sys
 
 import click
@@ -19,6 +21,8 @@ SUMMARIES = {
     "plan": "What `run` would do, and how long it may take.  Changes nothing.",
     "run": "Run the cells of a paper's experiments that have no record yet.",
     "reproduce": "Get the data, run what is missing and write the tables.",
+    "compare": "Compare methods on a data set, and say which one to take.",
+    "predict": "Classify image files, or all in folders, with a kept network.",
     "status": "Cells done, committed, missing and failed, per experiment and data set.",
     "export": "Merge all that was run here into the committed tables under results/.",
     "rerun": "Run committed cells again and print the old values and the new ones.",
@@ -26,6 +30,10 @@ SUMMARIES = {
     "bench": "Time the suite against its floor and other suites.",
 }
 """Command -> what it does, in the order of the help."""
+
+
+MODULES = {"compare": "compare", "predict": "predict"}
+"""Commands that are modules of their own; the others are in ``commands``."""
 
 
 class Commands(click.Group):
@@ -37,6 +45,9 @@ class Commands(click.Group):
     def get_command(self, _context: click.Context, name: str) -> click.Command | None:
         if name not in SUMMARIES:
             return None
+        if name in MODULES:
+            found: click.Command = getattr(importlib.import_module(f"benchmarks.cli.{MODULES[name]}"), name)
+            return found
         from benchmarks.cli.commands import commands
 
         return commands.commands[name]
@@ -53,6 +64,9 @@ def group() -> None:
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text of the terminal's encoding
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         group.main(prog_name="python -m benchmarks", standalone_mode=False)
     except (UserError, DataError, UnknownMethodError) as error:

@@ -17,6 +17,7 @@ from benchmarks.machine import host, processes
 from benchmarks.machine.errors import UserError
 from benchmarks.plan.plan import Options
 from benchmarks.records.store import Store
+from datasets.names import COMMON, PREFIX, parted
 from datasets.store import Location
 
 Command = Callable[..., Any]
@@ -29,9 +30,28 @@ def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[st
     return tuple(word for text in value for word in text.split())
 
 
+def _datasets(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Data sets: names parted by blanks, then folders, whose paths may hold blanks."""
+    return tuple(name for text in value for name in parted(text))
+
+
+def _common(value: tuple[str, ...], classes: str | None) -> tuple[str, ...]:
+    """The data sets, folders with their common classes alone if these are wanted."""
+    if classes is None:
+        return value
+    if not any(name.startswith(PREFIX) for name in value):
+        raise UserError("CLASSES=common is for images of your own: name them by DATASET=folder:PATH.")
+    return tuple(f"{name.removesuffix(COMMON)}{COMMON}" if name.startswith(PREFIX) else name for name in value)
+
+
 def many(*names: str, help: str) -> Callable[[Command], Command]:
     """An option that may be given several times, or several words at once."""
     return click.option(*names, multiple=True, callback=_words, metavar="NAME...", help=help)
+
+
+def datasets_option(words: str) -> Callable[[Command], Command]:
+    """The data sets; a text may name several."""
+    return click.option("--dataset", "datasets", multiple=True, callback=_datasets, metavar="NAME...", help=words)
 
 
 def location_options(command: Command) -> Command:
@@ -60,6 +80,7 @@ def plan_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def gathered(**values: Any) -> Any:
+        values["datasets"] = _common(values["datasets"], values.pop("classes"))
         names = [field.name for field in dataclasses.fields(Options)]
         options = Options(**{name: values.pop(name) for name in names})
         if not ("how" in values and values["how"].where == RAY):  # the machines of a cluster have the device
@@ -92,8 +113,15 @@ def plan_options(command: Command) -> Command:
         click.option("--backbone", help="Backbone, instead of the experiment's."),
         click.option("--track", help="Track (frozen, late, finetune), instead of the experiment's."),
         click.option("--seeds", type=positive, help="Number of seeds, instead of the experiment's."),
-        many("--tasks", help="Tasks, source:target."),
-        many("--dataset", "datasets", help="Data sets; default: the experiment's first, and what is prepared."),
+        many("--set", "settings", help="Settings for exploring, METHOD.FIELD=VALUE or recipe.FIELD=VALUE."),
+        click.option(
+            "--keep/--no-keep", default=None, help="Keep networks and predictions; default: of your own images."
+        ),
+        click.option(
+            "--classes", type=click.Choice(["common"]), help="Of own images: the classes that all domains have."
+        ),
+        click.option("--tasks", multiple=True, metavar="NAME...", help="Tasks, source:target."),
+        datasets_option("Data sets; default: the experiment's first, and what is prepared."),
         many("--experiment", "experiments", help="Experiments; default: those marked as default."),
     ):
         wrapped = option(wrapped)
@@ -171,6 +199,7 @@ def how_options(command: Command) -> Command:
 
 def running_options(command: Command) -> Command:
     """All of the above, and how to run."""
+    anew = click.option("--force", is_flag=True, help="Train all that is asked for again.")
     words = "Count cells with committed results as done; one that another table has is taken from there."
     go_on = click.option("--continue-committed", is_flag=True, help=words)
-    return how_options(go_on(plan_options(location_options(runs_option(command)))))
+    return how_options(anew(go_on(plan_options(location_options(runs_option(command))))))

@@ -126,7 +126,9 @@ def with_needed(cells: Sequence[Cell]) -> list[Cell]:
 
 def _report(outcome: Outcome, bar: tqdm[Any], ended: int, total: int, start: float) -> None:
     """One line per cell, above the bar on a terminal and alone elsewhere."""
-    what = f"{outcome.accuracy:.1f} %" if outcome.accuracy is not None else f"FAILED: {outcome.error}"
+    what = f"FAILED: {outcome.error}" if outcome.error else "done, a target without labels"
+    if outcome.accuracy is not None:
+        what = f"{outcome.accuracy:.1f} %"
     line = f"{outcome.label}: {what} ({outcome.seconds:.0f} s)"
     if bar.disable:
         left = (time.perf_counter() - start) / ended * (total - ended)

@@ -10,6 +10,7 @@ from benchmarks.machine import host
 from benchmarks.plan.plan import Cell
 from benchmarks.records import provenance
 from benchmarks.records.store import Record, Store
+from methods import contract
 
 
 def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
@@ -45,8 +46,9 @@ def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
 
 def _needs_history(cell: Cell) -> bool:
     """Whether a table or figure that the cell fills shows more than a committed row holds."""
-    experiments = (tables.experiment_of(use.paper, use.experiment) for use in cell.uses)
-    return any(one.curve or one.matrices or one.tsne for one in experiments)
+    papers = contract.papers()
+    experiments = (tables.experiment_of(use.paper, use.experiment) for use in cell.uses if use.paper in papers)
+    return cell.keep or any(one.curve or one.matrices or one.tsne for one in experiments)
 
 
 def _record(rows: list[dict[str, str]], origin: Mapping[str, Any]) -> Record:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import host
-from benchmarks.plan import plan
+from benchmarks.plan import plan, settings
 from benchmarks.plan.plan import Cell, Plan, Use
 from benchmarks.records import files, provenance, schema
 from benchmarks.records.spec import Spec
@@ -190,12 +190,42 @@ def write_local(plan: Plan, store: Store, location: Location) -> dict[Path, int]
     tables: dict[Path, list[dict[str, str]]] = {}
     for row in rows_of(plan, store):
         tables.setdefault(store.table_path(row["paper"], row["experiment"]), []).append(row)
+    _drop_outdated(plan, store)
     return {path: merge(path, rows, store, location) for path, rows in tables.items()}
 
 
+def _drop_outdated(plan: Plan, store: Store) -> None:
+    """Take out of the local tables what planned cells would replace but have not: a revision or a run that failed.
+
+    A table then lacks a value rather than showing one that the code of today did not give.
+    """
+    today = {_slot_of(use, cell): cell for cell in plan.cells for use in cell.uses}
+    paths = dict.fromkeys(store.table_path(use.paper, use.experiment) for cell in plan.cells for use in cell.uses)
+    for path in paths:
+        rows = read(path)
+        kept = [row for row in rows if not _is_outdated(row, today.get(_slot(row)[:-1]), store)]
+        if len(kept) < len(rows):
+            files.write_csv(path, schema.RESULTS, kept)
+
+
+def _slot_of(use: Use, cell: Cell) -> tuple[str, ...]:
+    """The slot that a cell fills in a place, without the device."""
+    spec = cell.spec
+    place = {"paper": use.paper, "experiment": use.experiment, "variant": use.row.variant, "setting": use.setting}
+    return tuple(str({**vars(spec), **place}[name]) for name in schema.SLOT[:-1])
+
+
+def _is_outdated(row: Mapping[str, str], cell: Cell | None, store: Store) -> bool:
+    if cell is None:
+        return False
+    if row["cell"] == cell.spec.hash:
+        return not store.has(row["cell"])
+    return not store.has(row["cell"]) or store.read(row["cell"]).spec["device"] == cell.spec.device
+
+
 def _is_wanted(dataset: str, datasets: Sequence[str]) -> bool:
-    """Whether rows of a data set are exported: those that were named, else all but a user's own folders."""
-    return dataset in datasets if datasets else not dataset.startswith(folders.PREFIX)
+    """Whether rows of a data set are exported: of those that were named, or of all; never of a user's own images."""
+    return not dataset.startswith(folders.PREFIX) and (not datasets or dataset in datasets)
 
 
 def export(
@@ -216,6 +246,7 @@ def export(
     written = {}
     for experiment in experiments:
         local = read(store.table_path(paper, experiment))
+        local = [row for row in local if not settings.is_explored(row["setting"])]
         rows = [row for row in local if _is_wanted(row["dataset"], datasets) and store.has(row["cell"])]
         if rows:
             path = committed_path(paper, experiment)

@@ -40,8 +40,8 @@ from benchmarks.machine.workers import LostWorkerError
 from benchmarks.networks import feeding, pretrained, weights
 from benchmarks.networks.pretrained import Pretrained
 from benchmarks.records.files import write_atomically
-from benchmarks.records.spec import digest
-from datasets import locks, store
+from benchmarks.records.spec import Spec, digest
+from datasets import folders, locks, store
 from datasets.errors import is_disk_full
 from datasets.fetch import write_whole
 from datasets.store import Location
@@ -144,6 +144,7 @@ def transform(known: Pretrained) -> str:
 def folder(key: Key, location: Location) -> Path:
     """Where the activations are, or will be."""
     name = key.domain.rpartition("/")[2]
+    name = folders.plain(name) if key.domain.startswith(folders.PREFIX) else name
     return location.root / "activations" / f"{key.backbone}-{name}-{key.hash}"
 
 
@@ -351,6 +352,17 @@ def views_of(early: nn.Module, batch: NDArray[np.uint8], first: int, key: Key) -
     with torch.autocast(key.device, torch.bfloat16, enabled=key.precision == "bf16"):
         values = torch.stack([feeding.channels_last(early(view)).float() for view in views], dim=1)
     return values.cpu().numpy()
+
+
+def early(spec: Spec, pooled: bool, weights_path: Path) -> nn.Module:
+    """The part of a cell's network before its cut, with ImageNet's statistics, ready to infer.
+
+    Args:
+        spec: a cell with a cut.
+        pooled: whether maps are averaged over space.
+        weights_path: the pretrained weights.
+    """
+    return _early(spec.backbone, spec.cut, weights_path, spec.device, pooled)
 
 
 def _save(path: Path, values: NDArray[np.float32]) -> None:

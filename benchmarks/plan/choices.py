@@ -24,6 +24,8 @@ from benchmarks.records.spec import Spec
 from methods.contract import Method, Row
 
 HOLDOUT = 0.1
+PREFERRED = "office31"
+"""Data set whose choices are taken first where others have none."""
 
 
 def path() -> Path:
@@ -61,6 +63,18 @@ def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str
                 f"{spec.dataset}` chooses one without target labels."
             )
     return config, " ".join(notes) or None
+
+
+def elsewhere(name: str, method: Method, spec: Spec) -> dict[str, tuple[float, str]]:
+    """Field -> value and data set of the first committed choice with the same backbone and track."""
+    found: dict[str, tuple[float, str]] = {}
+    for row in read():
+        same = (row["method"], row["backbone"], row["track"]) == (name, spec.backbone, spec.track)
+        if same and row["chosen"] == "1" and row["parameter"] in method.chosen:
+            best = found.get(row["parameter"])
+            if best is None or row["dataset"] == PREFERRED:
+                found[row["parameter"]] = (float(row["value"]), row["dataset"])
+    return found
 
 
 def _key(row: dict[str, str]) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def check(name: str, options: Options) -> None:
     if not plan.paper(name).experiments or not contract.load(name).chosen:
         raise UserError(f"{name} has no setting that the label-free rule chooses.")
     plain = Options()
-    usual = ("batchnorm", "precision", "threads", "statistics")
+    usual = ("batchnorm", "precision", "threads", "statistics", "settings")
     if any(getattr(options, name) != getattr(plain, name) for name in usual):
         raise UserError(f"settings are chosen with the usual {', '.join(usual)}; leave these out.")
 
@@ -69,10 +69,19 @@ def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
 
 
 def score(study: Study, store: Store) -> list[dict[str, str]]:
-    """The rows of ``results/choices.csv`` for a study whose cells are all finished."""
+    """The rows of ``results/choices.csv`` for a study whose cells are all finished.
+
+    Raises:
+        UserError: a domain has too few images for the rule.
+    """
     rows = []
     for value, cells in study.cells.items():
         records = [store.read(cell.spec.hash) for cell in cells]
+        if any(record.find("a_distance") is None for record in records):
+            raise UserError(
+                f"the label-free rule cannot choose {study.parameter} of {study.method} on {study.dataset}: it needs "
+                "four held-out images of the source, which is forty images, and four of the target."
+            )
         source = fmean(record.value("source_error") for record in records)
         two_sample = fmean(0.5 - record.value("a_distance") / 4 for record in records)
         rows.append(

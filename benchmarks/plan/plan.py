@@ -12,9 +12,9 @@ from benchmarks.machine import processes
 from benchmarks.machine.errors import UserError
 from benchmarks.networks import backbones, weights
 from benchmarks.networks.backbones import Choice, choice_of
-from benchmarks.plan import choices
+from benchmarks.plan import choices, settings
 from benchmarks.records.spec import Spec, recipe_values, revision
-from datasets import protocols, registry, store
+from datasets import folders, protocols, registry, store
 from datasets.errors import DataError
 from datasets.protocols import Task
 from datasets.store import Location
@@ -40,6 +40,10 @@ class Options:
     device: str = "cpu"
     precision: str = "fp32"
     threads: int = 1
+    settings: tuple[str, ...] = ()
+    """``METHOD.FIELD=VALUE`` and ``recipe.FIELD=VALUE``, in place of what the experiment has."""
+    keep: bool | None = None
+    """Whether networks and predictions are kept for use; None: those of a user's own images."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Cell:
 
     tsne: bool = False
     """Whether an experiment shows its features as a map."""
+    keep: bool = False
+    """Whether its network and its predictions are kept for use."""
 
     @property
     def label(self) -> str:
@@ -264,7 +270,11 @@ def make(name: str, options: Options, location: Location) -> Plan:
     """
     plan = Plan()
     cells: dict[str, Cell] = {}
-    for one, its in wanted(name, options):
+    every = wanted(name, options)
+    if options.settings:
+        planned = [experiment for one, its in every for experiment in chosen_experiments(one, its)]
+        settings.check(options.settings, [row.method for experiment in planned for row in experiment.rows])
+    for one, its in every:
         _add(plan, cells, one, its, location)
     plan.cells = list(cells.values())
     return plan
@@ -289,8 +299,15 @@ def _add(plan: Plan, cells: dict[str, Cell], name: str, options: Options, locati
                     for found, use in _cells_of(name, experiment, dataset, task, variation, location, plan):
                         cell = cells.setdefault(found.spec.hash, found)
                         cell.tsne = cell.tsne or experiment.tsne
+                        cell.keep = cell.keep or is_kept(options, dataset, experiment.protocol)
                         if use not in cell.uses:
                             cell.uses.append(use)
+
+
+def is_kept(options: Options, dataset: str, protocol: str) -> bool:
+    """Whether the networks of some cells are kept for use; those of single sides of a data set are not."""
+    wanted = options.keep if options.keep is not None else dataset.startswith(folders.PREFIX)
+    return wanted and protocol != "transfer"
 
 
 def _unprepared(name: str, dataset: str, choice: Choice) -> str:
@@ -361,6 +378,7 @@ def _cells_of(
         method = contract.load(row.method)
         base = variant_config(row, method)
         base, note = choices.resolve(row, method, base, templates[0])
+        base = settings.of_method(row.method, base, options.settings)
         if note:
             plan.note(note)
         for values in [{}] if row in experiment.unswept else _sweep(experiment, method):
@@ -369,7 +387,8 @@ def _cells_of(
             if reason:
                 plan.note(f"{row.label or row.variant} on {templates[0].backbone} is not run: {reason}")
                 continue
-            use = Use(name, experiment.name, row, _setting(values, templates[0], usual, experiment))
+            shown = {**values, **settings.shown(options.settings)}
+            use = Use(name, experiment.name, row, _setting(shown, templates[0], usual, experiment))
             for template in templates:
                 yield with_method(_longer(template, row.times), row.method, config, task, location), use
 
@@ -452,10 +471,11 @@ def template_spec(
     split = 0 if experiment.protocol == "full" else number
     if options.statistics == "source" and task.further:
         raise UserError(f"{task.label} has several sources, so a trunk cannot have the source's statistics.")
+    recipe = recipes.on(experiment.recipes[contract.recipe_key(dataset)], choice.name, choice.track)
     return Spec(
         method="",
         config={},
-        recipe=recipe_values(recipes.on(experiment.recipes[contract.recipe_key(dataset)], choice.name, choice.track)),
+        recipe=recipe_values(settings.of_recipe(recipe, options.settings)),
         dataset=dataset,
         task=task.label,
         protocol=experiment.protocol,

@@ -49,11 +49,16 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, st
     Raises:
         UserError: it cannot be written.
     """
+    write_atomically(path, csv_text(columns, rows))
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:
+    """Rows as the text of a CSV file; each has exactly these columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+    return text.getvalue()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -17,6 +17,16 @@ CHOICES = (
 )
 """``results/choices.csv``: one row per value of a grid."""
 
+COMPARISON = (
+    *("dataset", "protocol", "backbone", "track", "method", "variant", "label", "setting", "note", "task", "seed"),
+    *("accuracy", "target_entropy", "a_distance", "snd", "n_test", "seconds", "error", "commit", "cell", "network"),
+)
+"""``compare/<data set>.csv``: one row per method, task and seed; what is not known of a cell is empty."""
+
+PREDICTIONS_FILE = "predictions.csv"
+PREDICTIONS = ("file", "predicted", "probability", "label")
+"""``kept/<cell>/predictions.csv``: one row per image; the label is empty where it is not known."""
+
 POINT = ("domain", "class", "predicted", "x", "y")
 """A t-SNE point: ``source`` or ``target``; class and prediction from 0 on; coordinates without unit."""
 TSNE = (

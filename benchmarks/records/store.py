@@ -7,6 +7,7 @@ Layout under the runs folder::
     checkpoints/<hash>.pt     cells under way that take long
     models/<hash>.pt          trained networks that other cells start from, or whose features are mapped
     maps/<hash>.csv           maps of their features
+    kept/<hash>/              networks for use, with their predictions (``benchmarks.cell.kept``)
     locks/<hash>.lock         held by the process that runs a cell
     tables/<paper>/<experiment>.csv   the finished cells as tidy tables
 """
@@ -23,6 +24,7 @@ from typing import Any
 from filelock import FileLock
 
 from benchmarks.machine.errors import UserError
+from benchmarks.records import schema
 from benchmarks.records.files import write_atomically
 from benchmarks.records.spec import Spec
 
@@ -50,6 +52,8 @@ class Record:
     examples: dict[str, int] = field(default_factory=dict)
     """Number of labelled ``source`` examples, unlabelled ``target`` ones, and ``labelled_target`` ones; of the labelled
     ones also the number in the class of the fewest (``source_least``, ``labelled_target_least``)."""
+    source: str = ""
+    """Digest of the method's code (``benchmarks.plan.sources``); empty in records that are older than this field."""
     matrices: dict[str, list[list[float]]] = field(default_factory=dict)
     """Matrices over the classes, rows first; see ``methods.contract.Method.matrices``."""
     device: str = ""
@@ -65,6 +69,13 @@ class Record:
             if (row["metric"], row["selection"]) == (metric, selection):
                 return float(row["value"])
         raise KeyError(f"{metric} ({selection})")
+
+    def find(self, metric: str, selection: str = "last") -> float | None:
+        """The same, or None if there is none."""
+        try:
+            return self.value(metric, selection)
+        except KeyError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,13 @@ class Store:
 
     def tsne_path(self, cell: str) -> Path:
         return self.root / "maps" / f"{cell}.csv"
+
+    def kept_path(self, cell: str) -> Path:
+        return self.root / "kept" / cell
+
+    def has_kept(self, cell: str) -> bool:
+        """Whether the cell's predictions are kept, and its network where it has one."""
+        return (self.kept_path(cell) / schema.PREDICTIONS_FILE).is_file()
 
     def lock(self, cell: str) -> FileLock:
         """To be held while running a cell: a second run on the same folder waits and finds the record.
@@ -148,7 +166,8 @@ class Store:
             record = Record(**content)
             if Spec(**record.spec).hash != cell or record.cell != cell:
                 raise ValueError("it is not the record of the cell that it is named after")
-            record.value("accuracy")
+            if not record.values:
+                raise ValueError("it holds no value")
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is not a readable record ({error}); delete it and run again.") from error
         return record
@@ -170,7 +189,8 @@ class Store:
             UserError: a file cannot be read.
         """
         ended = self.record_path(cell) if self.has(cell) else self.failure_path(cell)
-        paths = (self.model_path(cell), self.tsne_path(cell), ended)
+        kept = sorted(self.kept_path(cell).glob("[!.]*"))
+        paths = (self.model_path(cell), self.tsne_path(cell), *kept, ended)
         try:
             return {str(path.relative_to(self.root)): path.read_bytes() for path in paths if path.is_file()}
         except OSError as error:
@@ -191,13 +211,15 @@ class Store:
             self.checkpoint_path(cell).unlink(missing_ok=True)
 
     def forget(self, cell: str) -> None:
-        """Delete the record of a cell, so that it is run again.
+        """Delete the record of a cell and all else that it left, so that it is run again.
 
         Raises:
             UserError: it cannot be deleted.
         """
+        left = (self.model_path(cell), self.tsne_path(cell), self.checkpoint_path(cell), self.failure_path(cell))
         try:
-            self.record_path(cell).unlink(missing_ok=True)
+            for path in (self.record_path(cell), *left, *self.kept_path(cell).glob("*")):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise _unusable(self.root, error) from error
 

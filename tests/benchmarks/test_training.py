@@ -203,7 +203,7 @@ def test_a_batch_by_size_is_shared_out_like_the_domains(sizes: tuple[int, int], 
     """117 and 139 are AutoDIAL's, for the 958 and 1123 images of Amazon and Caltech's ten classes."""
     recipe = Recipe(steps=1, epoch=1, rate=0.1, batch=128)
     assert shares(dataclasses.replace(recipe, by_size=True), *sizes) == images
-    assert shares(recipe, *sizes) == (128, 128)
+    assert shares(recipe, *sizes) == tuple(min(128, max(size, 2)) for size in sizes), "no image twice"
 
 
 def test_training_sees_batches_by_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,9 +24,7 @@ def _looked_at_anew() -> None:
     forget()
 
 
-def forget() -> None:
-    for known in (folders.suite, folders.domain, folders.state):
-        known.cache_clear()
+forget = folders.forget
 
 
 def tree(root: Path, domains: tuple[str, ...] = ("camera", "shop", "web"), per_class: int = 2) -> Path:
@@ -145,7 +143,7 @@ def refusal(root: Path, place: Location) -> str:
 def test_what_is_said_of_other_folders(tmp_path: Path) -> None:
     place = Location(tmp_path / "data")
     assert refusal(tmp_path / "nowhere", place) == (
-        f"{tmp_path}/nowhere is no folder: name one with the layout DOMAIN/CLASS/image."
+        f"{tmp_path}/nowhere is no folder: name one with the layout DOMAIN/CLASS/image, or a list that ends with .csv."
     )
     (tmp_path / "empty").mkdir()
     assert "has 0 domains (none) with folders of classes where two are needed" in refusal(tmp_path / "empty", place)

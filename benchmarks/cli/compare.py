@@ -1,0 +1,149 @@
+"""The command ``compare``: all methods on one data set, and the table that ``report compare`` reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from benchmarks.cli import running
+from benchmarks.cli.options import How, many, running_options
+from benchmarks.executors import execute
+from benchmarks.machine import host
+from benchmarks.machine.errors import INTERRUPTED, UserError
+from benchmarks.plan import comparing, plan
+from benchmarks.plan.comparing import Comparison
+from benchmarks.plan.plan import Cell, Options, Plan
+from benchmarks.records import files, schema
+from benchmarks.records.store import Store
+from datasets import folders, protocols, store
+from datasets.store import Location
+from methods import contract
+
+
+@click.command("compare")
+@many("--methods", help="Methods, METHOD or METHOD/VARIANT; default: every one.")
+@click.option("--choose", is_flag=True, help="Choose the methods' weights here, without target labels; takes longer.")
+@click.option("--commit", is_flag=True, help="Write the comparison into results/, not into the runs folder.")
+@running_options
+def compare(
+    methods: tuple[str, ...],
+    choose: bool,
+    commit: bool,
+    options: Options,
+    mirror: str | None,
+    data: Path,
+    runs: Path,
+    how: How,
+    continue_committed: bool,
+    force: bool,
+) -> None:
+    """Compare methods on a data set, and say which one to take; `python -m report compare` prints the table."""
+    if len(options.datasets) != 1 or options.experiments:
+        raise UserError("compare takes one data set, DATASET=NAME or DATASET=folder:PATH, and no experiment.")
+    location, records = Location(data, mirror), Store(runs)
+    dataset = protocols.at_hand(options.datasets[0], location)
+    if commit and (dataset.startswith(folders.PREFIX) or options.settings):
+        raise UserError("results on images of your own, and those of SET, are not committed; leave --commit out.")
+    _prepare(dataset, options, location)
+    found = comparing.make(dataset, methods, options, location)
+    if choose:
+        found = _chosen(found, options, location, records, how)
+    for reason in found.left_out:
+        click.echo(f"Not compared: {reason}")
+    summary = running.run(found.plan, location, records, options, how, continue_committed, force)
+    path = table_path(found, records, commit)
+    files.write_csv(path, schema.COMPARISON, list(_rows(found, records)))
+    click.echo(f"the comparison is in {running.shown(path)}")
+    running.conclude(summary, records)
+    if summary.interrupted:
+        sys.exit(INTERRUPTED)
+    sys.exit(1 if summary.failed or summary.left_out else 0)
+
+
+def _prepare(dataset: str, options: Options, location: Location) -> None:
+    """Get the data; a folder's content is summed up."""
+    experiment = comparing.template(dataset, options)
+    choice = plan.chosen_backbone(experiment, options)
+    plan.require_fitting(choice, dataset)
+    for task in plan.chosen_tasks(experiment, dataset, options, location):
+        for domain in task.domains:
+            if not store.is_prepared(domain, location, side=choice.backbone.side):
+                click.echo(f"preparing {domain} ({dataset}) ...")
+                store.prepare(domain, location, side=choice.backbone.side)
+    if dataset.startswith(folders.PREFIX):
+        click.echo("\n".join(folders.summary(dataset)))
+
+
+def _chosen(found: Comparison, options: Options, location: Location, records: Store, how: How) -> Comparison:
+    """The comparison with weights chosen by the label-free rule."""
+    grids = list(comparing.studies(found, options, location))
+    cells = [cell for _, study in grids for cells in study.cells.values() for cell in cells]
+    if cells:
+        summary = running.run(Plan(cells), location, records, options, how, False)
+        running.require_complete(summary, records)
+    return comparing.decide(found, grids, records, options, location)
+
+
+def table_path(found: Comparison, records: Store, commit: bool) -> Path:
+    """Where the comparison is written."""
+    name = found.dataset
+    if name.startswith(folders.PREFIX):
+        name = f"folder-{folders.plain(Path(name).name)}-{folders.mark(name)}"
+    spec = found.contestants[0].cells[0].spec
+    usual = comparing.template(found.dataset, Options())
+    if (spec.backbone, spec.track) != (usual.backbone, usual.track):
+        name = f"{name}-{spec.backbone}-{spec.track}"
+    return (host.ROOT / "results" / "compare" if commit else records.root / "compare") / f"{name}.csv"
+
+
+def _rows(found: Comparison, records: Store) -> Iterator[dict[str, str]]:
+    """A row for each contestant, task and seed."""
+    for one in found.contestants:
+        for cell in one.cells:
+            spec = cell.spec
+            row = {
+                "dataset": spec.dataset,
+                "protocol": spec.protocol,
+                "backbone": spec.backbone,
+                "track": spec.track,
+                "method": spec.method,
+                "variant": one.row.variant,
+                "label": one.row.label or one.row.method,
+                "setting": cell.uses[0].setting,
+                "note": "; ".join(one.notes),
+                "task": spec.task,
+                "seed": str(spec.seed),
+                "cell": spec.hash,
+            }
+            yield {**dict.fromkeys(schema.COMPARISON, ""), **row, **_measured(cell, records)}
+
+
+def is_sure(name: str) -> bool:
+    """Whether a method's predictions are probabilities, and not classes alone as those of a support vector machine."""
+    method = contract.load(name)
+    return method.step is not None or method.needs is not None
+
+
+def _measured(cell: Cell, records: Store) -> dict[str, str]:
+    """What is known of a finished cell, or why it failed; its seconds with those of the networks it starts from."""
+    name = cell.spec.hash
+    if not records.has(name):
+        return {"error": records.failure(name) or "not run"}
+    record = records.read(name)
+    before = [need.spec.hash for need in execute.with_needed([cell])[1:]]
+    seconds = record.seconds + sum(records.read(one).seconds for one in before if records.has(one))
+    values = {name: record.find(name) for name in ("accuracy", "a_distance")}
+    if is_sure(record.spec["method"]):
+        entropy = record.history[-1]["target_entropy"] if record.history else None  # one that is adopted has none
+        values |= {"snd": record.find("snd"), "target_entropy": entropy}
+    kept = records.kept_path(name)
+    return {
+        **{name: f"{value:.6g}" for name, value in values.items() if value is not None},
+        "n_test": str(record.n_test),
+        "seconds": f"{seconds:.2f}",
+        "commit": record.commit,
+        "network": str(kept / "network.pt") if (kept / "network.pt").is_file() else "",
+    }

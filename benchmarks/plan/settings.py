@@ -1,0 +1,114 @@
+"""Settings from the command line, for exploring: ``dan.weight=4 recipe.steps=1200``.
+
+They are part of a cell's configuration or recipe like any other value, and stand in the column ``setting`` of the local
+tables as ``set.dan.weight=4``.  Rows that have such a setting are never exported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.machine.errors import UserError
+from methods import contract
+from methods.contract import Recipe
+
+RECIPE = "recipe"
+MARK = "set."
+"""How such settings begin in the tables."""
+
+
+def is_explored(setting: str) -> bool:
+    """Whether the setting of a row comes from the command line."""
+    return any(part.startswith(MARK) for part in setting.split(";"))
+
+
+def shown(texts: Sequence[str]) -> dict[str, str]:
+    """What the tables call some settings."""
+    return {f"{MARK}{owner}.{name}": value for owner, name, value in map(_parts, texts)}
+
+
+def check(texts: Sequence[str], methods: Iterable[str]) -> None:
+    """That every setting is of the recipe or of one of the methods that are planned.
+
+    Raises:
+        UserError: it is not.
+    """
+    known = list(dict.fromkeys([RECIPE, *methods]))
+    for text in texts:
+        owner, name, value = _parts(text)
+        if owner not in known:
+            raise UserError(
+                f"SET names {owner!r}, which is not planned; there are: {', '.join(known)}{_near(owner, known)}."
+            )
+        if owner == RECIPE:
+            _changed(Recipe(1, 1, 0.1), owner, name, value)
+        else:
+            _changed(contract.load(owner).config(), owner, name, value)
+
+
+def of_recipe(recipe: Recipe, texts: Sequence[str]) -> Recipe:
+    """A recipe with the settings that are its own."""
+    changed: Recipe = _with(recipe, RECIPE, texts)
+    return changed
+
+
+def of_method(name: str, config: Any, texts: Sequence[str]) -> Any:
+    """A method's configuration with the settings that are its own."""
+    return _with(config, name, texts)
+
+
+def _with(value: Any, owner: str, texts: Sequence[str]) -> Any:
+    for text in texts:
+        whose, name, wanted = _parts(text)
+        if whose == owner:
+            value = _changed(value, owner, name, wanted)
+    return value
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    place, sign, value = text.partition("=")
+    owner, dot, name = place.partition(".")
+    if not (owner and dot and name and sign and value) or ";" in text:
+        raise UserError(f"SET takes METHOD.FIELD=VALUE or recipe.FIELD=VALUE, not {text!r}.")
+    return owner, name, value
+
+
+def _changed(whole: Any, owner: str, name: str, text: str) -> Any:
+    names = [one.name for one in dataclasses.fields(whole)]
+    if name not in names:
+        raise UserError(f"{owner} has no setting {name!r}; it has: {', '.join(names) or 'none'}{_near(name, names)}.")
+    try:
+        value = _like(getattr(whole, name), text)
+    except ValueError:
+        kind = type(getattr(whole, name)).__name__
+        raise UserError(f"{owner}.{name} takes a value of the kind {kind}, not {text!r}.") from None
+    try:
+        return dataclasses.replace(whole, **{name: value})
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{owner}.{name} cannot be {text}: {error}.") from error
+
+
+def _like(old: Any, text: str) -> Any:
+    """A text as a value of the kind that another one has."""
+    if isinstance(old, bool):
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ValueError(text)
+        return text.lower() in ("true", "1")
+    if isinstance(old, tuple):
+        return tuple(_like(old[0], part) if old else part for part in text.split(","))
+    if isinstance(old, int):
+        return int(text)
+    if isinstance(old, float):
+        if not math.isfinite(float(text)):
+            raise ValueError(text)
+        return float(text)
+    return text
+
+
+def _near(wanted: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(wanted, known, 1)
+    return f"; did you mean {near[0]}" if near else ""

@@ -1,0 +1,260 @@
+"""A user's own images: comparison, networks for use, predictions, and what is said where something is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.cell import kept
+from benchmarks.machine.errors import UserError
+from benchmarks.records import files, schema
+from benchmarks.records.store import Store
+from datasets import folders
+from datasets.store import Location
+from report import __main__ as report
+from report import comparison
+from tests.benchmarks.own_images import CLASSES, QUICK, picture, tiny, write
+from tests.benchmarks.test_command_line import call
+
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Location]:
+    with tiny(tmp_path / "data") as location:
+        yield location
+
+
+def compare(capsys: Capture, patch: Patch, root: Path, place: Location, *more: object) -> tuple[int, str, str]:
+    what = ["compare", "--dataset", f"folder:{root}", "--backbone", "tiny", "--set", QUICK, "--jobs", 1]
+    return call(capsys, patch, *what, "--data", place.root, "--runs", place.root / "runs", *more)
+
+
+def table(capsys: Capture, patch: Patch, root: Path, place: Location) -> str:
+    patch.setattr("sys.argv", ["report", "compare", f"folder:{root}", "--runs", str(place.root / "runs")])
+    report.main(standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def rows(place: Location) -> list[dict[str, str]]:
+    (path,) = (place.root / "runs" / "compare").glob("*.csv")
+    return files.read_csv(path, schema.COMPARISON)
+
+
+def test_from_folders_to_predictions(tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch) -> None:
+    """All methods on a labelled source and a flat target, the advice, and new files classified by what it names."""
+    root = write(tmp_path / "my data", {"paper": True, "night, ü": False})
+    status, output, error = compare(capsys, monkeypatch, root, place, "--seeds", 1)
+    assert status == 0, output + error
+    assert "paper: 24 images of 3 classes (blue 8, green 8, red 8)" in output
+    assert "night, ü: 24 images without labels" in output
+    found = rows(place)
+    assert {"source_only", "dan", "jan", "ddc", "dann2014", "adabn", "autodial", "sdt", "shallow"} == {
+        row["method"] for row in found
+    }
+    assert not any(row["accuracy"] or row["error"] for row in found)
+    assert all(
+        row["a_distance"] and row["target_entropy"] and row["snd"] for row in found if row["method"] != "shallow"
+    )
+
+    text = table(capsys, monkeypatch, root, place)
+    assert "no target labels, so no accuracy" in text
+    assert "published" not in text
+    advice = re.search(r"Take (.+?): it has the best .* s a training", text)
+    assert advice, text
+    network = re.search(r"predict '([^']+)' FOLDER", text)
+    assert network, text
+    new = tmp_path / "new"
+    new.mkdir()
+    for label in range(3):
+        for number in range(4):
+            (new / f"{CLASSES[label]}-{number}").write_bytes(picture(label, 900 + number, False))
+    status, output, _ = call(capsys, monkeypatch, "predict", network[1], new, "--data", place.root)
+    assert status == 0
+    predicted = list(csv.DictReader(io.StringIO(output)))
+    assert [row["file"] for row in predicted] == sorted(path.name for path in new.iterdir())
+    assert np.mean([row["file"].startswith(row["predicted"]) for row in predicted]) > 0.8
+    assert all(1 / 3 <= float(row["probability"]) <= 1 for row in predicted)
+
+
+def test_a_kept_network_predicts_what_its_cell_did(
+    tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch
+) -> None:
+    root = write(tmp_path / "mine", {"a": True, "b": True})
+    methods = "dan jan autodial adabn sdt/confusion dann2014 ddc"
+    status, output, error = compare(
+        capsys, monkeypatch, root, place, "--seeds", 1, "--tasks", "a:b", "--methods", methods
+    )
+    assert status == 0, output + error
+    records = Store(place.root / "runs")
+    assert len(rows(place)) == 8
+    for row in rows(place):
+        left = records.kept_path(row["cell"])
+        before = files.read_csv(left / "predictions.csv", schema.PREDICTIONS)
+        right = np.mean([one["predicted"] == one["label"] for one in before])
+        assert float(row["accuracy"]) == pytest.approx(100 * right, abs=1e-3)
+        status, output, _ = call(
+            capsys, monkeypatch, "predict", row["cell"][:8], root / "b", "--format", "json",
+            "--data", place.root, "--runs", records.root,
+        )  # fmt: skip
+        assert status == 0
+        after = {f"b/{one['file']}": one for one in json.loads(output)}
+        for one in before:
+            assert after[one["file"]]["predicted"] == one["predicted"], row["method"]
+            assert after[one["file"]]["probability"] == pytest.approx(float(one["probability"]), abs=2e-4)
+        confusion = files.read_csv(left / "confusion.csv", ("class", *CLASSES))
+        assert sum(int(line[line["class"]]) for line in confusion) == round(right * 24)
+        per_class = files.read_csv(left / "per-class.csv", ("class", "images", "accuracy"))
+        assert [line["images"] for line in per_class] == ["8", "8", "8"]
+    text = table(capsys, monkeypatch, root, place)
+    assert "gain" in text
+    assert re.search(r"Take .+: \d+\.\d %.*one seed, so how sure is not known|Take source-only", text), text
+
+
+def test_a_network_that_cannot_be_used_is_one_sentence(
+    tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch
+) -> None:
+    root = write(tmp_path / "mine", {"a": True, "b": False})
+    compare(capsys, monkeypatch, root, place, "--seeds", 1, "--methods", "source_only shallow")
+    cell, other = ({row["method"]: row["cell"] for row in rows(place)}[name] for name in ("source_only", "shallow"))
+    file = Store(place.root / "runs").kept_path(cell) / "network.pt"
+    whole = file.read_bytes()
+    content = torch.load(file, weights_only=True)
+
+    def said(model: object, *paths: object) -> str:
+        status, _, error = call(
+            capsys, monkeypatch, "predict", model, *(paths or (root / "b",)), "--data", place.root,
+            "--runs", place.root / "runs",
+        )  # fmt: skip
+        assert (status, error.count("\n")) == (2, 1), error
+        return error
+
+    def changed(**values: object) -> str:
+        torch.save({**content, **values}, file)
+        return said(file)
+
+    file.write_bytes(whole[: len(whole) // 2])
+    assert "is no kept network, or is damaged" in said(file)
+    parameters = {name: value + 1 for name, value in content["parameters"].items()}
+    assert "its parameters are not those that were kept" in changed(parameters=parameters)
+    assert "another version of the suite (format 99" in changed(format=99)
+    spec = {**content["spec"], "revision": "harness 0, method 0"}
+    assert "another version of source_only (harness 0, method 0; here" in changed(spec=spec)
+    assert "trained on other weights of tiny" in changed(weights="sha256:0")
+    assert "which this version of the suite does not have" in changed(spec={**content["spec"], "method": "nope"})
+    file.write_bytes(whole)
+    assert "no cell that left a network is called 'zzz'" in said("zzz")
+    assert "left predictions and no network" in said(other)
+    assert "there are no images in" in said(file, tmp_path / "data" / "locks")
+    assert "cannot be read" in said(tmp_path / "nowhere.pt")
+
+
+def test_images_that_cannot_be_read_are_left_out_of_predictions(
+    tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch
+) -> None:
+    root = write(tmp_path / "mine", {"a": True, "b": False})
+    compare(capsys, monkeypatch, root, place, "--seeds", 1, "--methods", "source_only")
+    (root / "b" / "00.png").write_bytes(b"text")
+    (root / "b" / "01.png").write_bytes(b"")
+    what = ["predict", rows(place)[0]["cell"], root / "b", "--out", tmp_path / "p.csv"]
+    status, output, error = call(capsys, monkeypatch, *what, "--data", place.root, "--runs", place.root / "runs")
+    assert (status, output) == (1, f"22 images in {tmp_path}/p.csv\n")
+    assert error.splitlines() == [
+        "Left out: 00.png is no image that can be read: replace it.",
+        "Left out: 01.png is empty: replace it.",
+    ]
+
+
+def test_weights_chosen_here(tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch) -> None:
+    root = write(tmp_path / "mine", {"a": True, "b": False}, count=16)
+    more = ["--seeds", 1, "--methods", "dann2014", "--choose"]
+    status, output, error = compare(capsys, monkeypatch, root, place, *more)
+    assert status == 0, output + error
+    (note,) = {row["note"] for row in rows(place) if row["method"] == "dann2014"}
+    assert re.fullmatch(r"DaNN: weight [\d.]+ was chosen here without target labels", note)
+    assert not (Path(__file__).parents[2] / "results" / "compare" / "folder").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--methods", "dam"], "unknown method 'dam'; there are: adabn, autodial, dan"),
+        (["--methods", "dan/nope"], "dan has no variant 'nope'"),
+        (["--commit"], "results on images of your own, and those of SET, are not committed"),
+        (["--experiment", "x"], "compare takes one data set"),
+        (["--set", "dan.weigth=2"], "dan has no setting 'weigth'; it has: "),
+        (["--set", "recipe.steps=many"], "recipe.steps takes a value of the kind int, not 'many'"),
+        (["--set", "den.weight=2"], "SET names 'den', which is not planned; there are: recipe, source_only, "),
+        (["--set", "steps"], "SET takes METHOD.FIELD=VALUE or recipe.FIELD=VALUE, not 'steps'"),
+        (["--tasks", "b:a"], "has no labels, so it can be a target and no source."),
+        (["--tasks", "a:c"], "unknown task 'a:c'"),
+    ],
+)
+def test_mistakes_in_a_comparison_are_one_sentence(
+    more: list[str], says: str, tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch
+) -> None:
+    root = write(tmp_path / "mine", {"a": True, "b": False}, count=2)
+    status, _, error = compare(capsys, monkeypatch, root, place, *more)
+    assert status == 2
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+    assert says in error
+
+
+def test_common_classes_alone(tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch) -> None:
+    root = write(tmp_path / "mine", {"a": True, "b": True})
+    (root / "a" / "blue").rename(root / "a" / "violet")
+    folders.forget()
+    status, _, error = compare(capsys, monkeypatch, root, place, "--seeds", 1, "--methods", "dan")
+    assert (status, "CLASSES=common takes those that all have" in error) == (2, True)
+    more = ["--seeds", 1, "--methods", "dan", "--classes", "common", "--tasks", "a:b"]
+    status, output, error = compare(capsys, monkeypatch, root, place, *more)
+    assert status == 0, output + error
+    assert "left out: 8 images of 1 classes that not all domains have (violet)" in output
+    assert "left out: 8 images of 1 classes that not all domains have (blue)" in output
+    left = Store(place.root / "runs").kept_path(rows(place)[0]["cell"])
+    predicted = files.read_csv(left / "predictions.csv", schema.PREDICTIONS)
+    assert len(predicted) == 16
+    assert {row["label"] for row in predicted} == {"green", "red"}
+    assert all(row["file"].startswith(f"b/{row['label']}/") for row in predicted)
+
+
+def test_what_the_criterion_is_worth() -> None:
+    """Rank correlation, regret and gain against values by hand."""
+    places = [("a:b", "0", 0)]
+
+    def method(label: str, accuracy: float, distance: float) -> comparison.Method:
+        values = {name: {} for name in comparison.NUMBERS}
+        values |= {"accuracy": {places[0]: accuracy}, "a_distance": {places[0]: distance}}
+        name = "source_only" if label == "base" else label
+        return comparison.Method(label, name, values, {places[0]: "c"}, {}, {}, "")
+
+    group = comparison.Group("office31", "full", "lite0", "frozen")
+    methods = (method("base", 70, 1.9), method("x", 80, 1.5), method("y", 75, 1.1), method("z", 60, 1.8))
+    one = comparison.Comparison("committed", Path("x"), group, "", ("a:b",), methods)
+    found = comparison.trust([one], "a_distance")
+    assert found is not None
+    # Ranks by accuracy z base y x; by the least distance base z x y: d = 1, 1, 1, 1, so rho = 1 - 6 * 4 / (4 * 15).
+    assert found.correlation == pytest.approx(0.6)
+    assert (found.regret, found.gain, found.tasks) == (5.0, 5.0, 1)
+    assert comparison.trust([], "a_distance") is None
+
+
+def test_a_kept_file_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "network.pt").write_bytes(b"")
+    with pytest.raises(UserError, match="is no kept network"):
+        kept.read(tmp_path / "network.pt")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    torch.save({"format": 1}, tmp_path / "network.pt")
+    with pytest.raises(UserError, match="is no kept network"):
+        kept.read(tmp_path / "network.pt")
