@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmarks.machine.errors import UserError
-from benchmarks.records import provenance
 from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import RESULTS
+from benchmarks.records.store import read_specs
 
 SELECTIONS = {
     "last": "last iterate",
@@ -213,7 +213,7 @@ def kept(frames: Iterable[pd.DataFrame], runs: Path | None, results: Path) -> di
     found: dict[str, dict[str, Any]] = {}
     for frame in frames:
         for paper, experiment in frame[["paper", "experiment"]].drop_duplicates().itertuples(index=False, name=None):
-            found |= provenance.read(results / str(paper) / "specs" / f"{experiment}.json")
+            found |= read_specs(results / str(paper) / "specs" / f"{experiment}.json")
         for cell in map(str, frame["cell"].unique()):
             path = runs / "cells" / f"{cell}.json" if runs is not None else None
             if path is None or not path.is_file():

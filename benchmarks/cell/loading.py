@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.cell.evaluation import Evaluator
 from benchmarks.machine import processes
-from benchmarks.machine.streams import Batches, seed_of
+from benchmarks.machine.host import Batches, seed_of
 from benchmarks.networks.backbones import Choice
 from benchmarks.networks.feeding import (
     Cached,

@@ -17,15 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.cell import evaluation, selection
+from benchmarks.cell import evaluation
 from benchmarks.cell.loading import Data, Sampler, domains_of, load_data, through
 from benchmarks.machine import host, processes
 from benchmarks.machine.errors import UserError
-from benchmarks.machine.streams import seed_of, seed_torch
+from benchmarks.machine.host import seed_of, seed_torch
 from benchmarks.networks import backbones
 from benchmarks.networks.backbones import choice_of
 from benchmarks.networks.feeding import Inputs
-from benchmarks.plan import sources
 from benchmarks.records.spec import Spec
 from benchmarks.records.store import Record
 from datasets.protocols import Problem
@@ -171,7 +170,7 @@ def run_cell(
             examples=_examples(data),
             matrices=_matrices(method, state.model, data),
             device=host.device_name(spec.device),
-            source=sources.digest(spec.method),
+            source=host.code_digest(spec.method),
             versions=host.versions(),
             seconds=round(state.seconds + time.perf_counter() - start, 2),
             commit=commit,
@@ -344,13 +343,13 @@ class Training:
         return seen if data.held_out is None else {**seen, **self._validate(data.held_out, probe)}
 
     def _validate(self, held_out: evaluation.Evaluator, target_logits: Tensor) -> dict[str, float]:
-        """The criteria of ``benchmarks.cell.selection`` that need held-out source."""
+        """The criteria of ``benchmarks.cell.evaluation`` that need held-out source."""
         model, data, seed = self.state.model, self.data, self.spec.seed
         logits = _logits(self.spec, model, data, held_out.inputs)
         seen = {"source_accuracy": held_out.accuracy(logits)}
         if len(target_logits) > 1:
             some = drawn(len(target_logits), SND_IMAGES, seed)  # every one is compared with every other
-            seen["snd"] = selection.neighbourhood_density(
+            seen["snd"] = evaluation.neighbourhood_density(
                 target_logits[torch.from_numpy(some).to(target_logits.device)]
             )
         enough = min(len(held_out.inputs), len(data.source.inputs), len(data.target)) > 1
@@ -358,7 +357,7 @@ class Training:
             losses = torch.nn.functional.cross_entropy(logits.double(), held_out.labels, reduction="none")
             parts = (held_out.inputs, *(subset(x, DISTANCE_IMAGES, seed) for x in (data.source.inputs, data.target)))
             features = (evaluation.bottleneck_of(model, part).cpu().numpy() for part in parts)
-            seen |= selection.risks(losses.cpu().numpy(), *features)
+            seen |= evaluation.risks(losses.cpu().numpy(), *features)
         return seen
 
     def update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
@@ -399,9 +398,9 @@ def _logits(spec: Spec, model: nn.Module, data: Data, inputs: Inputs) -> Tensor:
 def _final_values(
     spec: Spec, history: Sequence[dict[str, float]], model: nn.Module, data: Data
 ) -> list[dict[str, Any]]:
-    chosen = selection.select(history)
+    chosen = evaluation.select(history)
     if data.alone:
-        chosen["ten-best"] = selection.ten_best(history)
+        chosen["ten-best"] = evaluation.ten_best(history)
     values: list[dict[str, Any]] = [
         {"selection": rule, "metric": "accuracy", "value": accuracy} for rule, accuracy in chosen.items()
     ]
@@ -425,7 +424,7 @@ def _label_free(spec: Spec, history: Sequence[dict[str, float]], model: nn.Modul
     found = {"target_entropy": history[-1]["target_entropy"]}
     if len(data.target) > 1:
         logits = _logits(spec, model, data, subset(data.target, SND_IMAGES, spec.seed))
-        found["snd"] = selection.neighbourhood_density(logits)
+        found["snd"] = evaluation.neighbourhood_density(logits)
     return found
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmarks.cell import evaluation
 from benchmarks.cell.loading import Data
-from benchmarks.machine.streams import seed_of
+from benchmarks.machine.host import seed_of
 from benchmarks.networks.feeding import Inputs
 from benchmarks.records import files, schema
 

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from benchmarks.cell import runner
 from benchmarks.cli import running, speed
-from benchmarks.cli.options import (
+from benchmarks.cli.running import (
     How,
     datasets_option,
     how_options,
@@ -23,7 +23,7 @@ from benchmarks.cli.options import (
     runs_option,
 )
 from benchmarks.executors import execute
-from benchmarks.export import estimates, rerun, tables
+from benchmarks.export import rerun, tables
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.networks.backbones import choice_of
@@ -74,7 +74,7 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
     click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
     if todo:
         jobs = execute.jobs_for(None, options.threads, options.device)
-        click.echo(f"With {jobs} jobs {running.how_long(todo, estimates.expected_seconds(todo, records), jobs)}.")
+        click.echo(f"With {jobs} jobs {running.how_long(todo, tables.expected_seconds(todo, records), jobs)}.")
     running.say(planned)
 
 

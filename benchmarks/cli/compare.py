@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from benchmarks.cli import running
-from benchmarks.cli.options import How, many, running_options
+from benchmarks.cli.running import How, many, running_options
 from benchmarks.executors import execute
 from benchmarks.machine import host
 from benchmarks.machine.errors import INTERRUPTED, UserError

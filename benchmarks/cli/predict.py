@@ -14,7 +14,7 @@ from joblib import cpu_count
 from tqdm import tqdm
 
 from benchmarks.cell import kept
-from benchmarks.cli.options import location_options, runs_option
+from benchmarks.cli.running import location_options, runs_option
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import csv_text, write_atomically

@@ -1,23 +1,27 @@
-"""Running the cells of a plan for a command, and saying how it went."""
+"""What the commands share: their options, running the cells of a plan, and saying how it went."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from benchmarks.cell import runner
-from benchmarks.cli.options import How
 from benchmarks.executors import execute
-from benchmarks.export import estimates, reuse, tables
-from benchmarks.machine import processes
+from benchmarks.export import reuse, tables
+from benchmarks.machine import host, processes
 from benchmarks.machine.errors import INTERRUPTED, UserError
-from benchmarks.plan import sources
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records.store import Store
+from datasets.names import COMMON, PREFIX, parted
 from datasets.store import Location
 
 NAMED = 10
@@ -65,7 +69,7 @@ def run(
         todo = [cell for cell in todo if cell.spec.backbone not in unusable]
         if not todo:
             raise UserError(next(iter(unusable.values())))
-        expected = estimates.expected_seconds(todo, records)
+        expected = tables.expected_seconds(todo, records)
         processes.barrier()  # until all know what is to be done, before the first record of it is written
         at_once = min(workers.jobs, len(todo))
         about = how_long(todo, expected, at_once)
@@ -79,7 +83,7 @@ def _warn_of_other_code(planned: Plan, records: Store) -> None:
     """Name the finished cells that other code of the same revision made."""
     made = [cell for cell in execute.with_needed(planned.cells) if records.has(cell.spec.hash)]
     read = {cell.spec.hash: records.read(cell.spec.hash).source for cell in made}
-    older = [cell for cell in made if read[cell.spec.hash] not in ("", sources.digest(cell.spec.method))]
+    older = [cell for cell in made if read[cell.spec.hash] not in ("", host.code_digest(cell.spec.method))]
     if older:
         more = f" and {len(older) - NAMED} more" if len(older) > NAMED else ""
         methods = ", ".join(dict.fromkeys(f"methods/{cell.spec.method}.py" for cell in older))
@@ -147,3 +151,188 @@ def shown(path: Path) -> str:
     """A path relative to the working folder where that is shorter."""
     shown = os.path.relpath(path)
     return str(path) if shown.startswith("..") else shown
+
+
+Command = Callable[..., Any]
+LOCAL, RAY = "local", "ray"
+"""What runs cells: processes of this machine, or a cluster."""
+
+
+def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Options that may be repeated also take several words at once."""
+    return tuple(word for text in value for word in text.split())
+
+
+def _datasets(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Data sets: names parted by blanks, then folders, whose paths may hold blanks."""
+    return tuple(name for text in value for name in parted(text))
+
+
+def _common(value: tuple[str, ...], classes: str | None) -> tuple[str, ...]:
+    """The data sets, folders with their common classes alone if these are wanted."""
+    if classes is None:
+        return value
+    if not any(name.startswith(PREFIX) for name in value):
+        raise UserError("CLASSES=common is for images of your own: name them by DATASET=folder:PATH.")
+    return tuple(f"{name.removesuffix(COMMON)}{COMMON}" if name.startswith(PREFIX) else name for name in value)
+
+
+def many(*names: str, help: str) -> Callable[[Command], Command]:
+    """An option that may be given several times, or several words at once."""
+    return click.option(*names, multiple=True, callback=_words, metavar="NAME...", help=help)
+
+
+def datasets_option(words: str) -> Callable[[Command], Command]:
+    """The data sets; a text may name several."""
+    return click.option("--dataset", "datasets", multiple=True, callback=_datasets, metavar="NAME...", help=words)
+
+
+def location_options(command: Command) -> Command:
+    """Where data are and come from."""
+    for option in (
+        click.option("--mirror", envvar="DATA_MIRROR", help="Folder or URL with copies of the public files."),
+        click.option(
+            "--data", type=click.Path(path_type=Path), default=host.ROOT / "data", envvar="DATA_ROOT",
+            show_default="data", help="Folder of the prepared data.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def runs_option(command: Command) -> Command:
+    """Where the records are."""
+    return click.option(
+        "--runs", type=click.Path(path_type=Path), default=host.ROOT / "runs", envvar="RUNS",
+        show_default="runs", help="Folder of the records.",
+    )(command)  # fmt: skip
+
+
+def plan_options(command: Command) -> Command:
+    """What to run; gathered into ``options``."""
+
+    @functools.wraps(command)
+    def gathered(**values: Any) -> Any:
+        values["datasets"] = _common(values["datasets"], values.pop("classes"))
+        names = [field.name for field in dataclasses.fields(Options)]
+        options = Options(**{name: values.pop(name) for name in names})
+        if not ("how" in values and values["how"].where == RAY):  # the machines of a cluster have the device
+            host.check_device(options.device, options.precision)
+        processes.join(options.device)
+        return command(options=options, **values)
+
+    wrapped: Command = gathered
+    positive = click.IntRange(min=1)
+    for option in (
+        click.option("--threads", type=positive, default=1, show_default=True, help="Threads of a cell."),
+        click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True),
+        click.option("--batchnorm", help="How BatchNorm sees the two domains, instead of the backbone's default."),
+        click.option(
+            "--views",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Augmented views of each image that `late` and `frozen` cache.",
+        ),
+        click.option(
+            "--statistics",
+            type=click.Choice(["imagenet", "source", "own"]),
+            default="imagenet",
+            show_default=True,
+            help="Whose BatchNorm statistics a frozen trunk has; own: each domain's its own.",
+        ),
+        click.option("--cut", help="Where the trunk is cut, instead of the track's default."),
+        click.option("--backbone", help="Backbone, instead of the experiment's."),
+        click.option("--track", help="Track (frozen, late, finetune), instead of the experiment's."),
+        click.option("--seeds", type=positive, help="Number of seeds, instead of the experiment's."),
+        many("--set", "settings", help="Settings for exploring, METHOD.FIELD=VALUE or recipe.FIELD=VALUE."),
+        click.option(
+            "--keep/--no-keep", default=None, help="Keep networks and predictions; default: of your own images."
+        ),
+        click.option(
+            "--classes", type=click.Choice(["common"]), help="Of own images: the classes that all domains have."
+        ),
+        click.option("--tasks", multiple=True, metavar="NAME...", help="Tasks, source:target."),
+        datasets_option("Data sets; default: the experiment's first, and what is prepared."),
+        many("--experiment", "experiments", help="Experiments; default: those marked as default."),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@dataclass(frozen=True)
+class How:
+    """How cells are run."""
+
+    jobs: int | None
+    """Cells at once; None: as many as there is room for."""
+    where: str
+    """``local`` or ``ray``."""
+    address: str | None
+    """Of the head of the Ray cluster; None: this machine alone."""
+    gpus: float
+    """Share of a GPU that a cell takes on a cluster."""
+    memory: float
+    """GB that a cell takes on a cluster; 0: not counted."""
+
+    @contextlib.contextmanager
+    def workers(self, options: Options, location: Location, records: Store) -> Iterator[execute.Workers]:
+        """Where the cells are run.
+
+        Raises:
+            UserError: this machine or the cluster does not offer what they take, or there is no Ray.
+        """
+        if self.where != RAY:
+            alone = processes.size() == 1
+            jobs = execute.jobs_for(self.jobs, options.threads, options.device) if alone else 1
+            yield execute.Local(location, records, jobs)
+            return
+        if processes.size() > 1:
+            raise UserError("processes that train one cell together cannot be cells of a cluster; start one process.")
+        try:
+            from benchmarks.executors import cluster
+        except ImportError as error:
+            raise UserError(
+                "Ray is not installed: `make ... EXECUTOR=ray` installs it, or pip install 'ray>=2.50'."
+            ) from error
+        share = cluster.Share(options.threads, self.gpus if options.device == "cuda" else 0.0, self.memory)
+        with cluster.joined(self.address, host.cores()):
+            yield cluster.Cluster(location, records, share, self.jobs)
+
+
+def how_options(command: Command) -> Command:
+    """How to run; gathered into ``how``."""
+
+    @functools.wraps(command)
+    def gathered(**values: Any) -> Any:
+        names = [field.name for field in dataclasses.fields(How)]
+        return command(how=How(**{name: values.pop(name) for name in names}), **values)
+
+    wrapped: Command = gathered
+    for option in (
+        click.option(
+            "--memory", type=click.FloatRange(min=0), default=0.0,
+            help="GB of memory that a cell takes on a cluster; default: not counted.",
+        ),
+        click.option(
+            "--gpus", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
+            help="Share of a GPU that a cell takes on a cluster.",
+        ),
+        click.option("--address", help="Head of the Ray cluster, host:port or auto; default: this machine alone."),
+        click.option(
+            "--executor", "where", type=click.Choice([LOCAL, RAY]), default=LOCAL, show_default=True,
+            help="Processes of this machine, or a Ray cluster.",
+        ),
+        click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: what there is room for."),
+    ):  # fmt: skip
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def running_options(command: Command) -> Command:
+    """All of the above, and how to run."""
+    anew = click.option("--force", is_flag=True, help="Train all that is asked for again.")
+    words = "Count cells with committed results as done; one that another table has is taken from there."
+    go_on = click.option("--continue-committed", is_flag=True, help=words)
+    return how_options(anew(go_on(plan_options(location_options(runs_option(command))))))

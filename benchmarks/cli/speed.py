@@ -32,7 +32,7 @@ from torch.nn import functional
 from benchmarks.cell import training
 from benchmarks.cell.loading import Sampler
 from benchmarks.cli.race import Race, race
-from benchmarks.executors import execute, local
+from benchmarks.executors import execute
 from benchmarks.machine import host
 from benchmarks.networks import activations, backbones, pretrained, weights
 from benchmarks.plan import plan
@@ -474,7 +474,7 @@ def ways() -> dict[str, RunPlan]:
 
 def _run_plan(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        execute.run(cells, local.Local(location, Store(Path(folder)), jobs), expected={})
+        execute.run(cells, execute.Local(location, Store(Path(folder)), jobs), expected={})
 
 
 def _run_on_ray(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:

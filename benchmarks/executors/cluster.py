@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from benchmarks.cell import runner
 from benchmarks.cell.runner import Outcome
-from benchmarks.executors import execute, local
+from benchmarks.executors import execute
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.networks import activations, pretrained, weights
@@ -332,7 +332,7 @@ class Cluster:
             num_cpus=share.cpus,
             num_gpus=share.gpus,
             memory=share.memory * 1e9 or None,
-            max_retries=local.ATTEMPTS - 1,
+            max_retries=execute.ATTEMPTS - 1,
             num_returns=returns,
         )
 

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from benchmarks.cell.runner import Outcome, activation_key, trains_trunk, weights_of
-from benchmarks.machine import host
+from benchmarks.cell.runner import Outcome, activation_key, run_one, trains_trunk, weights_of
+from benchmarks.machine import host, workers
 from benchmarks.machine.errors import UserError
+from benchmarks.machine.workers import LostWorkerError
 from benchmarks.networks import activations
 from benchmarks.plan.plan import Cell
 from benchmarks.records.store import Store
@@ -156,7 +157,8 @@ def prepare(cells: Sequence[Cell], location: Location, workers: Workers) -> dict
                 if cell.spec.cut
                 for domain in cell.task.domains
             ]
-            workers.ensure(keys)
+            if keys:
+                workers.ensure(keys)
             for spec in [cell.spec for cell in its if trains_trunk(cell.spec)][:1]:
                 weights_of(spec, location)
         except (UserError, DataError) as error:
@@ -170,3 +172,36 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+ATTEMPTS = 3
+"""How often the cells that are left are started when worker processes die."""
+
+
+@dataclass
+class Local:
+    """Processes of this machine."""
+
+    location: Location
+    store: Store
+    jobs: int
+
+    def ensure(self, keys: Sequence[activations.Key]) -> None:
+        activations.ensure(keys, self.location, jobs=self.jobs)
+
+    def outcomes(self, cells: Sequence[Cell]) -> Generator[Outcome]:
+        left, kept, commit = list(cells), needed(cells), host.commit()
+        for attempt in range(ATTEMPTS):
+            ended: set[str] = set()
+            tasks = [(cell, self.location, self.store, commit, cell.spec.hash in kept) for cell in left]
+            try:
+                for outcome in workers.results(run_one, tasks, self.jobs):
+                    ended.add(outcome.cell)
+                    yield outcome
+                return
+            except LostWorkerError:
+                left = [cell for cell in left if cell.spec.hash not in ended]
+                last = attempt == ATTEMPTS - 1
+                tqdm.write(f"A worker process was ended from outside; {'giving up' if last else 'going on'}.")
+        for cell in left:
+            yield lost(cell, self.store)

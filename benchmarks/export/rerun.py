@@ -11,9 +11,8 @@ from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Plan, Use
-from benchmarks.records import provenance
 from benchmarks.records.spec import Spec
-from benchmarks.records.store import Store
+from benchmarks.records.store import Store, read_specs
 from datasets.store import Location
 from methods.contract import Row
 
@@ -61,7 +60,7 @@ def find(cells: Sequence[str]) -> list[Committed]:
         rows: dict[str, list[dict[str, str]]] = {}
         for row in tables.read(tables.committed_path(paper, experiment)):
             rows.setdefault(row["cell"], []).append(row)
-        for cell, origin in provenance.read(path).items():
+        for cell, origin in read_specs(path).items():
             if cell in rows:
                 known.setdefault(cell, Committed(paper, experiment, cell, Spec(**origin["spec"]), tuple(rows[cell])))
     return [known[_only(wanted, known)] for wanted in dict.fromkeys(cells)]

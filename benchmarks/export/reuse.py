@@ -8,8 +8,7 @@ from typing import Any
 from benchmarks.export import tables
 from benchmarks.machine import host
 from benchmarks.plan.plan import Cell
-from benchmarks.records import provenance
-from benchmarks.records.store import Record, Store
+from benchmarks.records.store import Record, Store, read_specs
 from methods import contract
 
 
@@ -32,7 +31,7 @@ def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
     wanted = {cell.spec.hash for cell in cells if not _needs_history(cell)}
     reused: set[str] = set()
     for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
-        known = provenance.read(path)
+        known = read_specs(path)
         found = (wanted - reused) & known.keys()
         rows_of: dict[str, list[dict[str, str]]] = {}
         for row in tables.read(tables.committed_path(path.parent.parent.name, path.stem)) if found else []:

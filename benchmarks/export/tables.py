@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import host
+from benchmarks.machine.errors import UserError
 from benchmarks.plan import plan, settings
 from benchmarks.plan.plan import Cell, Plan, Use
-from benchmarks.records import files, provenance, schema
-from benchmarks.records.spec import Spec
-from benchmarks.records.store import Record, Store
+from benchmarks.records import files, schema
+from benchmarks.records.spec import Spec, canonical
+from benchmarks.records.store import Record, Store, export_specs, read_specs
 from datasets import folders, registry
 from datasets.errors import DataError
 from datasets.store import Location
@@ -54,7 +56,7 @@ def committed_times() -> Iterator[tuple[dict[str, Any], float]]:
     for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
         table = read(committed_path(path.parent.parent.name, path.stem))
         seconds = {row["cell"]: float(row["seconds"]) for row in table}
-        for cell, origin in provenance.read(path).items():
+        for cell, origin in read_specs(path).items():
             if cell in seconds:
                 yield origin["spec"], seconds[cell]
 
@@ -251,7 +253,7 @@ def export(
         if rows:
             path = committed_path(paper, experiment)
             written[path] = merge(path, rows, store, location)
-            provenance.export(path.parent / "specs" / f"{experiment}.json", {row["cell"] for row in read(path)}, store)
+            export_specs(path.parent / "specs" / f"{experiment}.json", {row["cell"] for row in read(path)}, store)
             drawn = path.parent / "maps" / path.name
             if experiment_of(paper, experiment).tsne and (count := _export_tsne(drawn, rows, store)):
                 written[drawn] = count
@@ -291,3 +293,27 @@ def _export_tsne(path: Path, table: Sequence[dict[str, str]], store: Store) -> i
 
 def _tsne_slot(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[name] for name in TSNE_CELL if name != "cell")
+
+
+def expected_seconds(cells: Iterable[Cell], store: Store) -> dict[str, float]:
+    """Hash -> expected seconds, from records of the same method, data set, recipe, backbone and device.
+
+    Where there are none, from the committed results, which another machine may have made.
+    """
+    known: dict[tuple[str, ...], list[float]] = {}
+    for finished in store.cells():
+        with contextlib.suppress(UserError):  # a record of another cell that is damaged costs an estimate, no more
+            record = store.read(finished)
+            known.setdefault(_kind(record.spec), []).append(record.seconds)
+    kinds = {cell.spec.hash: _kind(vars(cell.spec)) for cell in cells}
+    if any(kind not in known for kind in kinds.values()):
+        committed: dict[tuple[str, ...], list[float]] = {}
+        for spec, seconds in committed_times():
+            committed.setdefault(_kind(spec), []).append(seconds)
+        known = committed | known
+    return {cell: sum(known[kind]) / len(known[kind]) for cell, kind in kinds.items() if kind in known}
+
+
+def _kind(spec: dict[str, object]) -> tuple[str, ...]:
+    names = ("method", "dataset", "recipe", "backbone", "track", "device", "threads")
+    return tuple(canonical(spec[name]) for name in names)

@@ -1,10 +1,15 @@
-"""The machine: threads, allocator, device and the versions that a record keeps."""
+"""What makes a number reproducible on this machine: threads, kernels and allocator, random streams, versions and code.
+
+Random streams are named: what one part of a cell draws never depends on what another part draws.
+"""
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import ctypes
 import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -13,9 +18,12 @@ from importlib import metadata
 from pathlib import Path
 
 import joblib
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+import methods
 from benchmarks.machine.errors import UserError
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
@@ -106,3 +114,118 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+" if differs else "")
+
+
+def seed_of(seed: int, *name: str | int) -> int:
+    """A 63-bit seed for the stream ``name`` of a cell's seed; independent for different names."""
+    text = ":".join(str(part) for part in (seed, *name))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def seed_torch(device: str, seed: int, *name: str | int) -> None:
+    """Set torch's global random state, of the CPU and of the device, to the beginning of a stream.
+
+    ``torch.manual_seed`` would set that of every kind of device, and for those that are not in use it keeps a formatted
+    stack trace at each call: as much time as a fifth of a step on cached activations, and memory that is never freed.
+    """
+    number = seed_of(seed, *name)
+    torch.default_generator.manual_seed(number)
+    if device == "cuda":
+        torch.cuda.manual_seed_all(number)
+
+
+class Batches:
+    """Endless stream of mini-batch indices: shuffled passes over a domain, laid end to end.
+
+    The batch of a step is a function of (seed, name, step) alone, so training resumes at any step without
+    stored state.  A batch may span two passes, and a domain may be smaller than a batch.
+
+    Args:
+        n: number of examples, at least 1.
+        size: examples in a batch.
+        seed: the cell's seed.
+        name: the stream's name, such as "source".
+    """
+
+    def __init__(self, n: int, size: int, seed: int, name: str) -> None:
+        self.n, self.size, self.seed, self.name = n, size, seed, name
+        self._passes: dict[int, NDArray[np.int64]] = {}
+
+    def __call__(self, step: int) -> NDArray[np.int64]:
+        """Indices of the examples of ``step`` (from 0), int64, (size,)."""
+        start, stop = step * self.size, (step + 1) * self.size
+        parts = []
+        while start < stop:
+            number, offset = divmod(start, self.n)
+            part = self._pass(number)[offset : offset + stop - start]
+            parts.append(part)
+            start += len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _pass(self, number: int) -> NDArray[np.int64]:
+        if number not in self._passes:
+            generator = np.random.default_rng(seed_of(self.seed, self.name, number))
+            # Two passes at most are ever needed at once.
+            self._passes = {k: v for k, v in self._passes.items() if k == number - 1}
+            self._passes[number] = generator.permutation(self.n)
+        return self._passes[number]
+
+
+DESCRIBING = frozenset({"contract", "errors"})
+"""Modules of ``methods/`` that describe and compute nothing."""
+
+
+@functools.cache
+def code_digest(method: str) -> str:
+    """Sixteen hexadecimal digits over the module of a method and what it imports of ``methods/``.
+
+    Comments and docstrings are left out.  Empty for a method that has no module.
+    """
+    if not _path(method).is_file():
+        return ""
+    found = hashlib.sha256()
+    for name in sorted(_imported(method)):
+        found.update(f"{name}\0{_code(_path(name))}\0".encode())
+    return found.hexdigest()[:16]
+
+
+def _path(name: str) -> Path:
+    return Path(methods.__path__[0]) / f"{name}.py"
+
+
+def _code(path: Path) -> str:
+    """A module's syntax tree: what is the same for other comments and line breaks; docstrings left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [one for one in body if not _is_text(one)] or [ast.Pass()]  # type: ignore[attr-defined]
+    return ast.unparse(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    """Whether a statement is a text alone, as docstrings are."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _imported(method: str) -> set[str]:
+    found, todo = {method}, [method]
+    while todo:
+        for name in _imports(_path(todo.pop())) - found - DESCRIBING:
+            found.add(name)
+            todo.append(name)
+    return found
+
+
+def _imports(path: Path) -> set[str]:
+    """Modules of ``methods/`` that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "methods":
+                names |= {alias.name for alias in node.names}
+            elif node.module.startswith("methods."):
+                names.add(node.module.partition(".")[2])
+        elif isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[2] for alias in node.names if alias.name.startswith("methods.")}
+    return {name for name in names if (path.parent / f"{name}.py").is_file()}

@@ -35,7 +35,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import host, workers
 from benchmarks.machine.errors import UserError
-from benchmarks.machine.streams import seed_of
+from benchmarks.machine.host import seed_of
 from benchmarks.machine.workers import LostWorkerError
 from benchmarks.networks import feeding, pretrained, weights
 from benchmarks.networks.pretrained import Pretrained

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.machine.streams import seed_of
+from benchmarks.machine.host import seed_of
 from benchmarks.networks import pretrained
 from benchmarks.networks.pretrained import Pretrained
 

@@ -378,7 +378,8 @@ def _cells_of(
         method = contract.load(row.method)
         base = variant_config(row, method)
         base, note = choices.resolve(row, method, base, templates[0])
-        base = settings.of_method(row.method, base, options.settings)
+        if options.settings:
+            base = settings.of_method(row.method, base, options.settings)
         if note:
             plan.note(note)
         for values in [{}] if row in experiment.unswept else _sweep(experiment, method):
@@ -387,7 +388,7 @@ def _cells_of(
             if reason:
                 plan.note(f"{row.label or row.variant} on {templates[0].backbone} is not run: {reason}")
                 continue
-            shown = {**values, **settings.shown(options.settings)}
+            shown = {**values, **settings.shown(options.settings)} if options.settings else values
             use = Use(name, experiment.name, row, _setting(shown, templates[0], usual, experiment))
             for template in templates:
                 yield with_method(_longer(template, row.times), row.method, config, task, location), use
@@ -475,7 +476,7 @@ def template_spec(
     return Spec(
         method="",
         config={},
-        recipe=recipe_values(settings.of_recipe(recipe, options.settings)),
+        recipe=recipe_values(settings.of_recipe(recipe, options.settings) if options.settings else recipe),
         dataset=dataset,
         task=task.label,
         protocol=experiment.protocol,

@@ -10,13 +10,21 @@ Layout under the runs folder::
     kept/<hash>/              networks for use, with their predictions (``benchmarks.cell.kept``)
     locks/<hash>.lock         held by the process that runs a cell
     tables/<paper>/<experiment>.csv   the finished cells as tidy tables
+
+The specs of committed cells, so that a number's origin is known where the records are not at hand.
+
+``results/<paper>/specs/<experiment>.json`` holds a list whose first entry is the data that cells name by number, each a
+mapping of roles to digests, and whose further ones are groups of cells that share all of their spec but task, split,
+seed, data and the networks they start from::
+
+    {"spec": {...}, "versions": {...}, "cells": {hash: [task, split, seed, number of the data, needs]}}
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +34,7 @@ from filelock import FileLock
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import write_atomically
-from benchmarks.records.spec import Spec
+from benchmarks.records.spec import Spec, canonical
 
 Archive = Mapping[str, bytes]
 """Files of a cell: path below the root of a store -> content, the record or the note of its failure last."""
@@ -53,7 +61,7 @@ class Record:
     """Number of labelled ``source`` examples, unlabelled ``target`` ones, and ``labelled_target`` ones; of the labelled
     ones also the number in the class of the fewest (``source_least``, ``labelled_target_least``)."""
     source: str = ""
-    """Digest of the method's code (``benchmarks.plan.sources``); empty in records that are older than this field."""
+    """Digest of the method's code (``benchmarks.machine.host``); empty in records that are older than this field."""
     matrices: dict[str, list[list[float]]] = field(default_factory=dict)
     """Matrices over the classes, rows first; see ``methods.contract.Method.matrices``."""
     device: str = ""
@@ -244,3 +252,57 @@ class Store:
 
 def _unusable(root: Path, error: OSError) -> UserError:
     return UserError(f"{root} cannot be used as the folder of records ({error.strerror or error}); choose --runs.")
+
+
+OF_EACH = ("task", "split", "seed", "data", "needs")
+"""What each cell of a group has for itself."""
+
+
+def export_specs(path: Path, cells: Collection[str], store: Store) -> None:
+    """Keep what is known of some cells, from their records or from the file itself; forgets all others.
+
+    Raises:
+        UserError: a record or the file is damaged, or the file cannot be written.
+    """
+    known = read_specs(path)
+    for cell in cells:
+        if store.has(cell):
+            record = store.read(cell)
+            known[cell] = {"spec": record.spec, "versions": record.versions}
+    data: list[dict[str, str]] = []
+    groups: dict[str, dict[str, Any]] = {}
+    for cell in sorted(set(cells) & known.keys()):
+        spec, versions = known[cell]["spec"], known[cell]["versions"]
+        shared = {name: value for name, value in spec.items() if name not in OF_EACH}
+        if spec["data"] not in data:
+            data.append(spec["data"])
+        group = groups.setdefault(canonical([shared, versions]), {"spec": shared, "versions": versions, "cells": {}})
+        place = [spec["task"], spec["split"], spec["seed"], data.index(spec["data"])]
+        group["cells"][cell] = [*place, spec["needs"]] if spec.get("needs") else place
+    lines = [canonical(data), *(canonical(groups[key]) for key in sorted(groups))]
+    write_atomically(path, "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def read_specs(path: Path) -> dict[str, dict[str, Any]]:
+    """Hash -> spec and versions of the cells of a file; nothing if there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if not path.exists():
+        return {}
+    try:
+        data, *groups = json.loads(path.read_text())
+        return {
+            cell: {"spec": _spec(group["spec"], place, data), "versions": group["versions"]}
+            for group in groups
+            for cell, place in group["cells"].items()
+        }
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); restore it.") from error
+
+
+def _spec(shared: dict[str, Any], place: list[Any], data: list[dict[str, str]]) -> dict[str, Any]:
+    task, split, seed, number, *needs = place
+    spec = {**shared, "task": task, "split": split, "seed": seed, "data": data[number]}
+    return {**spec, "needs": needs[0]} if needs else spec

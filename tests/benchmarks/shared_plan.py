@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from benchmarks.executors import execute, local
+from benchmarks.executors import execute
 from benchmarks.machine import processes
 from benchmarks.networks import backbones
 from benchmarks.plan import plan
@@ -45,5 +45,5 @@ def run(location: Location, folder: str, records: Store) -> int:
         store.prepare(f"{folder}/{part}", location, side=32)
     todo = cells(location, folder)
     processes.barrier()
-    summary = execute.run(todo, local.Local(location, records, 1), expected={})
+    summary = execute.run(todo, execute.Local(location, records, 1), expected={})
     return 1 if summary.failed else 0

@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from benchmarks.executors import execute, local
+from benchmarks.executors import execute
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Cell, Options
 from benchmarks.records.spec import recipe_values
@@ -34,7 +34,7 @@ def run(location: Location, runs: Path, *, jobs: int = 1, poisoned: bool = False
     """Run what is missing; the exit status."""
     store = Store(runs)
     todo = [cell for cell in cells(location, poisoned) if not store.has(cell.spec.hash)]
-    summary = execute.run(todo, local.Local(location, store, jobs), expected={})
+    summary = execute.run(todo, execute.Local(location, store, jobs), expected={})
     return 130 if summary.interrupted else 1 if summary.failed else 0
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cell import runner
-from benchmarks.executors import execute, local
+from benchmarks.executors import execute
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.networks import activations
@@ -62,7 +62,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def reference(digits_mini: Location, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The records of the plan, made by this process alone."""
     runs = tmp_path_factory.mktemp("reference")
-    summary = execute.run(small_plan.cells(digits_mini), local.Local(digits_mini, Store(runs), 1), expected={})
+    summary = execute.run(small_plan.cells(digits_mini), execute.Local(digits_mini, Store(runs), 1), expected={})
     assert not summary.failed
     return finished(runs)
 
@@ -125,7 +125,7 @@ def test_a_network_travels_to_the_cells_that_start_from_it(
     made = [short(cell) for cell in plan.make("adabn", options, digits_mini).cells]
     cells = [cell for cell in made if cell.needs][:2]  # they bring what they start from with them
     here, there = tmp_path / "here", tmp_path / "there"
-    execute.run(cells, local.Local(digits_mini, Store(here), 1), expected={})
+    execute.run(cells, execute.Local(digits_mini, Store(here), 1), expected={})
     summary = execute.run(cells, workers(digits_mini, there), expected={})
     assert not summary.failed, summary.failed
     assert finished(there) == finished(here)

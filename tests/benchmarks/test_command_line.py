@@ -17,7 +17,7 @@ import methods
 import report.__main__ as report
 from benchmarks.cli.commands import commands
 from benchmarks.cli.main import MODULES, SUMMARIES, Commands, main
-from benchmarks.export import estimates, tables
+from benchmarks.export import tables
 from benchmarks.machine import host
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Options
@@ -194,7 +194,7 @@ def test_a_committed_cell_is_run_again(
 def test_committed_results_tell_how_long_cells_take(digits_mini: Location, tmp_path: Path) -> None:
     options = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=1)
     cells = plan.make("dan", options, digits_mini).cells
-    expected = estimates.expected_seconds(cells, Store(tmp_path))
+    expected = tables.expected_seconds(cells, Store(tmp_path))
     assert set(expected) == {cell.spec.hash for cell in cells}
     assert all(1 < seconds < 100 for seconds in expected.values())
 

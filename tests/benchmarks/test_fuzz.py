@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from benchmarks.cli.main import main
 from benchmarks.machine.errors import UserError
-from benchmarks.records import files, provenance, schema
-from benchmarks.records.store import Record, Store
+from benchmarks.records import files, schema
+from benchmarks.records.store import Record, Store, read_specs
 from datasets import protocols, verify
 from datasets.errors import DataError
 from datasets.store import Location
@@ -80,7 +80,7 @@ def test_specs(content: bytes, tmp_path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     with contextlib.suppress(UserError):
-        assert all(isinstance(one["spec"], dict) for one in provenance.read(path).values())
+        assert all(isinstance(one["spec"], dict) for one in read_specs(path).values())
     frame = pd.DataFrame({"paper": ["dan"], "experiment": ["digits"], "cell": [CELL]})
     with contextlib.suppress(UserError):
         assert all(isinstance(one["spec"], dict) for one in records.kept([frame], None, tmp_path).values())

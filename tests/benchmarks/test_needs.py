@@ -15,7 +15,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from benchmarks.cell import runner, training
-from benchmarks.executors import execute, local
+from benchmarks.executors import execute
 from benchmarks.export import tables
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, plan
@@ -104,7 +104,7 @@ def planned(location: Location) -> list[Cell]:
 
 
 def run(cells: list[Cell], location: Location, store: Store) -> None:
-    summary = execute.run(cells, local.Local(location, store, 1), expected={})
+    summary = execute.run(cells, execute.Local(location, store, 1), expected={})
     assert not summary.failed, summary.failed
 
 

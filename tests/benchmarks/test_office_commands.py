@@ -317,14 +317,14 @@ def test_weights_that_cannot_be_had_are_a_sentence(tmp_path: Path, capsys: Captu
 
 def test_activations_are_computed_once_before_the_cells(planned: Location, monkeypatch: Patch) -> None:
     """One key for each domain, whatever the number of cells; weights are looked at once."""
-    from benchmarks.executors import execute, local
+    from benchmarks.executors import execute
 
     asked: list[activations.Key] = []
     looked: list[str] = []
     monkeypatch.setattr(activations, "ensure", lambda keys, *_, **__: asked.extend(dict.fromkeys(keys)))
     monkeypatch.setattr(weights, "path", lambda name, _location: looked.append(name))
     cells = plan.make("dan", Options(datasets=("office31",), track="late", seeds=2), planned).cells
-    workers = local.Local(planned, Store(planned.root / "runs"), 1)
+    workers = execute.Local(planned, Store(planned.root / "runs"), 1)
     execute.prepare(cells, planned, workers)
     assert sorted(key.domain for key in asked) == ["amazon", "dslr", "webcam"]
     assert {key.cut for key in asked} == {"blocks.6"}

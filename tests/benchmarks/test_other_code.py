@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.export import tables
-from benchmarks.plan import sources
+from benchmarks.machine import host
 from benchmarks.records.store import Store
 from datasets.store import Location
 from methods import contract
@@ -54,10 +54,10 @@ def test_an_edited_method_warns_and_a_failing_one_leaves_no_old_value(
     assert status == 0, output + error
     assert "Warning" not in error
     first = {cell: records.read(cell) for cell in records.cells()}
-    assert {one.source for one in first.values()} == {sources.digest(one.spec["method"]) for one in first.values()}
+    assert {one.source for one in first.values()} == {host.code_digest(one.spec["method"]) for one in first.values()}
 
-    digest = sources.digest
-    monkeypatch.setattr(sources, "digest", lambda name: f"edited {name}" if name == "dan" else digest(name))
+    digest = host.digest
+    monkeypatch.setattr(host, "digest", lambda name: f"edited {name}" if name == "dan" else digest(name))
     status, output, error = run()
     assert status == 0
     assert error.startswith("Warning: methods/dan.py or what it imports has changed since ")
@@ -122,10 +122,10 @@ def test_the_digest_follows_code_and_not_words(tmp_path: Path, monkeypatch: Patc
     def digest(**modules: str) -> str:
         for name, text in modules.items():
             (tmp_path / f"{name}.py").write_text(text)
-        sources.digest.cache_clear()
-        return sources.digest("new")
+        host.digest.cache_clear()
+        return host.code_digest("new")
 
-    monkeypatch.setattr(sources.methods, "__path__", [str(tmp_path)])
+    monkeypatch.setattr(host.methods, "__path__", [str(tmp_path)])
     first = digest(new='"""Words."""\nfrom methods import helper\n\nX = 1\n', helper="Y = 1\n", other="Z = 1\n")
     assert digest(new='"""Others."""\nfrom methods import helper  # why\nX = 1\n') == first
     assert digest(other="Z = 2\n") == first
@@ -133,6 +133,6 @@ def test_the_digest_follows_code_and_not_words(tmp_path: Path, monkeypatch: Patc
     assert edited != first
     assert digest(helper="Y = 1\n") == first
     assert digest(new="from methods import helper\nX = 2\n") not in (first, edited)
-    sources.digest.cache_clear()
-    assert sources.digest("nowhere") == ""
-    sources.digest.cache_clear()
+    host.digest.cache_clear()
+    assert host.code_digest("nowhere") == ""
+    host.digest.cache_clear()

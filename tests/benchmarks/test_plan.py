@@ -12,8 +12,8 @@ from benchmarks.export import reuse, tables
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, choosing, plan
 from benchmarks.plan.plan import Options, Plan
-from benchmarks.records import provenance, schema
-from benchmarks.records.store import Record, Store
+from benchmarks.records import schema
+from benchmarks.records.store import Record, Store, read_specs
 from datasets.errors import DataError
 from datasets.store import Location
 from methods import contract
@@ -196,7 +196,7 @@ def test_what_another_table_has_committed_is_taken_from_there(
     assert rows_in(path) == [{**row, "experiment": "ablations"} for row in committed]
     assert {row["value"] for row in rows_in(path)} == {"33.3333", "0.25"}
     tables.export("dan", ["ablations"], [], store, digits_mini)
-    assert provenance.read(tmp_path / "results/dan/specs/ablations.json").keys() == shared
+    assert read_specs(tmp_path / "results/dan/specs/ablations.json").keys() == shared
 
 
 def test_a_cell_whose_history_is_shown_is_not_taken_from_another_table(committed_digits: Plan, tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.machine.errors import UserError
-from benchmarks.records import provenance
 from benchmarks.records.spec import Spec
-from benchmarks.records.store import Record, Store
+from benchmarks.records.store import Record, Store, export_specs, read_specs
 from tests.benchmarks.cells import spec
 
 VALUES = [{"selection": "last", "metric": "accuracy", "value": 50.0}]
@@ -38,8 +37,8 @@ def variants() -> list[Spec]:
 def test_read_back_they_are_the_cells(tmp_path: Path) -> None:
     store, path = Store(tmp_path / "runs"), tmp_path / "results" / "dan" / "specs" / "digits.json"
     cells = kept(store, *variants())
-    provenance.export(path, cells, store)
-    found = provenance.read(path)
+    export_specs(path, cells, store)
+    found = read_specs(path)
     assert {cell: Spec(**one["spec"]).hash for cell, one in found.items()} == {cell: cell for cell in cells}
     assert {one["versions"]["torch"] for one in found.values()} == {"2"}
     assert len(path.read_text().splitlines()) == 2 + 1 + 2, "the data, then a line for each configuration"
@@ -48,18 +47,18 @@ def test_read_back_they_are_the_cells(tmp_path: Path) -> None:
 def test_a_record_that_is_gone_is_kept_and_a_cell_that_is_gone_is_not(tmp_path: Path) -> None:
     path = tmp_path / "digits.json"
     first, second, third, *_ = cells = kept(Store(tmp_path / "one"), *variants())
-    provenance.export(path, cells, Store(tmp_path / "one"))
+    export_specs(path, cells, Store(tmp_path / "one"))
     before = path.read_bytes()
-    provenance.export(path, cells, Store(tmp_path / "empty"))
+    export_specs(path, cells, Store(tmp_path / "empty"))
     assert path.read_bytes() == before, "exporting twice changes nothing"
-    provenance.export(path, [first, third, "unknown"], Store(tmp_path / "empty"))
-    assert set(provenance.read(path)) == {first, third}
-    assert second not in provenance.read(path)
+    export_specs(path, [first, third, "unknown"], Store(tmp_path / "empty"))
+    assert set(read_specs(path)) == {first, third}
+    assert second not in read_specs(path)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "digits.json"
-    assert provenance.read(path) == {}
+    assert read_specs(path) == {}
     path.write_text('[[], {"cells": {"a": [1]}}]')
     with pytest.raises(UserError, match=r"digits\.json cannot be read"):
-        provenance.read(path)
+        read_specs(path)

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.cell import selection
+from benchmarks.cell import evaluation
 from benchmarks.cell.training import run_cell
 from tests.benchmarks.cells import problem, spec
 
@@ -26,11 +26,11 @@ def test_the_rules_take_the_epochs_that_they_like_best() -> None:
         {"test_accuracy": 90.0, "target_entropy": 0.2, "source_accuracy": 90.0, "iwcv": 0.7, "dev": 0.1, "snd": 3.0},
         {"test_accuracy": 80.0, "target_entropy": 0.3, "source_accuracy": 85.0, "iwcv": 0.4, "dev": 0.4, "snd": 2.5},
     ]
-    assert selection.select(history) == {
+    assert evaluation.select(history) == {
         "last": 80.0, "entropy": 70.0, "source": 70.0, "iwcv": 80.0, "dev": 90.0, "snd": 90.0, "oracle": 90.0,
     }  # fmt: skip
     without = [{name: epoch[name] for name in ("test_accuracy", "target_entropy")} for epoch in history]
-    assert set(selection.select(without)) == {"last", "entropy", "oracle"}
+    assert set(evaluation.select(without)) == {"last", "entropy", "oracle"}
 
 
 def slow_density(p: np.ndarray) -> float:
@@ -46,11 +46,11 @@ def slow_density(p: np.ndarray) -> float:
 
 def test_neighbourhood_density() -> None:
     logits = torch.from_numpy(random.normal(size=(12, 4)) * 2)
-    assert selection.neighbourhood_density(logits) == pytest.approx(slow_density(logits.softmax(1).numpy()), rel=1e-10)
+    assert evaluation.neighbourhood_density(logits) == pytest.approx(slow_density(logits.softmax(1).numpy()), rel=1e-10)
     same = torch.tensor([[3.0, 0.0, 1.0]]).repeat(9, 1)
-    assert selection.neighbourhood_density(same) == pytest.approx(math.log(8))
+    assert evaluation.neighbourhood_density(same) == pytest.approx(math.log(8))
     sure = torch.eye(6) * 1e4  # nobody has a neighbour, all others are alike
-    assert selection.neighbourhood_density(sure) == pytest.approx(math.log(5))
+    assert evaluation.neighbourhood_density(sure) == pytest.approx(math.log(5))
 
 
 def features() -> tuple[np.ndarray, ...]:
@@ -70,10 +70,10 @@ def test_risks_follow_the_formulas() -> None:
     mean_w, mean_l = np.mean(weights), np.mean(weighted)
     products = [(a - mean_l) * (w - mean_w) for a, w in zip(weighted, weights, strict=True)]
     eta = -sum(products) / sum((w - mean_w) ** 2 for w in weights)
-    found = selection.risks(losses, held_out, train, target)
+    found = evaluation.risks(losses, held_out, train, target)
     assert found["iwcv"] == pytest.approx(mean_l)
     assert found["dev"] == pytest.approx(mean_l + eta * mean_w - eta)
-    constant = selection.risks(np.full(40, 2.0), held_out, train, target)
+    constant = evaluation.risks(np.full(40, 2.0), held_out, train, target)
     assert constant["dev"] == pytest.approx(2.0), "the control variate takes away all that the weights add"
     assert constant["iwcv"] == pytest.approx(2 * mean_w)
 
@@ -84,7 +84,7 @@ def test_a_sample_far_from_both_domains_has_a_finite_weight() -> None:
     train[:, 0], target[:, 0] = 0.0, 0.0
     target[0, 0] = 1e-6
     held_out[0, 0] = 1e9
-    assert all(map(np.isfinite, selection.risks(losses, held_out, train, target).values()))
+    assert all(map(np.isfinite, evaluation.risks(losses, held_out, train, target).values()))
 
 
 def test_the_control_variate_is_that_of_skada() -> None:
@@ -107,7 +107,7 @@ def test_the_control_variate_is_that_of_skada() -> None:
     class Spying(LogisticRegression):
         def fit(self, x: np.ndarray, y: np.ndarray) -> Spying:
             seen["train"], seen["target"] = x[y == 1], x[y == 0]
-            self.inner = selection.two_sample_classifier().fit(x, 1 - y)
+            self.inner = evaluation.two_sample_classifier().fit(x, 1 - y)
             return self
 
         def predict_proba(self, x: np.ndarray) -> np.ndarray:
@@ -121,7 +121,7 @@ def test_the_control_variate_is_that_of_skada() -> None:
     pipeline = Told([("classifier", LogisticRegression())])
     scorer = metrics.DeepEmbeddedValidation(domain_classifier=Spying(), loss_func=loss, random_state=0)
     theirs = -scorer._score(None, pipeline, x, y, sample_domain=domain)
-    ours = selection.risks(seen["losses"], seen["held_out"], seen["train"], seen["target"])
+    ours = evaluation.risks(seen["losses"], seen["held_out"], seen["train"], seen["target"])
     assert ours["dev"] == pytest.approx(theirs)
 
 

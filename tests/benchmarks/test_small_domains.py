@@ -12,7 +12,7 @@ import torch
 from benchmarks.cell import evaluation, training
 from benchmarks.cell.loading import Sampler, load_data, shares
 from benchmarks.cell.training import run_cell
-from benchmarks.machine.streams import Batches
+from benchmarks.machine.host import Batches
 from benchmarks.networks.backbones import choose
 from datasets import protocols
 from datasets.errors import DataError

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.cell.loading import source_batches
-from benchmarks.machine.streams import Batches, seed_of
+from benchmarks.machine.host import Batches, seed_of
 from methods.contract import Recipe
 
 

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from benchmarks.cell import loading, runner, training
-from benchmarks.cell.selection import ten_best
-from benchmarks.executors import execute, local
+from benchmarks.cell.evaluation import ten_best
+from benchmarks.executors import execute
 from benchmarks.export import tables
 from benchmarks.machine.errors import UserError
-from benchmarks.machine.streams import seed_of
+from benchmarks.machine.host import seed_of
 from benchmarks.networks import feeding
 from benchmarks.networks.backbones import BACKBONES
 from benchmarks.networks.feeding import Window, Windows
@@ -62,7 +62,7 @@ def cells(location: Location, **options: Any) -> dict[tuple[str, str], Cell]:
 
 
 def run(wanted: list[Cell], location: Location, store: Store) -> dict[str, Record]:
-    summary = execute.run(wanted, local.Local(location, store, 1), expected={})
+    summary = execute.run(wanted, execute.Local(location, store, 1), expected={})
     assert not summary.failed, summary.failed
     return {cell: store.read(cell) for cell in store.cells()}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cell import runner, tsne
-from benchmarks.executors import execute, local
+from benchmarks.executors import execute
 from benchmarks.export import tables
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import plan
@@ -46,7 +46,7 @@ def mapped(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 
 def run(cells: list[Cell], location: Location, store: Store) -> None:
-    summary = execute.run(cells, local.Local(location, store, 1), expected={})
+    summary = execute.run(cells, execute.Local(location, store, 1), expected={})
     assert not summary.failed, summary.failed
 
 

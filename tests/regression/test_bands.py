@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.cell.training import load_parameters, run_cell
-from benchmarks.executors import execute, local
+from benchmarks.executors import execute
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Cell, Options
 from benchmarks.records.store import Record, Store
@@ -72,7 +72,7 @@ def run(
     ]
     # A folder that is kept between runs saves nothing here: the code under test may have changed.
     store = Store(tmp_path_factory.mktemp("regression"))
-    summary = execute.run(cells, local.Local(digits_mini, store, 1), expected={})
+    summary = execute.run(cells, execute.Local(digits_mini, store, 1), expected={})
     assert not summary.failed, summary.failed
     records = [store.read(cell.spec.hash) for cell in cells]
     method = [record for record in records if record.spec["method"] == band.paper]
