@@ -257,7 +257,9 @@ def comma_separated(rows: Iterable[Verdict]) -> str:
 def cells_behind(rows: Iterable[Verdict]) -> str:
     """The cells behind every row that has some, as CSV."""
     sides_of = ((row, row.cells) for row in rows)
-    return _csv(CELLS, ((*row.place, " ".join(plus), " ".join(minus)) for row, (plus, minus) in sides_of if plus or minus))
+    return _csv(
+        CELLS, ((*row.place, " ".join(plus), " ".join(minus)) for row, (plus, minus) in sides_of if plus or minus)
+    )
 
 
 def _fields(row: Verdict) -> tuple[str, ...]:
