@@ -20,6 +20,7 @@ ALLOWED = {
         "report",
         "benchmarks.records",
         "benchmarks.machine.errors",
+        "datasets.names",
         "methods.contract",
         "methods.errors",
         "methods.recipes",

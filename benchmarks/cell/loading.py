@@ -234,7 +234,9 @@ def source_batches(
     if len(sizes) == 1:
         return Batches(sizes[0], fitting(batch, sizes[0]), seed, name)
     generator = np.random.default_rng(seed_of(seed, f"{name} domains"))
-    domains = generator.choice(len(sizes), size=steps, p=np.array(sizes) / sum(sizes))
+    # The more of a small domain's batches, the fewer examples they have: every example is shown as often.
+    often = np.array([size * (batch / fitting(batch, size)) for size in sizes])
+    domains = generator.choice(len(sizes), size=steps, p=often / often.sum())
     streams = [Batches(size, fitting(batch, size), seed, f"{name} {number}") for number, size in enumerate(sizes)]
 
     def indices(step: int) -> NDArray[np.int64]:
@@ -265,9 +267,7 @@ class Sampler:
         self._target = Batches(len(data.target), target, seed, f"{prefix}target")
         granted = f"{prefix}granted"
         self._labelled_target = (
-            Batches(len(data.labelled_target.inputs), min(source, len(data.labelled_target.inputs)), seed, granted)
-            if data.labelled_target
-            else None
+            Batches(len(data.labelled_target.inputs), source, seed, granted) if data.labelled_target else None
         )
 
     def __call__(self, step: int) -> Batch:

@@ -18,6 +18,7 @@ from benchmarks.records.store import Record, Store, export_specs, read_specs
 from datasets import folders, registry
 from datasets.errors import DataError
 from datasets.store import Location
+from methods import contract
 from methods.contract import Experiment
 
 TSNE_CELL = schema.TSNE[: schema.TSNE.index("cell") + 1]
@@ -112,7 +113,8 @@ def _matrices(record: Record, use: Use) -> Iterator[dict[str, Any]]:
 
 def experiment_of(paper: str, name: str) -> Experiment:
     """An experiment of a paper by its name."""
-    return next(one for one in plan.paper(paper).experiments if one.name == name)
+    its = contract.papers().get(paper) or plan.paper(paper)
+    return next(one for one in its.experiments if one.name == name)
 
 
 def _row(record: Record, place: Mapping[str, str], value: Mapping[str, Any]) -> dict[str, str]:

@@ -119,7 +119,7 @@ def chart(
             if label in theirs:
                 _line(panels[1], i, theirs[label])
         panels[0].set_title(title, fontsize=8)
-        panels[0].set_ylabel("accuracy on the classes of B (%)")
+        panels[0].set_ylabel("accuracy (%)")
         if theirs:
             panels[1].set_title("published (own axis)", fontsize=8)
             panels[1].set_ylabel("top-1 accuracy (%)")

@@ -14,7 +14,7 @@ from benchmarks.networks import activations, backbones, weights
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Options
 from benchmarks.records.store import Store
-from datasets import folders, office, registry, store, verify
+from datasets import folders, office, registry, scan, store, verify
 from datasets.store import Location
 from methods import contract, recipes
 from methods.contract import Recipe
@@ -102,7 +102,7 @@ def test_the_late_track_of_one_task_and_seed(
     variables = ["DATASET=office31", "TRACK=late", "SEEDS=1", "TASKS=amazon:webcam", "VENV=/nowhere"]
     made = subprocess.run(["make", "-n", "plan-dan", *variables], cwd=host.ROOT, capture_output=True, text=True)
     (line,) = [line for line in made.stdout.splitlines() if "benchmarks plan" in line]
-    arguments = line.partition("benchmarks ")[2].replace('"', "").split()
+    arguments = line.partition("benchmarks ")[2].replace("'", "").split()
     what = [*arguments, "--data", planned.root, "--runs", tmp_path / "runs"]
     status, output, error = call(capsys, monkeypatch, *what)
     assert (status, error) == (0, "")
@@ -275,7 +275,7 @@ def test_what_is_said_of_folders_that_are_no_data(tmp_path: Path, capsys: Captur
     assert error == "Error: shop/pen/0.jpg is no image that can be read: replace it.\n"
     assert "street: prepared" in output, "the other domain is prepared all the same"
     (root / "street" / "cup").mkdir()
-    for known in (folders.suite, folders.domain, folders.state):
+    for known in (folders._suite, folders.domain, folders.state, scan.domains):
         known.cache_clear()
     what = ["reproduce", "dan", "--dataset", f"folder:{root}", "--data", data, "--runs", tmp_path / "runs"]
     for arguments in (["data", f"folder:{root}", "--data", data], what):
@@ -339,7 +339,7 @@ def test_activations_are_computed_once_before_the_cells(planned: Location, monke
 
 def test_sizes_of_what_backbones_take() -> None:
     sizes = {name: known.side for name, known in backbones.BACKBONES.items() if known.side}
-    small = {"mlp-photos": 28, "caffenet-32": 32}
+    small = {"mlp-photos": 28, "caffenet-32": 32, "caffenet-32-bn": 32}
     assert sizes == {
         "lite0": 256,
         "lite1": 274,
@@ -347,6 +347,7 @@ def test_sizes_of_what_backbones_take() -> None:
         "alexnet": 256,
         "resnet50": 256,
         "caffenet": 256,
+        "googlenet": 256,
         **small,
     }
     assert json.loads((verify.MANIFESTS / "amazon.json").read_text())["parts"]["train"]["count"] == 2817

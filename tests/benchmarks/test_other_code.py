@@ -56,8 +56,8 @@ def test_an_edited_method_warns_and_a_failing_one_leaves_no_old_value(
     first = {cell: records.read(cell) for cell in records.cells()}
     assert {one.source for one in first.values()} == {host.code_digest(one.spec["method"]) for one in first.values()}
 
-    digest = host.digest
-    monkeypatch.setattr(host, "digest", lambda name: f"edited {name}" if name == "dan" else digest(name))
+    digest = host.code_digest
+    monkeypatch.setattr(host, "code_digest", lambda name: f"edited {name}" if name == "dan" else digest(name))
     status, output, error = run()
     assert status == 0
     assert error.startswith("Warning: methods/dan.py or what it imports has changed since ")
@@ -122,7 +122,7 @@ def test_the_digest_follows_code_and_not_words(tmp_path: Path, monkeypatch: Patc
     def digest(**modules: str) -> str:
         for name, text in modules.items():
             (tmp_path / f"{name}.py").write_text(text)
-        host.digest.cache_clear()
+        host.code_digest.cache_clear()
         return host.code_digest("new")
 
     monkeypatch.setattr(host.methods, "__path__", [str(tmp_path)])
@@ -133,6 +133,6 @@ def test_the_digest_follows_code_and_not_words(tmp_path: Path, monkeypatch: Patc
     assert edited != first
     assert digest(helper="Y = 1\n") == first
     assert digest(new="from methods import helper\nX = 2\n") not in (first, edited)
-    host.digest.cache_clear()
+    host.code_digest.cache_clear()
     assert host.code_digest("nowhere") == ""
-    host.digest.cache_clear()
+    host.code_digest.cache_clear()

@@ -209,7 +209,7 @@ def test_curves_of_transferability(tmp_path: Path) -> None:
     for words in (
         "n, layers",
         "published (own axis)",
-        "accuracy on the classes of B (%)",
+        "accuracy (%)",
         "a point per run",
         "95 % interval of the difference from base over",
     ):
