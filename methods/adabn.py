@@ -53,9 +53,9 @@ from torch import Tensor, nn
 
 from methods import bn_statistics, contract, coral
 from methods.bn_statistics import Batches
-from methods.contract import Claim, Domains, Experiment, Method, Need, Paper, Recipe, Row, frozen
+from methods.contract import Claim, Domains, Method, Need, Paper, Recipe, Row, asked, frozen
 from methods.network import Network
-from methods.recipes import DIGITS, HEAD, LATE, MINI, PHOTOS
+from methods.recipes import FROZEN, LAST_BLOCKS, LENET, PHOTOS
 
 
 @dataclass(frozen=True)
@@ -238,6 +238,10 @@ def diagnostics(model: AdaBN, _domains: Domains | None = None) -> dict[str, floa
 
 SEVERAL = frozen({"office31": ("amazon+dslr:webcam", "amazon+webcam:dslr", "dslr+webcam:amazon")})
 """The tasks of the paper's Table 2."""
+TASK = frozen({"office31": ("amazon:webcam",)})
+TASKS = frozen({"office31": ("amazon:webcam", "dslr:amazon")})
+DIGITS = LENET.on(backbone="lenet-bn")
+PLAIN = LAST_BLOCKS.on(batchnorm="source")
 
 SOURCE_ONLY = Row("source_only", label="source-only")
 KEPT = Row("adabn", "kept", label="ImageNet statistics kept")
@@ -246,6 +250,61 @@ FULL = Row("adabn", label="AdaBN")
 FULL_CORAL = Row("adabn", "adabn-coral", label="AdaBN + CORAL")
 DAN = Row("dan", label="DAN")
 ON_DAN = Row("adabn", "on-dan", label="AdaBN on DAN")
+BOTH = (SOURCE_ONLY, FULL)
+ALL = (SOURCE_ONLY, CORAL, FULL, FULL_CORAL)
+
+# fmt: off
+EXPERIMENTS = (
+    *asked("AdaBN and its baseline with source statistics on digits, beside the paper's Table 1 (Office-31)", ALL, {
+        "digits": DIGITS.on("digits-mini", "digits", published=("Table1",))}),
+    *asked("Table 1: one source; the last blocks trained under source statistics", (KEPT, *ALL), {
+        "table1": PLAIN.on(*PHOTOS, published=("Table1",))}, baseline=SOURCE_ONLY),
+    *asked("Table 1 on a fixed trunk: only the BatchNorm of the head is adapted", ALL, {
+        "table1-frozen": FROZEN.on(*PHOTOS, batchnorm="source", seeds=3, published=("Table1",))}),
+    *asked("A fixed trunk under ImageNet's statistics, the source's, or each domain's own", (SOURCE_ONLY,), {
+        "frozen-trunk": FROZEN.on("office31", seeds=3)}, default=False, bn_statistics=("imagenet", "source", "own")),
+    *asked("Table 2: two sources, every training batch from one of them", (KEPT, *ALL), {
+        "table2": PLAIN.on("office31", tasks=SEVERAL, published=("Table2 multi-source",))},
+           baseline=SOURCE_ONLY, default=False),
+    *asked("Accuracy over the number of target images, the paper's Figure 3; a draw of its own for each seed", BOTH, {
+        "target-size": DIGITS.on("digits-mini", seeds=5)},
+           default=False, sweep=frozen({"images": (16, 32, 64, 128, 256, 512, 1024)})),
+    *asked("Accuracy over the number of target images, the paper's Figure 3; a draw of its own for each seed", BOTH, {
+        "target-size-office": PLAIN.on("office31", tasks=TASK, seeds=6, published=("Fig3 caption",))},
+           default=False, sweep=frozen({"images": (16, 32, 64, 128, 256, 512)})),
+    *asked("Accuracy over the number of adapted BatchNorm layers, from the input on, the paper's Figure 4", BOTH, {
+        "blocks": DIGITS.on("digits-mini")}, default=False, sweep=frozen({"layers": (1, 2, 3)})),
+    *asked("Accuracy over the number of adapted BatchNorm layers, block by block, the paper's Figure 4", BOTH, {
+        "blocks-office": PLAIN.on("office31", tasks=TASKS, cut="blocks.5")},
+           default=False, sweep=frozen({"layers": (3, 6, 9, 12, 15, 16)})),
+    *asked("AdaBN after DAN: a network that another method has trained, with the target's statistics",
+           (*BOTH, DAN, ON_DAN), {"on-dan": DIGITS.on("digits-mini")}, default=False),
+)
+FEWER = "Adapting all BatchNorm layers is more accurate than adapting the first ones alone."
+CLAIMS = (
+    Claim("adaptation-helps", "With the target's statistics the network is more accurate than with the source's.",
+          FULL, SOURCE_ONLY, on=("table1", "table2"), also=("digits",), where="Tables 1 and 2"),
+    Claim("own-statistics-of-fixed-trunk",
+          "A fixed trunk is better under each domain's own statistics than under the source's for both.",
+          SOURCE_ONLY, SOURCE_ONLY, also=("frozen-trunk",),
+          better_setting="statistics=own", worse_setting="statistics=source"),
+    Claim("loses-to-amazon", "Not on every task: from Webcam to Amazon AdaBN loses (57.9 -> 57.4).",
+          SOURCE_ONLY, FULL, on=("table1",), where="Table 1", tasks=("webcam:amazon",)),
+    Claim("several-lose-to-amazon", "Not on every task: from DSLR and Webcam to Amazon AdaBN loses (60.2 -> 59.3).",
+          SOURCE_ONLY, FULL, on=("table2",), where="Table 2", tasks=("dslr+webcam:amazon",)),
+    Claim("coral-adds", "CORAL on AdaBN's features adds to AdaBN.", FULL_CORAL, FULL, on=("table1",), where="Table 1"),
+    Claim("adabn-above-coral", "AdaBN alone is more accurate than CORAL alone.",
+          FULL, CORAL, on=("table1",), where="Table 1"),
+    Claim("one-batch-is-enough", "The statistics of 64 target images are better than the source's.", FULL, SOURCE_ONLY,
+          on=("target-size-office",), also=("target-size",), where="Figure 3", better_setting="images=64"),
+    Claim("few-images-are-not", "The statistics of 16 target images are worse than the source's.", SOURCE_ONLY, FULL,
+          on=("target-size-office",), also=("target-size",), where="Figure 3", worse_setting="images=16"),
+    Claim("blocks-add-up", FEWER, FULL, FULL, on=("blocks-office",), where="Figure 4", point="than the first block",
+          better_setting="layers=16", worse_setting="layers=3"),
+    Claim("blocks-add-up", FEWER, FULL, FULL, also=("blocks",), where="Figure 4", point="than the first layer",
+          better_setting="layers=3", worse_setting="layers=1"),
+)
+# fmt: on
 
 PAPER = Paper(
     title="Adaptive Batch Normalization for practical domain adaptation",
@@ -253,237 +312,10 @@ PAPER = Paper(
     venue="Pattern Recognition",
     year=2018,
     link="https://doi.org/10.1016/j.patcog.2018.03.005",
-    experiments=(
-        Experiment(
-            name="digits",
-            title="AdaBN and its baseline with source statistics on digits, beside the paper's Table 1 (Office-31)",
-            rows=(SOURCE_ONLY, CORAL, FULL, FULL_CORAL),
-            recipes=DIGITS,
-            baseline=SOURCE_ONLY,
-            backbone="lenet-bn",
-            default=True,
-            published=("Table1",),
-        ),
-        Experiment(
-            name="table1",
-            title="Table 1: one source; the last blocks trained under source statistics",
-            rows=(KEPT, SOURCE_ONLY, CORAL, FULL, FULL_CORAL),
-            recipes=frozen(dict.fromkeys(PHOTOS, LATE)),
-            baseline=SOURCE_ONLY,
-            backbone="lite0",
-            track="late",
-            batchnorm="source",
-            default=True,
-            published=("Table1",),
-        ),
-        Experiment(
-            name="table1-frozen",
-            title="Table 1 on a fixed trunk: only the BatchNorm of the head is adapted",
-            rows=(SOURCE_ONLY, CORAL, FULL, FULL_CORAL),
-            recipes=frozen(dict.fromkeys(PHOTOS, HEAD)),
-            baseline=SOURCE_ONLY,
-            backbone="lite0",
-            track="frozen",
-            batchnorm="source",
-            default=True,
-            published=("Table1",),
-        ),
-        Experiment(
-            name="frozen-trunk",
-            title="A fixed trunk under ImageNet's statistics, the source's, or each domain's own",
-            rows=(SOURCE_ONLY,),
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_ONLY,
-            bn_statistics=("imagenet", "source", "own"),
-            backbone="lite0",
-            track="frozen",
-        ),
-        Experiment(
-            name="table2",
-            title="Table 2: two sources, every training batch from one of them",
-            rows=(KEPT, SOURCE_ONLY, CORAL, FULL, FULL_CORAL),
-            recipes=frozen({"office31": LATE}),
-            baseline=SOURCE_ONLY,
-            tasks=SEVERAL,
-            backbone="lite0",
-            track="late",
-            batchnorm="source",
-            published=("Table2 multi-source",),
-        ),
-        Experiment(
-            name="target-size",
-            title="Accuracy over the number of target images, the paper's Figure 3; a draw of its own for each seed",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=MINI,
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            sweep=frozen({"images": (16, 32, 64, 128, 256, 512, 1024)}),
-            backbone="lenet-bn",
-        ),
-        Experiment(
-            name="target-size-office",
-            title="Accuracy over the number of target images, the paper's Figure 3; a draw of its own for each seed",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": LATE}),
-            baseline=SOURCE_ONLY,
-            seeds=6,
-            tasks=frozen({"office31": ("amazon:webcam",)}),
-            sweep=frozen({"images": (16, 32, 64, 128, 256, 512)}),
-            backbone="lite0",
-            track="late",
-            batchnorm="source",
-            published=("Fig3 caption",),
-        ),
-        Experiment(
-            name="blocks",
-            title="Accuracy over the number of adapted BatchNorm layers, from the input on, the paper's Figure 4",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=MINI,
-            baseline=SOURCE_ONLY,
-            sweep=frozen({"layers": (1, 2, 3)}),
-            backbone="lenet-bn",
-        ),
-        Experiment(
-            name="blocks-office",
-            title="Accuracy over the number of adapted BatchNorm layers, block by block, the paper's Figure 4",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": LATE}),
-            baseline=SOURCE_ONLY,
-            tasks=frozen({"office31": ("amazon:webcam", "dslr:amazon")}),
-            sweep=frozen({"layers": (3, 6, 9, 12, 15, 16)}),
-            backbone="lite0",
-            track="late",
-            batchnorm="source",
-            cut="blocks.5",
-        ),
-        Experiment(
-            name="on-dan",
-            title="AdaBN after DAN: a network that another method has trained, with the target's statistics",
-            rows=(SOURCE_ONLY, FULL, DAN, ON_DAN),
-            recipes=MINI,
-            baseline=SOURCE_ONLY,
-            backbone="lenet-bn",
-        ),
-    ),
-    claims=(
-        Claim(
-            name="adaptation-helps",
-            text="With the target's statistics the network is more accurate than with the source's.",
-            experiment="digits",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="helps-on-office",
-            text="With the target's statistics the network is more accurate than with the source's.",
-            experiment="table1",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="adaptation-helps-fixed-trunk",
-            text="A fixed trunk is better under each domain's own statistics than under the source's for both.",
-            experiment="frozen-trunk",
-            better=SOURCE_ONLY,
-            worse=SOURCE_ONLY,
-            better_setting="statistics=own",
-            worse_setting="statistics=source",
-        ),
-        Claim(
-            name="loses-to-amazon",
-            text="Not on every task: from Webcam to Amazon AdaBN loses (the paper's 57.9 -> 57.4).",
-            experiment="table1",
-            better=SOURCE_ONLY,
-            worse=FULL,
-            tasks=("webcam:amazon",),
-        ),
-        Claim(
-            name="coral-adds",
-            text="CORAL on AdaBN's features adds to AdaBN.",
-            experiment="table1",
-            better=FULL_CORAL,
-            worse=FULL,
-        ),
-        Claim(
-            name="adabn-above-coral",
-            text="AdaBN alone is more accurate than CORAL alone.",
-            experiment="table1",
-            better=FULL,
-            worse=CORAL,
-        ),
-        Claim(
-            name="helps-with-several-sources",
-            text="With two sources, too, AdaBN is more accurate than its baseline.",
-            experiment="table2",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="several-lose-to-amazon",
-            text="Not on every task: from DSLR and Webcam to Amazon AdaBN loses (the paper's 60.2 -> 59.3).",
-            experiment="table2",
-            better=SOURCE_ONLY,
-            worse=FULL,
-            tasks=("dslr+webcam:amazon",),
-        ),
-        Claim(
-            name="one-batch-is-enough",
-            text="The statistics of 64 target images are better than the source's.",
-            experiment="target-size",
-            better=FULL,
-            worse=SOURCE_ONLY,
-            better_setting="images=64",
-        ),
-        Claim(
-            name="few-images-are-not",
-            text="The statistics of 16 target images are worse than the source's.",
-            experiment="target-size",
-            better=SOURCE_ONLY,
-            worse=FULL,
-            worse_setting="images=16",
-        ),
-        Claim(
-            name="one-batch-is-enough-on-office",
-            text="The statistics of 64 target images are better than the source's.",
-            experiment="target-size-office",
-            better=FULL,
-            worse=SOURCE_ONLY,
-            better_setting="images=64",
-        ),
-        Claim(
-            name="few-images-are-not-on-office",
-            text="The statistics of 16 target images are worse than the source's.",
-            experiment="target-size-office",
-            better=SOURCE_ONLY,
-            worse=FULL,
-            worse_setting="images=16",
-        ),
-        Claim(
-            name="blocks-add-up",
-            text="Adapting all layers is more accurate than adapting the first alone.",
-            experiment="blocks",
-            better=FULL,
-            worse=FULL,
-            better_setting="layers=3",
-            worse_setting="layers=1",
-        ),
-        Claim(
-            name="blocks-add-up-on-office",
-            text="Adapting all layers is more accurate than adapting the first block alone.",
-            experiment="blocks-office",
-            better=FULL,
-            worse=FULL,
-            better_setting="layers=16",
-            worse_setting="layers=3",
-        ),
-    ),
+    experiments=EXPERIMENTS,
+    claims=CLAIMS,
     published_rows=frozen(
-        {
-            "source-only": "Inception BN",
-            "CORAL": "CORAL",
-            "AdaBN": "AdaBN",
-            "AdaBN + CORAL": "AdaBN + CORAL",
-        }
+        {"source-only": "Inception BN", "CORAL": "CORAL", "AdaBN": "AdaBN", "AdaBN + CORAL": "AdaBN + CORAL"}
     ),
     not_run=frozen(
         {

@@ -67,14 +67,15 @@ from methods.contract import (
     Batch,
     Claim,
     Domains,
-    Experiment,
     Losses,
     Method,
     Paper,
     ParameterGroup,
     Recipe,
     Row,
+    Setup,
     Term,
+    asked,
     classification,
     default_groups,
     frozen,
@@ -360,21 +361,29 @@ def diagnostics(model: AutoDIAL, _domains: Domains | None = None) -> dict[str, f
 
 
 # LeNet learns from scratch at the rate of the suite's other trainings on digits.
-RECIPES = frozen(
-    {
-        "digits-mini": Recipe(steps=300, epoch=30, rate=0.03, by_size=True),
-        "digits": Recipe(steps=2000, epoch=200, rate=0.03, by_size=True),
-    }
-)
-EQUAL = frozen({key: dataclasses.replace(recipe, by_size=False) for key, recipe in RECIPES.items()})
-
+DIGITS = Setup(
+    frozen(
+        {
+            "digits-mini": Recipe(steps=300, epoch=30, rate=0.03, by_size=True),
+            "digits": Recipe(steps=2000, epoch=200, rate=0.03, by_size=True),
+        }
+    ),
+    backbone="lenet-bn",
+).on("digits-mini", "digits")
 HEAD = dataclasses.replace(recipes.HEAD, batch=128, by_size=True)
 """256 images of both domains a step, as in the released AlexNet definition; rate and steps are those of the suite's
 other heads."""
-LATE = dataclasses.replace(recipes.LATE, by_size=True)
+FROZEN = recipes.FROZEN.on(recipe=HEAD)
+LATE = recipes.LAST_BLOCKS.on(recipe=dataclasses.replace(recipes.LATE, by_size=True))
 """The last blocks at a tenth of the rate, bottleneck and classifier; 64 images of both domains a step, near the 48 of
 the released Inception-BN definition."""
-OFFICE = frozen(dict.fromkeys(PHOTOS, HEAD))
+
+
+def equally(setup: Setup) -> Setup:
+    """The same with as many source as target images in a batch."""
+    its = {key: dataclasses.replace(recipe, by_size=False) for key, recipe in setup.recipes.items()}
+    return setup.on(recipe=frozen(its))
+
 
 SOURCE_ONLY = Row("source_only", label="source-only")
 SAME_HEAD = Row("autodial", "source", label="source-only, same head")
@@ -386,6 +395,57 @@ SHARED = Row("autodial", "shared", label="alpha = 0.5")
 SLOW = Row("autodial", "slow-average", label="averages keep 0.999")
 FULL = Row("autodial", label="AutoDIAL")
 PARTS = (ADABN_LIKE, ENTROPY_ONLY, ALIGNMENT_ONLY, SEPARATE, SHARED, SLOW, FULL)
+THREE = (SOURCE_ONLY, ADABN_LIKE, FULL)
+FOUR = (SOURCE_ONLY, SAME_HEAD, ADABN_LIKE, FULL)
+
+# fmt: off
+EXPERIMENTS = (
+    *asked("AutoDIAL in place of BatchNorm on digits, beside the paper's Table 4 (SVHN to MNIST)", THREE, {
+        "digits": DIGITS.on(published=("Table4 digits",))}),
+    *asked("Table 1: layers after each fully connected layer of the head", FOUR, {
+        "table1": FROZEN.on(*PHOTOS, published=("Table1 AlexNet",))}, baseline=SAME_HEAD),
+    *asked("Table 2: layers in place of every BatchNorm layer of the last blocks", THREE, {
+        "table2": LATE.on("office31", "office-caltech10", "office-home", "folder", tasks=CALTECH, batchnorm="source",
+                          published=("Table2 Inception-BN",))}),
+    *asked("Table 3: Office-31 and Caltech, their ten common classes", FOUR, {
+        "table3": FROZEN.on("office-caltech10", tasks=CALTECH, published=("Table3 Office-Caltech",))},
+           baseline=SAME_HEAD),
+    *asked("What alignment, entropy and the learned alpha contribute, in place of BatchNorm", (SOURCE_ONLY, *PARTS), {
+        "ablations": DIGITS}, default=False),
+    *asked("What alignment, entropy and the learned alpha contribute, in the head", (SOURCE_ONLY, SAME_HEAD, *PARTS), {
+        "ablations-office": FROZEN.on("office31", published=("Table1 AlexNet",))}, default=False, baseline=SAME_HEAD),
+    *asked("As many source as target images in each batch, not shared out by size", THREE, {
+        "equal-batches": equally(DIGITS)}, default=False),
+    *asked("As many source as target images in each batch, not shared out by size, layers in the head", FOUR, {
+        "equal-batches-office": equally(FROZEN.on("office31", published=("Table1 AlexNet",)))},
+           default=False, baseline=SAME_HEAD),
+    recipes.selection(SAME_HEAD, FULL, recipe=HEAD),
+)
+ABLATED = ("ablations", "ablations-office")
+CLAIMS = (
+    Claim("adaptation-helps", "AutoDIAL is more accurate than the same network with the source's statistics.",
+          FULL, SOURCE_ONLY, on=("table2",), also=("digits",), where="Table 2"),
+    Claim("adaptation-helps-the-head", "AutoDIAL is more accurate than the same head with the source's statistics.",
+          FULL, SAME_HEAD, also=("table1", "table3")),
+    Claim("above-source-only", "AutoDIAL is more accurate than source-only training without normalisation.",
+          FULL, SOURCE_ONLY, on=("table1",), where="Table 1"),
+    Claim("above-adabn", "AutoDIAL is more accurate than AdaBN, here layers of alpha = 1 without entropy.",
+          FULL, ADABN_LIKE, on=("table2",), where="Table 2"),
+    Claim("entropy-helps", "AutoDIAL is more accurate than its alignment alone.", FULL, ALIGNMENT_ONLY, also=ABLATED),
+    Claim("alignment-helps", "AutoDIAL is more accurate than the entropy term alone.",
+          FULL, ENTROPY_ONLY, also=ABLATED),
+    Claim("learned-alpha-above-separate", "A learned alpha is more accurate than alpha fixed at 1.",
+          FULL, SEPARATE, also=ABLATED),
+    Claim("learned-alpha-above-shared", "A learned alpha is more accurate than alpha fixed at 0.5.",
+          FULL, SHARED, also=ABLATED),
+    Claim("alpha-below-1", "The learned alpha, averaged over the layers, is below 1: some statistics are shared.",
+          FULL, SEPARATE, on=("ablations-office",), also=("ablations",), where="figure on the learned alpha",
+          metric="alpha.mean", higher=False),
+    Claim("alpha-above-half", "The learned alpha, averaged over the layers, is above 0.5: not all are shared.",
+          FULL, SHARED, on=("ablations-office",), also=("ablations",), where="figure on the learned alpha",
+          metric="alpha.mean"),
+)
+# fmt: on
 
 PAPER = Paper(
     title="AutoDIAL: Automatic DomaIn Alignment Layers",
@@ -393,236 +453,9 @@ PAPER = Paper(
     venue="ICCV",
     year=2017,
     link="https://arxiv.org/abs/1704.08082",
-    experiments=(
-        Experiment(
-            name="digits",
-            title="AutoDIAL in place of BatchNorm on digits, beside the paper's Table 4 (SVHN to MNIST)",
-            rows=(SOURCE_ONLY, ADABN_LIKE, FULL),
-            recipes=RECIPES,
-            baseline=SOURCE_ONLY,
-            backbone="lenet-bn",
-            default=True,
-            published=("Table4 digits",),
-        ),
-        Experiment(
-            name="table1",
-            title="Table 1: layers after each fully connected layer of the head",
-            rows=(SOURCE_ONLY, SAME_HEAD, ADABN_LIKE, FULL),
-            recipes=OFFICE,
-            baseline=SAME_HEAD,
-            seeds=5,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table1 AlexNet",),
-        ),
-        Experiment(
-            name="table2",
-            title="Table 2: layers in place of every BatchNorm layer of the last blocks",
-            rows=(SOURCE_ONLY, ADABN_LIKE, FULL),
-            recipes=frozen({"office31": LATE, "office-caltech10": LATE, "office-home": LATE, "folder": LATE}),
-            baseline=SOURCE_ONLY,
-            tasks=CALTECH,
-            backbone="lite0",
-            track="late",
-            batchnorm="source",
-            default=True,
-            published=("Table2 Inception-BN",),
-        ),
-        Experiment(
-            name="table3",
-            title="Table 3: Office-31 and Caltech, their ten common classes",
-            rows=(SOURCE_ONLY, SAME_HEAD, ADABN_LIKE, FULL),
-            recipes=frozen({"office-caltech10": HEAD}),
-            baseline=SAME_HEAD,
-            seeds=5,
-            tasks=CALTECH,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table3 Office-Caltech",),
-        ),
-        Experiment(
-            name="ablations",
-            title="What alignment, entropy and the learned alpha contribute, in place of BatchNorm",
-            rows=(SOURCE_ONLY, *PARTS),
-            recipes=RECIPES,
-            baseline=SOURCE_ONLY,
-            backbone="lenet-bn",
-        ),
-        Experiment(
-            name="ablations-office",
-            title="What alignment, entropy and the learned alpha contribute, in the head",
-            rows=(SOURCE_ONLY, SAME_HEAD, *PARTS),
-            recipes=frozen({"office31": HEAD}),
-            baseline=SAME_HEAD,
-            seeds=5,
-            backbone="lite0",
-            track="frozen",
-            published=("Table1 AlexNet",),
-        ),
-        Experiment(
-            name="equal-batches",
-            title="As many source as target images in each batch, not shared out by size",
-            rows=(SOURCE_ONLY, ADABN_LIKE, FULL),
-            recipes=EQUAL,
-            baseline=SOURCE_ONLY,
-            backbone="lenet-bn",
-        ),
-        Experiment(
-            name="equal-batches-office",
-            title="As many source as target images in each batch, not shared out by size, layers in the head",
-            rows=(SOURCE_ONLY, SAME_HEAD, ADABN_LIKE, FULL),
-            recipes=frozen({"office31": dataclasses.replace(HEAD, by_size=False)}),
-            baseline=SAME_HEAD,
-            seeds=5,
-            backbone="lite0",
-            track="frozen",
-            published=("Table1 AlexNet",),
-        ),
-        recipes.selection(SAME_HEAD, FULL, recipe=HEAD),
-    ),
-    claims=(
-        Claim(
-            name="adaptation-helps",
-            text="AutoDIAL is more accurate on the target than the same network with the source's statistics.",
-            experiment="digits",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="adaptation-helps-office31",
-            text="AutoDIAL is more accurate than the same head with the source's statistics (Table 1).",
-            experiment="table1",
-            better=FULL,
-            worse=SAME_HEAD,
-        ),
-        Claim(
-            name="above-source-only-office31",
-            text="AutoDIAL is more accurate than source-only training without normalisation (Table 1).",
-            experiment="table1",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="adaptation-helps-late",
-            text="AutoDIAL is more accurate than the same network with the source's statistics (Table 2).",
-            experiment="table2",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="above-adabn-late",
-            text="AutoDIAL is more accurate than AdaBN, here layers of alpha = 1 without entropy (Table 2).",
-            experiment="table2",
-            better=FULL,
-            worse=ADABN_LIKE,
-        ),
-        Claim(
-            name="adaptation-helps-caltech",
-            text="AutoDIAL is more accurate than the same head with the source's statistics (Table 3).",
-            experiment="table3",
-            better=FULL,
-            worse=SAME_HEAD,
-        ),
-        Claim(
-            name="entropy-helps",
-            text="AutoDIAL is more accurate than its alignment alone.",
-            experiment="ablations",
-            better=FULL,
-            worse=ALIGNMENT_ONLY,
-        ),
-        Claim(
-            name="alignment-helps",
-            text="AutoDIAL is more accurate than the entropy term alone.",
-            experiment="ablations",
-            better=FULL,
-            worse=ENTROPY_ONLY,
-        ),
-        Claim(
-            name="learned-alpha-above-separate",
-            text="A learned alpha is more accurate than alpha fixed at 1.",
-            experiment="ablations",
-            better=FULL,
-            worse=SEPARATE,
-        ),
-        Claim(
-            name="learned-alpha-above-shared",
-            text="A learned alpha is more accurate than alpha fixed at 0.5.",
-            experiment="ablations",
-            better=FULL,
-            worse=SHARED,
-        ),
-        Claim(
-            name="alpha-below-1",
-            text="The learned alpha, averaged over the layers, is below 1: some statistics are shared.",
-            experiment="ablations",
-            better=FULL,
-            worse=SEPARATE,
-            metric="alpha.mean",
-            higher=False,
-        ),
-        Claim(
-            name="alpha-above-half",
-            text="The learned alpha, averaged over the layers, is above 0.5: not all are shared.",
-            experiment="ablations",
-            better=FULL,
-            worse=SHARED,
-            metric="alpha.mean",
-        ),
-        Claim(
-            name="entropy-helps-office31",
-            text="AutoDIAL is more accurate than its alignment alone on Office-31.",
-            experiment="ablations-office",
-            better=FULL,
-            worse=ALIGNMENT_ONLY,
-        ),
-        Claim(
-            name="alignment-helps-office31",
-            text="AutoDIAL is more accurate than the entropy term alone on Office-31.",
-            experiment="ablations-office",
-            better=FULL,
-            worse=ENTROPY_ONLY,
-        ),
-        Claim(
-            name="learned-alpha-above-separate-office31",
-            text="A learned alpha is more accurate than alpha fixed at 1 on Office-31.",
-            experiment="ablations-office",
-            better=FULL,
-            worse=SEPARATE,
-        ),
-        Claim(
-            name="learned-alpha-above-shared-office31",
-            text="A learned alpha is more accurate than alpha fixed at 0.5 on Office-31.",
-            experiment="ablations-office",
-            better=FULL,
-            worse=SHARED,
-        ),
-        Claim(
-            name="alpha-below-1-office31",
-            text="The learned alpha, averaged over the layers, is below 1 on Office-31: some statistics are shared.",
-            experiment="ablations-office",
-            better=FULL,
-            worse=SEPARATE,
-            metric="alpha.mean",
-            higher=False,
-        ),
-        Claim(
-            name="alpha-above-half-office31",
-            text="The learned alpha, averaged over the layers, is above 0.5 on Office-31: not all are shared.",
-            experiment="ablations-office",
-            better=FULL,
-            worse=SHARED,
-            metric="alpha.mean",
-        ),
-    ),
-    published_rows=frozen(
-        {
-            "source-only": "Inception-BN source",
-            ADABN_LIKE.label: "AdaBN",
-            "AutoDIAL": "AutoDIAL",
-        }
-    ),
+    experiments=EXPERIMENTS,
+    claims=CLAIMS,
+    published_rows=frozen({"source-only": "Inception-BN source", ADABN_LIKE.label: "AdaBN", "AutoDIAL": "AutoDIAL"}),
 )
 
 METHOD = Method(

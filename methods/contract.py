@@ -240,6 +240,62 @@ class Experiment:
     """Name of the README's picture, where that is this experiment's first figure; one experiment has it."""
 
 
+@dataclass(frozen=True)
+class Setup:
+    """Where a question is asked: data, protocol, network and training, the same for all rows of an experiment."""
+
+    recipe: Recipe | Mapping[str, Recipe]
+    """Of all data sets, or data set -> its own."""
+    backbone: str = "lenet"
+    track: str = "finetune"
+    batchnorm: str = ""
+    cut: str = ""
+    views: int = 0
+    protocol: str = "full"
+    seeds: int = 3
+    datasets: tuple[str, ...] = ()
+    """The default one first."""
+    tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    published: tuple[str, ...] = ()
+
+    @property
+    def recipes(self) -> Mapping[str, Recipe]:
+        """Data set -> recipe."""
+        same = self.recipe
+        return frozen({one: same[one] if isinstance(same, Mapping) else same for one in self.datasets})
+
+    def on(self, *datasets: str, **changes: Any) -> Setup:
+        """The same on these data sets, or on its own if none is named, with what else is to be other."""
+        return dataclasses.replace(self, datasets=datasets or self.datasets, **changes)
+
+
+def asked(
+    title: str,
+    rows: tuple[Row, ...],
+    setups: Mapping[str, Setup],
+    *,
+    baseline: Row | None = None,
+    default: bool = True,
+    **more: Any,
+) -> tuple[Experiment, ...]:
+    """One question as an experiment for each of its set-ups.
+
+    Args:
+        title: of them all.
+        rows: likewise.
+        setups: name of an experiment, and of its files -> where it is asked.
+        baseline: the first row if None.
+        default: whether they run where no experiment is named.
+        more: further fields of ``Experiment``.
+    """
+    shared = {"rows": rows, "baseline": baseline or rows[0], "default": default, **more}
+    of_place = [one.name for one in dataclasses.fields(Setup) if one.name not in ("recipe", "datasets")]
+    return tuple(
+        Experiment(name, title, recipes=setup.recipes, **{**{key: getattr(setup, key) for key in of_place}, **shared})
+        for name, setup in setups.items()
+    )
+
+
 WHOSE: Mapping[str, str] = MappingProxyType(
     {
         "paper": "read in the paper",
@@ -252,13 +308,18 @@ WHOSE: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement that a comparison of two rows decides, over the tasks of the experiment."""
+    """A statement, said once, that a comparison of two rows decides wherever it is asked."""
 
     name: str
     text: str
-    experiment: str
     better: Row
     worse: Row
+    on: tuple[str, ...] = ()
+    """Experiments that decide it, on all their data sets and tasks."""
+    also: tuple[str, ...] = ()
+    """Experiments on data or under a protocol for which the paper does not say it: there the question is ours."""
+    point: str = ""
+    """Of several comparisons of one statement, all of its name: which one it is, ``than width 64``."""
     metric: str = "accuracy"
     """What is compared, of the last iterate."""
     higher: bool = True
@@ -284,6 +345,17 @@ class Claim:
     published: float | None = None
     """The effect that is published, in the unit of the metric, where it does not follow from
     ``results/published.csv``; None where it does, and where there is no number."""
+    experiment: str = ""
+    """The one experiment that decides it, another way to say ``on``."""
+
+    @property
+    def experiments(self) -> tuple[str, ...]:
+        """All that decide it."""
+        return (*((self.experiment,) if self.experiment else ()), *self.on, *self.also)
+
+    def whose_on(self, experiment: str) -> str:
+        """Whose question it is there, one of ``WHOSE``."""
+        return "ours" if experiment in self.also else self.whose
 
 
 @dataclass(frozen=True)

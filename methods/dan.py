@@ -60,18 +60,18 @@ from methods.contract import (
     Batch,
     Claim,
     Domains,
-    Experiment,
     Losses,
     Method,
     Paper,
     Row,
     Term,
+    asked,
     classification,
     frozen,
     rising,
 )
 from methods.network import Network
-from methods.recipes import CALTECH, CLASSIC, DIGITS, HEAD, LATE, MINI, PHOTOS, selection
+from methods.recipes import CALTECH, CLASSIC, FROZEN, LAST_BLOCKS, LENET, PHOTOS, selection
 
 EXPONENTS = frozen(
     {
@@ -274,22 +274,70 @@ def diagnostics(model: DAN, _domains: Domains | None = None) -> dict[str, float]
 LAMBDAS = (0.1, 0.4, 0.7, 1.0, 1.4, 1.7, 2.0)
 """The grid of the paper's sensitivity figure."""
 
-OFFICE = frozen(dict.fromkeys(PHOTOS, HEAD))
 HARD = frozen({"office31": ("amazon:webcam",), "office-caltech10": ("caltech:webcam",)})
 """The tasks of the paper's Figures on A-distance and on lambda."""
+FIGURES = FROZEN.on(*HARD, tasks=HARD, seeds=8)
 
 SOURCE_ONLY = Row("source_only", label="source-only")
+DDC = Row("ddc", label="DDC")
 FULL = Row("dan", label="DAN")
 ONE_LAYER_7 = Row("dan", "dan7", label="DAN_7")
 ONE_LAYER_8 = Row("dan", "dan8", label="DAN_8")
 ONE_KERNEL = Row("dan", "dan-sk", label="DAN_SK")
-DDC = Row("ddc", label="DDC")
-PARTS = (
-    *(SOURCE_ONLY, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL),
-    *(Row("dan", variant) for variant in ("uniform-beta", "unbiased", "biased", "authors", "constant-weight")),
-    FULL,
-)
+BOTH = (SOURCE_ONLY, FULL)
+OTHER_FORMS = ("uniform-beta", "unbiased", "biased", "authors", "constant-weight")
+PARTS = (SOURCE_ONLY, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, *(Row("dan", form) for form in OTHER_FORMS), FULL)
 """The rows of the ablations."""
+
+# fmt: off
+EXPERIMENTS = (
+    *asked("DAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)", BOTH, {
+        "digits": LENET.on("digits-mini", "digits", published=("Table1",))}),
+    *asked("Table 1: all labelled source, all unlabelled target images",
+           (SOURCE_ONLY, DDC, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, FULL), {
+        "table1": FROZEN.on(*PHOTOS, published=("Table1",))}),
+    *asked("Table 2: Office-31 and Caltech, their ten common classes",
+           (SOURCE_ONLY, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, FULL), {
+        "table2": FROZEN.on("office-caltech10", tasks=CALTECH, published=("Table2",))}),
+    *asked("Table 3, unsupervised: 20 or 8 labelled source images per class", BOTH, {
+        "table3": FROZEN.on("office31", tasks=CLASSIC, protocol="down-sampled",
+                            published=("Table3 classic unsupervised",))}),
+    *asked("Table 3, semi-supervised: and 3 labelled target images per class", BOTH, {
+        "table3-supervised": FROZEN.on("office31", tasks=CLASSIC, protocol="supervised",
+                                       published=("Table3 classic semi-supervised (3 tgt labels)",))}),
+    *asked("Table 1 with the last blocks fine-tuned", BOTH, {
+        "table1-late": LAST_BLOCKS.on("office31", "office-caltech10", "office-home", "folder", tasks=CALTECH,
+                                      published=("Table1", "Table2"))}),
+    *asked("Proxy A-distance of the bottleneck's features, the paper's figure", BOTH, {
+        "a-distance": FIGURES}, default=False),
+    *asked("What DAN's layers, kernels, weights and estimator contribute", PARTS, {
+        "ablations": LENET.on("digits-mini"),
+        "ablations-office": FROZEN.on("office31", seeds=3)}, default=False, published=("Table1",)),
+    *asked("Accuracy over the weight lambda, the paper's sensitivity figure", BOTH, {
+        "lambda-sensitivity": LENET.on("digits-mini"),
+        "lambda-office": FIGURES}, default=False, sweep=frozen({"weight": LAMBDAS})),
+    selection(SOURCE_ONLY, FULL),
+)
+CLAIMS = (
+    Claim("adaptation-helps", "DAN is more accurate on the target than the same network trained on the source alone.",
+          FULL, SOURCE_ONLY, on=("table1", "table1-late", "table2"), also=("digits", "table3", "table3-supervised"),
+          where="Tables 1 and 2"),
+    Claim("layers-above-fc7", "Adapting several layers is more accurate than adapting fc7 alone.",
+          FULL, ONE_LAYER_7, on=("table1",), also=("ablations",), where="Table 1"),
+    Claim("layers-above-fc8", "Adapting several layers is more accurate than adapting fc8 alone.",
+          FULL, ONE_LAYER_8, on=("table1",), also=("ablations",), where="Table 1"),
+    Claim("kernels-above-one", "Several kernels with optimised weights are more accurate than a single kernel.",
+          FULL, ONE_KERNEL, on=("table1",), also=("ablations",), where="Table 1"),
+    Claim("a-distance-falls", "DAN's features have a smaller A-distance between the domains than source-only's.",
+          FULL, SOURCE_ONLY, on=("a-distance",), where="figure on the A-distance", metric="a_distance", higher=False),
+    Claim("lambda-rises", "Accuracy rises with lambda up to a moderate value: the rising half of the bell shape.",
+          FULL, FULL, on=("lambda-office",), where="figure on lambda",
+          better_setting="weight=1.0", worse_setting="weight=0.1"),
+    Claim("lambda-falls", "Accuracy falls beyond a moderate lambda: the falling half of the bell shape.",
+          FULL, FULL, on=("lambda-office",), where="figure on lambda",
+          better_setting="weight=1.0", worse_setting="weight=2.0"),
+)
+# fmt: on
 
 PAPER = Paper(
     title="Learning Transferable Features with Deep Adaptation Networks",
@@ -297,248 +345,9 @@ PAPER = Paper(
     venue="ICML",
     year=2015,
     link="https://proceedings.mlr.press/v37/long15.html",
-    experiments=(
-        Experiment(
-            name="digits",
-            title="DAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=DIGITS,
-            baseline=SOURCE_ONLY,
-            default=True,
-            published=("Table1",),
-        ),
-        Experiment(
-            name="table1",
-            title="Table 1: all labelled source, all unlabelled target images",
-            rows=(SOURCE_ONLY, DDC, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, FULL),
-            recipes=OFFICE,
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table1",),
-        ),
-        Experiment(
-            name="table2",
-            title="Table 2: Office-31 and Caltech, their ten common classes",
-            rows=(SOURCE_ONLY, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, FULL),
-            recipes=frozen({"office-caltech10": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            tasks=CALTECH,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table2",),
-        ),
-        Experiment(
-            name="table3",
-            title="Table 3, unsupervised: 20 or 8 labelled source images per class",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            tasks=CLASSIC,
-            protocol="down-sampled",
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table3 classic unsupervised",),
-        ),
-        Experiment(
-            name="table3-supervised",
-            title="Table 3, semi-supervised: and 3 labelled target images per class",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            tasks=CLASSIC,
-            protocol="supervised",
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table3 classic semi-supervised (3 tgt labels)",),
-        ),
-        Experiment(
-            name="table1-late",
-            title="Table 1 with the last blocks fine-tuned",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": LATE, "office-caltech10": LATE, "office-home": LATE, "folder": LATE}),
-            baseline=SOURCE_ONLY,
-            tasks=CALTECH,
-            backbone="lite0",
-            track="late",
-            default=True,
-            published=("Table1", "Table2"),
-        ),
-        Experiment(
-            name="a-distance",
-            title="Proxy A-distance of the bottleneck's features, the paper's figure",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": HEAD, "office-caltech10": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=8,
-            tasks=HARD,
-            backbone="lite0",
-            track="frozen",
-        ),
-        Experiment(
-            name="ablations",
-            title="What DAN's layers, kernels, weights and estimator contribute",
-            rows=PARTS,
-            recipes=MINI,
-            baseline=SOURCE_ONLY,
-            published=("Table1",),
-        ),
-        Experiment(
-            name="ablations-office",
-            title="What DAN's layers, kernels, weights and estimator contribute on photographs",
-            rows=PARTS,
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_ONLY,
-            backbone="lite0",
-            track="frozen",
-            published=("Table1",),
-        ),
-        Experiment(
-            name="lambda-sensitivity",
-            title="Accuracy over the weight lambda, the paper's sensitivity figure",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=MINI,
-            baseline=SOURCE_ONLY,
-            sweep=frozen({"weight": LAMBDAS}),
-        ),
-        Experiment(
-            name="lambda-office",
-            title="Accuracy over the weight lambda, the paper's sensitivity figure on its own tasks",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": HEAD, "office-caltech10": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=8,
-            tasks=HARD,
-            sweep=frozen({"weight": LAMBDAS}),
-            backbone="lite0",
-            track="frozen",
-        ),
-        selection(SOURCE_ONLY, FULL),
-    ),
-    claims=(
-        Claim(
-            name="adaptation-helps",
-            text="DAN is more accurate on the target than the same network trained on the source alone.",
-            experiment="digits",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="layers-above-fc7",
-            text="Adapting several layers is more accurate than adapting fc7 alone.",
-            experiment="ablations",
-            better=FULL,
-            worse=ONE_LAYER_7,
-        ),
-        Claim(
-            name="layers-above-fc8",
-            text="Adapting several layers is more accurate than adapting fc8 alone.",
-            experiment="ablations",
-            better=FULL,
-            worse=ONE_LAYER_8,
-        ),
-        Claim(
-            name="kernels-above-one",
-            text="Several kernels with optimised weights are more accurate than a single kernel.",
-            experiment="ablations",
-            better=FULL,
-            worse=ONE_KERNEL,
-        ),
-        Claim(
-            name="adaptation-helps-office31",
-            text="DAN is more accurate on the target than the same network trained on the source alone (Table 1).",
-            experiment="table1",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="layers-above-fc7-office31",
-            text="Adapting several layers is more accurate than adapting fc7 alone (Table 1).",
-            experiment="table1",
-            better=FULL,
-            worse=ONE_LAYER_7,
-        ),
-        Claim(
-            name="layers-above-fc8-office31",
-            text="Adapting several layers is more accurate than adapting fc8 alone (Table 1).",
-            experiment="table1",
-            better=FULL,
-            worse=ONE_LAYER_8,
-        ),
-        Claim(
-            name="kernels-above-one-office31",
-            text="Several kernels with optimised weights are more accurate than a single kernel (Table 1).",
-            experiment="table1",
-            better=FULL,
-            worse=ONE_KERNEL,
-        ),
-        Claim(
-            name="adaptation-helps-late",
-            text="DAN is more accurate than its source-only network where the last blocks are fine-tuned.",
-            experiment="table1-late",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="adaptation-helps-caltech",
-            text="DAN is more accurate than its source-only network on Office-31 with Caltech (Table 2).",
-            experiment="table2",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="adaptation-helps-down-sampled",
-            text="DAN is more accurate than its source-only network under the down-sampled protocol (Table 3).",
-            experiment="table3",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="adaptation-helps-supervised",
-            text="DAN still helps where a few target labels are given (Table 3).",
-            experiment="table3-supervised",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="a-distance-falls",
-            text="DAN's features have a smaller proxy A-distance between the domains than the source-only network's.",
-            experiment="a-distance",
-            better=FULL,
-            worse=SOURCE_ONLY,
-            metric="a_distance",
-            higher=False,
-        ),
-        Claim(
-            name="lambda-rises",
-            text="Accuracy rises with lambda up to a moderate value: the rising half of the bell shape.",
-            experiment="lambda-office",
-            better=FULL,
-            worse=FULL,
-            better_setting="weight=1.0",
-            worse_setting="weight=0.1",
-        ),
-        Claim(
-            name="lambda-falls",
-            text="Accuracy falls beyond a moderate lambda: the falling half of the bell shape.",
-            experiment="lambda-office",
-            better=FULL,
-            worse=FULL,
-            better_setting="weight=1.0",
-            worse_setting="weight=2.0",
-        ),
-    ),
-    published_rows=frozen(
-        {"source-only": "CNN", "DDC": "DDC", "DAN": "DAN", "DAN_7": "DAN_7", "DAN_8": "DAN_8", "DAN_SK": "DAN_SK"},
-    ),
+    experiments=EXPERIMENTS,
+    claims=CLAIMS,
+    published_rows=frozen({"source-only": "CNN", **{row: row for row in ("DDC", "DAN", "DAN_7", "DAN_8", "DAN_SK")}}),
 )
 
 METHOD = Method(

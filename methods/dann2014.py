@@ -68,7 +68,6 @@ from methods.contract import (
     Batch,
     Claim,
     Domains,
-    Experiment,
     Losses,
     Method,
     Paper,
@@ -76,13 +75,15 @@ from methods.contract import (
     Phase,
     Recipe,
     Row,
+    Setup,
     Term,
+    asked,
     classification,
     default_groups,
     frozen,
 )
 from methods.network import Network
-from methods.recipes import CLASSIC, HEAD, selection
+from methods.recipes import CLASSIC, FROZEN, selection
 
 CORRUPTION = 0.3
 """Probability that the denoising auto-encoder does not see an input."""
@@ -239,10 +240,13 @@ def _recipe(steps: int, epoch: int, rate: float = 0.1) -> Recipe:
     return Recipe(steps=steps, epoch=epoch, rate=rate, momentum=0.05, weight_decay=0.003, annealing=0.0)
 
 
-MINI = frozen({"digits-mini": _recipe(900, 60)})
-LITERATURE = frozen({"digits": _recipe(2000, 200)})
-SURF = frozen({"office-caltech10-surf": _recipe(600, 15)})
-PIXELS = _recipe(1200, 60)
+SURF = Setup(_recipe(600, 15), backbone="mlp").on("office-caltech10-surf")
+PIXELS = Setup(_recipe(1200, 60), backbone="mlp-photos")
+IN_DDC = {
+    "down-sampled": {"published": ("quoted in DDC Table2 (unsupervised)",)},
+    "supervised": {"published": ("quoted in DDC Table1 (3 tgt labels per class)",)},
+}
+"""What DDC quotes of the paper, by protocol."""
 
 NN = Row("source_only", label="NN")
 DANN = Row("dann2014", label="DaNN")
@@ -250,10 +254,12 @@ FULL_BATCH = Row("dann2014", "full-batch", label="DaNN, full-batch MMD")
 DAE_NN = Row("dann2014", "dae-nn", label="DAE+NN")
 DAE_DANN = Row("dann2014", "dae", label="DAE+DaNN")
 DAE_FULL_BATCH = Row("dann2014", "dae-full-batch", label="DAE+DaNN, full-batch MMD")
-SVM = Row("shallow", label="L-SVM")
 TCA = Row("shallow", "tca", label="TCA")
-SA = Row("shallow", "sa", label="SA")
-CORAL = Row("shallow", "coral", label="CORAL")
+SVM, SA, CORAL = (
+    Row("shallow", label="L-SVM"),
+    Row("shallow", "sa", label="SA"),
+    Row("shallow", "coral", label="CORAL"),
+)
 NETWORKS = (NN, DANN, DAE_NN, DAE_DANN)
 # TCA decomposes a matrix of all samples of both domains, so it is left out where these are 4,000 and more.  A
 # kernel machine's time grows with the square of the samples, so that the digits of the literature have networks only.
@@ -261,48 +267,62 @@ FEW = (SVM, SA, CORAL, *NETWORKS)
 ALL = (SVM, TCA, SA, CORAL, *NETWORKS)
 
 
-def _claims(experiment: str, where: str) -> tuple[Claim, ...]:
-    """The paper's claims, each for the data of one experiment."""
-    return (
-        Claim(
-            name=f"mmd-helps-{where}",
-            text=f"DaNN is more accurate on the target than the same network without the MMD ({where}).",
-            experiment=experiment,
-            better=DANN,
-            worse=NN,
-        ),
-        Claim(
-            name=f"mmd-helps-after-pretraining-{where}",
-            text=f"So is DAE+DaNN than DAE+NN ({where}).",
-            experiment=experiment,
-            better=DAE_DANN,
-            worse=DAE_NN,
-        ),
-        Claim(
-            name=f"pretraining-helps-{where}",
-            text=f"DAE+DaNN is more accurate than DaNN ({where}).",
-            experiment=experiment,
-            better=DAE_DANN,
-            worse=DANN,
-        ),
-    )
+def classic(setup: Setup, protocol: str) -> Setup:
+    """The tasks and splits of DDC's tables."""
+    return setup.on("office31", protocol=protocol, tasks=CLASSIC, seeds=5, **IN_DDC[protocol])
 
 
-def _above_shallow(experiment: str, where: str) -> tuple[Claim, ...]:
-    """The paper compares with the alignments of its day; TCA is among them."""
-    return (
-        Claim(
-            name=f"above-tca-{where}",
-            text=f"DAE+DaNN is more accurate than TCA ({where}).",
-            experiment=experiment,
-            better=DAE_DANN,
-            worse=TCA,
-        ),
-    )
-
-
+# fmt: off
+EXPERIMENTS = (
+    *asked("DaNN and its baselines on the pixels of digits", FEW, {
+        "digits": Setup(_recipe(900, 60), backbone="mlp-pixels").on("digits-mini")}, baseline=NN),
+    *asked("DaNN on the digits of the literature: tested on the target's test images", NETWORKS, {
+        "digits-literature": Setup(_recipe(2000, 200), backbone="mlp-pixels").on("digits")}, default=False),
+    *asked("SURF features of Office-Caltech10, standardised over both domains", ALL, {
+        "surf": SURF.on(seeds=5)}, baseline=NN),
+    *asked("SURF features of Office-Caltech10, each domain standardised by itself", ALL, {
+        "surf-per-domain": SURF.on(backbone="mlp-per-domain")}, default=False, baseline=NN),
+    *asked("SURF features of Office-Caltech10, the MMD over all samples once per epoch",
+           (NN, FULL_BATCH, DAE_NN, DAE_FULL_BATCH), {
+        "surf-full-batch": SURF.on(recipe=_recipe(3000, 15, rate=0.02), seeds=1)}, default=False),
+    *asked("Office-31 on the features of a frozen trunk", ALL, {
+        "office31": FROZEN.on("office31", "imageclef-da", "folder", seeds=3)}, baseline=NN),
+    *asked("Office-31 with 20 or 8 labelled source images per class, beside what DDC quotes", ALL, {
+        "down-sampled": classic(FROZEN, "down-sampled")}, baseline=NN),
+    *asked("Office-31 with 3 labelled target images per class besides, beside what DDC quotes", ALL, {
+        "supervised": classic(FROZEN, "supervised")}, baseline=NN),
+    *asked("Office-Home on the features of a frozen trunk", FEW, {
+        "office-home": FROZEN.on("office-home", seeds=3)}, baseline=NN),
+    *asked("Grey pixels of the photographs, 28 x 28", ALL, {
+        "pixels": PIXELS.on("office-caltech10", "office31")}, baseline=NN),
+    *asked("Grey pixels of Office-31 with 20 or 8 labelled source images per class, beside what DDC quotes", NETWORKS, {
+        "pixels-down-sampled": classic(PIXELS, "down-sampled")}, default=False),
+    *asked("Grey pixels of Office-31 with 3 labelled target images per class besides, beside what DDC quotes",
+           NETWORKS, {"pixels-supervised": classic(PIXELS, "supervised")}, default=False),
+    *asked("Accuracy over gamma on the pixels of digits", (NN, DANN), {
+        "gamma-sensitivity": Setup(_recipe(900, 60), backbone="mlp-pixels").on("digits-mini")},
+           default=False, sweep=frozen({"weight": GAMMAS})),
+    *asked("Accuracy over gamma on SURF features", (NN, DANN), {"gamma-surf": SURF},
+           default=False, sweep=frozen({"weight": GAMMAS})),
+    selection(NN, DANN),
+)
+ITS_INPUTS = ("surf", "surf-per-domain", "pixels")
 ON_FEATURES = ("office31", "down-sampled", "supervised")
 """Experiments on a trunk's features of photographs, which the paper did not have; its claims are asked there too."""
+ELSEWHERE = ("digits", "digits-literature", *ON_FEATURES)
+CLAIMS = (
+    Claim("mmd-helps", "DaNN is more accurate on the target than the same network without the MMD.",
+          DANN, NN, on=ITS_INPUTS, also=ELSEWHERE, where="abstract"),
+    Claim("mmd-helps-after-pretraining", "So is DAE+DaNN than DAE+NN.",
+          DAE_DANN, DAE_NN, on=ITS_INPUTS, also=ELSEWHERE, where="abstract"),
+    Claim("pretraining-helps", "DAE+DaNN is more accurate than DaNN.",
+          DAE_DANN, DANN, on=ITS_INPUTS, also=ELSEWHERE, where="abstract"),
+    Claim("above-tca", "DAE+DaNN is more accurate than TCA.",
+          DAE_DANN, TCA, on=ITS_INPUTS, also=ON_FEATURES, where="tables, not at hand"),
+    Claim("mmd-helps-full-batch", "With the MMD over all samples once per epoch, gamma = 10^3, DaNN is above NN.",
+          FULL_BATCH, NN, on=("surf-full-batch",), where="abstract"),
+)
+# fmt: on
 
 PAPER = Paper(
     title="Domain Adaptive Neural Networks for Object Recognition",
@@ -310,170 +330,8 @@ PAPER = Paper(
     venue="PRICAI",
     year=2014,
     link="https://arxiv.org/abs/1409.6041",
-    experiments=(
-        Experiment(
-            name="digits",
-            title="DaNN and its baselines on the pixels of digits",
-            rows=FEW,
-            recipes=MINI,
-            baseline=NN,
-            backbone="mlp-pixels",
-            default=True,
-        ),
-        Experiment(
-            name="digits-literature",
-            title="DaNN on the digits of the literature: tested on the target's test images",
-            rows=NETWORKS,
-            recipes=LITERATURE,
-            baseline=NN,
-            backbone="mlp-pixels",
-        ),
-        Experiment(
-            name="surf",
-            title="SURF features of Office-Caltech10, standardised over both domains",
-            rows=ALL,
-            recipes=SURF,
-            baseline=NN,
-            seeds=5,
-            backbone="mlp",
-            default=True,
-        ),
-        Experiment(
-            name="surf-per-domain",
-            title="SURF features of Office-Caltech10, each domain standardised by itself",
-            rows=ALL,
-            recipes=SURF,
-            baseline=NN,
-            backbone="mlp-per-domain",
-        ),
-        Experiment(
-            name="surf-full-batch",
-            title="SURF features of Office-Caltech10, the MMD over all samples once per epoch",
-            rows=(NN, FULL_BATCH, DAE_NN, DAE_FULL_BATCH),
-            recipes=frozen({"office-caltech10-surf": _recipe(3000, 15, rate=0.02)}),
-            baseline=NN,
-            seeds=1,
-            backbone="mlp",
-        ),
-        Experiment(
-            name="office31",
-            title="Office-31 on the features of a frozen trunk",
-            rows=ALL,
-            recipes=frozen(dict.fromkeys(("office31", "imageclef-da", "folder"), HEAD)),
-            baseline=NN,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-        ),
-        Experiment(
-            name="down-sampled",
-            title="Office-31 with 20 or 8 labelled source images per class, beside what DDC quotes",
-            rows=ALL,
-            recipes=frozen({"office31": HEAD}),
-            baseline=NN,
-            seeds=5,
-            tasks=CLASSIC,
-            protocol="down-sampled",
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("quoted in DDC Table2 (unsupervised)",),
-        ),
-        Experiment(
-            name="supervised",
-            title="Office-31 with 3 labelled target images per class besides, beside what DDC quotes",
-            rows=ALL,
-            recipes=frozen({"office31": HEAD}),
-            baseline=NN,
-            seeds=5,
-            tasks=CLASSIC,
-            protocol="supervised",
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("quoted in DDC Table1 (3 tgt labels per class)",),
-        ),
-        Experiment(
-            name="office-home",
-            title="Office-Home on the features of a frozen trunk",
-            rows=FEW,
-            recipes=frozen({"office-home": HEAD}),
-            baseline=NN,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-        ),
-        Experiment(
-            name="pixels",
-            title="Grey pixels of the photographs, 28 x 28",
-            rows=ALL,
-            recipes=frozen(dict.fromkeys(("office-caltech10", "office31"), PIXELS)),
-            baseline=NN,
-            backbone="mlp-photos",
-            default=True,
-        ),
-        Experiment(
-            name="pixels-down-sampled",
-            title="Grey pixels of Office-31 with 20 or 8 labelled source images per class, beside what DDC quotes",
-            rows=NETWORKS,
-            recipes=frozen({"office31": PIXELS}),
-            baseline=NN,
-            seeds=5,
-            tasks=CLASSIC,
-            protocol="down-sampled",
-            backbone="mlp-photos",
-            published=("quoted in DDC Table2 (unsupervised)",),
-        ),
-        Experiment(
-            name="pixels-supervised",
-            title="Grey pixels of Office-31 with 3 labelled target images per class besides, beside what DDC quotes",
-            rows=NETWORKS,
-            recipes=frozen({"office31": PIXELS}),
-            baseline=NN,
-            seeds=5,
-            tasks=CLASSIC,
-            protocol="supervised",
-            backbone="mlp-photos",
-            published=("quoted in DDC Table1 (3 tgt labels per class)",),
-        ),
-        Experiment(
-            name="gamma-sensitivity",
-            title="Accuracy over gamma on the pixels of digits",
-            rows=(NN, DANN),
-            recipes=MINI,
-            baseline=NN,
-            sweep=frozen({"weight": GAMMAS}),
-            backbone="mlp-pixels",
-        ),
-        Experiment(
-            name="gamma-surf",
-            title="Accuracy over gamma on SURF features",
-            rows=(NN, DANN),
-            recipes=SURF,
-            baseline=NN,
-            sweep=frozen({"weight": GAMMAS}),
-            backbone="mlp",
-        ),
-        selection(NN, DANN),
-    ),
-    claims=(
-        *_claims("digits", "digits"),
-        *_claims("digits-literature", "digits-literature"),
-        *_claims("surf", "surf"),
-        *_claims("surf-per-domain", "surf-per-domain"),
-        *_claims("pixels", "pixels"),
-        *(claim for name in ON_FEATURES for claim in (*_claims(name, name), *_above_shallow(name, name))),
-        *_above_shallow("surf", "surf"),
-        *_above_shallow("surf-per-domain", "surf-per-domain"),
-        *_above_shallow("pixels", "pixels"),
-        Claim(
-            name="mmd-helps-full-batch",
-            text="With the MMD over all samples once per epoch, gamma = 10^3, DaNN is more accurate than NN (surf).",
-            experiment="surf-full-batch",
-            better=FULL_BATCH,
-            worse=NN,
-        ),
-    ),
+    experiments=EXPERIMENTS,
+    claims=CLAIMS,
     published_rows=frozen({"DaNN": "DaNN", "SA": "SA"}),
     published_only=("GFK(PLS,PCA)",),
     key="dann",

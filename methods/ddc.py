@@ -67,9 +67,9 @@ Further deviations:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,17 +80,17 @@ from methods.contract import (
     Batch,
     Claim,
     Domains,
-    Experiment,
     Losses,
     Method,
     Paper,
     Row,
     Term,
+    asked,
     classification,
     frozen,
 )
 from methods.network import Network
-from methods.recipes import BRIEF, BRIEF_MINI, CLASSIC, HEAD, LATE, selection
+from methods.recipes import BRIEF_LENET, CLASSIC, FROZEN, HEAD, LAST_BLOCKS, selection
 
 
 @dataclass(frozen=True)
@@ -186,35 +186,79 @@ CURVE = replace(HEAD, steps=700, epoch=20)
 STAGES = ("blocks.1", "blocks.2", "blocks.3", "blocks.4", "blocks.5", "blocks.6", "pool", "logits")
 """Of EfficientNet-Lite; ``blocks.1`` is the output of the first stage."""
 
+DOWN = FROZEN.on("office31", tasks=CLASSIC, protocol="down-sampled")
+
 SOURCE_ONLY = Row("source_only", label="source-only")
 SOURCE_AND_TARGET = Row("source_only", label="source + target")
 """Under the protocol ``supervised`` the labelled images are of both domains."""
 UNADAPTED = Row("ddc", "no-mmd", label="DDC without MMD")
 FULL = Row("ddc", label="DDC")
 UNBIASED = Row("ddc", "unbiased", label="DDC, unbiased MMD")
+BOTH = (SOURCE_ONLY, FULL)
+THREE = (SOURCE_ONLY, FULL, UNBIASED)
+
+# fmt: off
+EXPERIMENTS = (
+    *asked("DDC and its source-only baseline on digits, beside the paper's Table 2 (Office-31)", BOTH, {
+        "digits": BRIEF_LENET.on("digits-mini", "digits", published=("Table2 unsupervised",))}),
+    *asked("Table 2: 20 or 8 labelled source images per class", THREE, {
+        "unsupervised": DOWN.on(published=("Table2 unsupervised",))}),
+    *asked("Table 1: 20 or 8 labelled source images and 3 labelled target images per class",
+           (SOURCE_AND_TARGET, FULL, UNBIASED), {
+        "supervised": DOWN.on(protocol="supervised", published=("Table1 supervised",))}),
+    *asked("All labelled source, all unlabelled target images, the protocol of DAN's Table 1", THREE, {
+        "full": FROZEN.on("office31", "office-home", "imageclef-da", "folder")}),
+    *asked("All labelled source, all unlabelled target images, the last blocks fine-tuned", THREE, {
+        "full-late": LAST_BLOCKS.on("office31", "office-home", "folder")}),
+    *asked("The MMD of the batches' means on digits: without it, as in the paper, and without bias", THREE, {
+        "ablations": BRIEF_LENET.on("digits-mini")}, default=False),
+    *asked("Width of the adaptation layer: MMD after training beside accuracy, the paper's figure",
+           (SOURCE_ONLY, UNADAPTED, FULL), {"width": DOWN},
+           default=False, baseline=UNADAPTED, sweep=frozen({"width": WIDTHS}), selects="linear_mmd"),
+    *asked("Place of the adaptation layer: MMD of the features there beside accuracy, the paper's figure", BOTH, {
+        "placement": DOWN.on(recipe=PLACES)}, default=False, cuts=STAGES, selects="trunk_mmd"),
+    *asked("Place of the adaptation layer on the paper's network: fc6, fc7, or fc8 (the logits)", BOTH, {
+        "placement-alexnet": DOWN.on(recipe=PLACES, backbone="alexnet")},
+           default=False, cuts=("fc6", "fc7", "logits"), selects="trunk_mmd"),
+    *asked("Where LeNet's means are compared: MMD without and with the term beside accuracy",
+           (SOURCE_ONLY, UNADAPTED, FULL), {"placement-lenet": BRIEF_LENET.on("digits-mini")},
+           default=False, sweep=frozen({"layer": ("fc6", "fc7", "fc8")}), selects="linear_mmd"),
+    *asked("Target accuracy over the first 700 steps, with and without MMD, the paper's figure", BOTH, {
+        "learning-curve": DOWN.on(recipe=CURVE)}, default=False, curve=("test_accuracy", "classification")),
+    selection(SOURCE_ONLY, FULL),
+)
 
 
-def _placement_claims(experiment: str, last: str, others: tuple[str, ...]) -> tuple[Claim, ...]:
+def least_where(experiment: str, last: str, others: tuple[str, ...]) -> Iterator[Claim]:
     """The last layer before the ImageNet classifier has a lower MMD than the others, and a higher accuracy."""
-    return tuple(
-        Claim(
-            name=f"{name}-than-{other}",
-            text=f"The layer {last} has a {words} than {other}.",
-            experiment=experiment,
-            better=FULL,
-            worse=FULL,
-            metric=metric,
-            higher=metric == "accuracy",
-            better_setting=f"cut={last}",
-            worse_setting=f"cut={other}",
-        )
-        for other in others
-        for name, words, metric in (
-            (f"{last}-less-mmd", "lower MMD", "trunk_mmd"),
-            (f"{last}-more-accurate", "higher accuracy", "accuracy"),
-        )
-    )
+    for other in others:
+        same: dict[str, Any] = {
+            "on": (experiment,), "where": "figure on the place", "point": f"{last} beside {other}",
+            "better_setting": f"cut={last}", "worse_setting": f"cut={other}"}
+        yield Claim("last-layer-least-mmd", "The MMD is least at the last layer before the ImageNet classifier.",
+                    FULL, FULL, metric="trunk_mmd", higher=False, **same)
+        yield Claim("last-layer-most-accurate", "Accuracy is highest at the last layer before the ImageNet classifier.",
+                    FULL, FULL, **same)
 
+
+CLAIMS = (
+    Claim("unsupervised-gain", "Without target labels DDC is more accurate than its network trained on the source.",
+          FULL, SOURCE_ONLY, on=("unsupervised",), where="Table 2"),
+    Claim("supervised-gain", "With 3 target labels per class DDC is more accurate than training on all labels alone.",
+          FULL, SOURCE_AND_TARGET, on=("supervised",), where="Table 1"),
+    Claim("width-gain", "At every width the MMD makes the adaptation layer more accurate.",
+          FULL, UNADAPTED, also=("width",)),
+    *(Claim("width-256-least", f"After training, the MMD is less at the width {WIDTH} than at any other.", FULL, FULL,
+            on=("width",), where="figure on the width", point=f"than at {width}", metric="linear_mmd", higher=False,
+            better_setting=f"width={WIDTH}", worse_setting=f"width={width}") for width in WIDTHS if width != WIDTH),
+    *least_where("placement", "pool", ("blocks.6", "logits")),
+    *least_where("placement-alexnet", "fc7", ("fc6", "logits")),
+    Claim("slower-at-first", "At first the network without MMD is ahead.", SOURCE_ONLY, FULL, on=("learning-curve",),
+          where="figure on the first 700 iterations", metric=f"test_accuracy@{CURVE.epoch}"),
+    Claim("higher-at-last", "After 700 steps the network with MMD is ahead.", FULL, SOURCE_ONLY,
+          on=("learning-curve",), where="figure on the first 700 iterations"),
+)
+# fmt: on
 
 PAPER = Paper(
     title="Deep Domain Confusion: Maximizing for Domain Invariance",
@@ -222,193 +266,8 @@ PAPER = Paper(
     venue="arXiv",
     year=2014,
     link="https://arxiv.org/abs/1412.3474",
-    experiments=(
-        Experiment(
-            name="digits",
-            title="DDC and its source-only baseline on digits, beside the paper's Table 2 (Office-31)",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=BRIEF,
-            baseline=SOURCE_ONLY,
-            default=True,
-            published=("Table2 unsupervised",),
-        ),
-        Experiment(
-            name="unsupervised",
-            title="Table 2: 20 or 8 labelled source images per class",
-            rows=(SOURCE_ONLY, FULL, UNBIASED),
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            tasks=CLASSIC,
-            protocol="down-sampled",
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table2 unsupervised",),
-        ),
-        Experiment(
-            name="supervised",
-            title="Table 1: 20 or 8 labelled source images and 3 labelled target images per class",
-            rows=(SOURCE_AND_TARGET, FULL, UNBIASED),
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_AND_TARGET,
-            seeds=5,
-            tasks=CLASSIC,
-            protocol="supervised",
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table1 supervised",),
-        ),
-        Experiment(
-            name="full",
-            title="All labelled source, all unlabelled target images, the protocol of DAN's Table 1",
-            rows=(SOURCE_ONLY, FULL, UNBIASED),
-            recipes=frozen(dict.fromkeys(("office31", "office-home", "imageclef-da", "folder"), HEAD)),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-        ),
-        Experiment(
-            name="full-late",
-            title="All labelled source, all unlabelled target images, the last blocks fine-tuned",
-            rows=(SOURCE_ONLY, FULL, UNBIASED),
-            recipes=frozen(dict.fromkeys(("office31", "office-home", "folder"), LATE)),
-            baseline=SOURCE_ONLY,
-            backbone="lite0",
-            track="late",
-            default=True,
-        ),
-        Experiment(
-            name="ablations",
-            title="The MMD of the batches' means on digits: without it, as in the paper, and without bias",
-            rows=(SOURCE_ONLY, FULL, UNBIASED),
-            recipes=BRIEF_MINI,
-            baseline=SOURCE_ONLY,
-        ),
-        Experiment(
-            name="width",
-            title="Width of the adaptation layer: MMD after training beside accuracy, the paper's figure",
-            rows=(SOURCE_ONLY, UNADAPTED, FULL),
-            recipes=frozen({"office31": HEAD}),
-            baseline=UNADAPTED,
-            seeds=5,
-            tasks=CLASSIC,
-            sweep=frozen({"width": WIDTHS}),
-            selects="linear_mmd",
-            protocol="down-sampled",
-            backbone="lite0",
-            track="frozen",
-        ),
-        Experiment(
-            name="placement",
-            title="Place of the adaptation layer: MMD of the features there beside accuracy, the paper's figure",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": PLACES}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            tasks=CLASSIC,
-            cuts=STAGES,
-            selects="trunk_mmd",
-            protocol="down-sampled",
-            backbone="lite0",
-            track="frozen",
-        ),
-        Experiment(
-            name="placement-alexnet",
-            title="Place of the adaptation layer on the paper's network: fc6, fc7, or fc8 (the logits)",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": PLACES}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            tasks=CLASSIC,
-            cuts=("fc6", "fc7", "logits"),
-            selects="trunk_mmd",
-            protocol="down-sampled",
-            backbone="alexnet",
-            track="frozen",
-        ),
-        Experiment(
-            name="placement-lenet",
-            title="Where LeNet's means are compared: MMD without and with the term beside accuracy",
-            rows=(SOURCE_ONLY, UNADAPTED, FULL),
-            recipes=BRIEF_MINI,
-            baseline=SOURCE_ONLY,
-            sweep=frozen({"layer": ("fc6", "fc7", "fc8")}),
-            selects="linear_mmd",
-        ),
-        Experiment(
-            name="learning-curve",
-            title="Target accuracy over the first 700 steps, with and without MMD, the paper's figure",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": CURVE}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            tasks=CLASSIC,
-            curve=("test_accuracy", "classification"),
-            protocol="down-sampled",
-            backbone="lite0",
-            track="frozen",
-        ),
-        selection(SOURCE_ONLY, FULL),
-    ),
-    claims=(
-        Claim(
-            name="unsupervised-gain",
-            text="Without target labels DDC is more accurate than the same network trained on the source alone.",
-            experiment="unsupervised",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name="supervised-gain",
-            text="With 3 labelled target images per class DDC is more accurate than training on all labels alone.",
-            experiment="supervised",
-            better=FULL,
-            worse=SOURCE_AND_TARGET,
-        ),
-        Claim(
-            name="width-gain",
-            text="At every width the MMD makes the adaptation layer more accurate.",
-            experiment="width",
-            better=FULL,
-            worse=UNADAPTED,
-        ),
-        *(
-            Claim(
-                name=f"width-{WIDTH}-below-{width}",
-                text=f"After training, the MMD is less at the width {WIDTH} than at {width}.",
-                experiment="width",
-                better=FULL,
-                worse=FULL,
-                metric="linear_mmd",
-                higher=False,
-                better_setting=f"width={WIDTH}",
-                worse_setting=f"width={width}",
-            )
-            for width in WIDTHS
-            if width != WIDTH
-        ),
-        *_placement_claims("placement", last="pool", others=("blocks.6", "logits")),
-        *_placement_claims("placement-alexnet", last="fc7", others=("fc6", "logits")),
-        Claim(
-            name="slower-at-first",
-            text="At first the network without MMD is ahead.",
-            experiment="learning-curve",
-            better=SOURCE_ONLY,
-            worse=FULL,
-            metric=f"test_accuracy@{CURVE.epoch}",
-        ),
-        Claim(
-            name="higher-at-last",
-            text="After 700 steps the network with MMD is ahead.",
-            experiment="learning-curve",
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-    ),
+    experiments=EXPERIMENTS,
+    claims=CLAIMS,
     published_rows=frozen({"DDC": "DDC", "source-only": "DeCAF6 S", "source + target": "DeCAF6 S+T"}),
 )
 

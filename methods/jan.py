@@ -69,18 +69,18 @@ from methods import kernels
 from methods.contract import (
     Batch,
     Claim,
-    Experiment,
     Losses,
     Method,
     Paper,
     Row,
     Term,
+    asked,
     classification,
     frozen,
     rising,
 )
 from methods.network import Layers, Network
-from methods.recipes import BRIEF, BRIEF_MINI, CALTECH, HEAD, LATE, selection
+from methods.recipes import BRIEF_LENET, CALTECH, FROZEN, LAST_BLOCKS, selection
 
 SINGLE = (0.0,)
 """u of the paper's kernel gamma 2^u."""
@@ -263,53 +263,79 @@ def step(model: JAN, batch: Batch) -> Losses:
 LAMBDAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """The grid of the paper's sensitivity figure."""
 
-OFFICE = frozen({"office31": HEAD, "folder": HEAD})
 FIGURE = frozen({"office31": ("amazon:webcam",)})
 """The Office-31 task of the sensitivity figure."""
 DISTANCES = frozen({"office31": ("amazon:webcam", "webcam:dslr")})
 """A hard and an easy task, for the A-distance."""
+TABLE1 = ("Table1 ResNet", "Table1 AlexNet")
 
 SOURCE_ONLY = Row("source_only", label="source-only")
 DAN = Row("dan", label="DAN")
 FULL = Row("jan", label="JAN")
 ADVERSARIAL = Row("jan", "jan-a", label="JAN-A")
 POOLED = Row("jan", "pooled", label="JAN, pooled features")
+BOTH = (SOURCE_ONLY, FULL)
+FOUR = (SOURCE_ONLY, DAN, FULL, ADVERSARIAL)
+WITH_POOLED = (SOURCE_ONLY, DAN, POOLED, FULL, ADVERSARIAL)
+OTHER_FORMS = ("three-layers", "unbiased", "biased", "authors-kernels", "authors", "constant-weight")
 PARTS = (
-    SOURCE_ONLY,
-    *(Row("jan", variant) for variant in ("fc7-alone", "softmax-alone")),
-    POOLED,
-    *(Row("jan", variant) for variant in ("three-layers", "unbiased", "biased", "authors-kernels", "authors")),
-    *(Row("jan", "constant-weight"), FULL, ADVERSARIAL, Row("jan", "jan-a-2", label="JAN-A, two layers")),
+    *(SOURCE_ONLY, Row("jan", "fc7-alone"), Row("jan", "softmax-alone"), POOLED),
+    *(Row("jan", form) for form in OTHER_FORMS),
+    *(FULL, ADVERSARIAL, Row("jan", "jan-a-2", label="JAN-A, two layers")),
 )
 """The rows of the ablations."""
 
-
-def accuracy_claims(experiment: str, suffix: str) -> tuple[Claim, ...]:
-    """What the paper says of its tables, for one experiment; the claims' names end with ``suffix``."""
-    return (
-        Claim(
-            name=f"adaptation-helps{suffix}",
-            text="JAN is more accurate on the target than the same network trained on the source alone.",
-            experiment=experiment,
-            better=FULL,
-            worse=SOURCE_ONLY,
-        ),
-        Claim(
-            name=f"joint-above-marginal{suffix}",
-            text="Adapting the joint distribution of layers (JAN) is more accurate than that of each layer (DAN).",
-            experiment=experiment,
-            better=FULL,
-            worse=DAN,
-        ),
-        Claim(
-            name=f"adversarial-above-plain{suffix}",
-            text="Maximising the JMMD by adversarial layers (JAN-A) is more accurate than JAN.",
-            experiment=experiment,
-            better=ADVERSARIAL,
-            worse=FULL,
-        ),
-    )
-
+# fmt: off
+EXPERIMENTS = (
+    *asked("JAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)", BOTH, {
+        "digits": BRIEF_LENET.on("digits-mini", "digits", published=("Table1 ResNet",))}),
+    *asked("JAN on digits beside DAN and JAN-A", FOUR, {
+        "digits-compared": BRIEF_LENET.on("digits-mini", "digits", published=("Table1 ResNet",))}, default=False),
+    *asked("Table 1: Office-31 on a trunk that is not fine-tuned, as the authors' ResNet-50 was not", WITH_POOLED, {
+        "table1": FROZEN.on("office31", "folder", published=TABLE1)}),
+    *asked("Table 1 with the last blocks fine-tuned, which the authors' ResNet-50 was not", FOUR, {
+        "table1-late": LAST_BLOCKS.on("office31", "folder", published=TABLE1)}),
+    *asked("Table 2: ImageCLEF-DA on a trunk that is not fine-tuned, as the authors' ResNet-50 was not", WITH_POOLED, {
+        "table2": FROZEN.on("imageclef-da", published=("Table2 ResNet", "Table2 AlexNet"))}),
+    *asked("Office-31 and Caltech, their ten common classes (not in the paper; the tasks of DAN's Table 2)", FOUR, {
+        "office-caltech10": FROZEN.on("office-caltech10", tasks=CALTECH)}),
+    *asked("Office-Home (not in the paper; beside what CDAN's authors report)", FOUR, {
+        "office-home": FROZEN.on("office-home", seeds=3, published=("CDAN Office-Home table",))}),
+    *asked("Proxy A-distance of the bottleneck's features, the paper's figure", FOUR, {
+        "a-distance": FROZEN.on("office31", tasks=DISTANCES)}, default=False),
+    *asked("The bottleneck's features of both domains in the plane, the paper's figure (DAN and JAN on A:W)",
+           (SOURCE_ONLY, DAN, FULL), {
+        "distributions": FROZEN.on("office31", tasks=FIGURE, seeds=1)}, default=False, tsne=True),
+    *asked("What JAN's layers, estimator, kernels, weight and adversarial layers contribute", PARTS, {
+        "ablations": BRIEF_LENET.on("digits-mini"),
+        "ablations-office": FROZEN.on("office31", seeds=3, published=("Table1 ResNet",))}, default=False),
+    *asked("Accuracy over the weight lambda, the paper's sensitivity figure", BOTH, {
+        "lambda-sensitivity": BRIEF_LENET.on("digits-mini"),
+        "lambda-office": FROZEN.on("office31", tasks=FIGURE, seeds=8)},
+           default=False, sweep=frozen({"weight": LAMBDAS})),
+    selection(SOURCE_ONLY, FULL, ADVERSARIAL),
+)
+TABLES, ELSEWHERE = ("table1", "table1-late", "table2"), ("office-caltech10", "office-home")
+CLAIMS = (
+    Claim("adaptation-helps", "JAN is more accurate on the target than the same network trained on the source alone.",
+          FULL, SOURCE_ONLY, on=TABLES, also=(*ELSEWHERE, "digits"), where="Tables 1 and 2"),
+    Claim("joint-above-marginal",
+          "Adapting the joint distribution of layers (JAN) is more accurate than that of each layer (DAN).",
+          FULL, DAN, on=TABLES, also=(*ELSEWHERE, "digits-compared"), where="Tables 1 and 2"),
+    Claim("adversarial-above-plain", "Maximising the JMMD by adversarial layers (JAN-A) is more accurate than JAN.",
+          ADVERSARIAL, FULL, on=TABLES, also=(*ELSEWHERE, "digits-compared"), where="Table 1"),
+    Claim("a-distance-falls", "JAN's features have a smaller A-distance between the domains than source-only's.",
+          FULL, SOURCE_ONLY, on=("a-distance",), where="figure on the A-distance", metric="a_distance", higher=False),
+    Claim("a-distance-below-dan", "JAN's features have a smaller A-distance between the domains than DAN's.",
+          FULL, DAN, on=("a-distance",), where="figure on the A-distance", metric="a_distance", higher=False),
+    Claim("lambda-rises", "Accuracy rises with lambda up to a moderate value, the grid's middle: half the bell shape.",
+          FULL, FULL, on=("lambda-office",), where="figure on lambda",
+          better_setting="weight=0.1", worse_setting="weight=0.01"),
+    Claim("lambda-falls", "Accuracy falls beyond a moderate lambda, the grid's middle: the bell's other half.",
+          FULL, FULL, on=("lambda-office",), where="figure on lambda",
+          better_setting="weight=0.1", worse_setting="weight=1.0"),
+)
+# fmt: on
 
 PAPER = Paper(
     title="Deep Transfer Learning with Joint Adaptation Networks",
@@ -317,197 +343,9 @@ PAPER = Paper(
     venue="ICML",
     year=2017,
     link="https://proceedings.mlr.press/v70/long17a.html",
-    experiments=(
-        Experiment(
-            name="digits",
-            title="JAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=BRIEF,
-            baseline=SOURCE_ONLY,
-            default=True,
-            published=("Table1 ResNet",),
-        ),
-        Experiment(
-            name="digits-compared",
-            title="JAN on digits beside DAN and JAN-A",
-            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
-            recipes=BRIEF,
-            baseline=SOURCE_ONLY,
-            published=("Table1 ResNet",),
-        ),
-        Experiment(
-            name="table1",
-            title="Table 1: Office-31 on a trunk that is not fine-tuned, as the authors' ResNet-50 was not",
-            rows=(SOURCE_ONLY, DAN, POOLED, FULL, ADVERSARIAL),
-            recipes=OFFICE,
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table1 ResNet", "Table1 AlexNet"),
-        ),
-        Experiment(
-            name="table1-late",
-            title="Table 1 with the last blocks fine-tuned, which the authors' ResNet-50 was not",
-            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
-            recipes=frozen({"office31": LATE, "folder": LATE}),
-            baseline=SOURCE_ONLY,
-            backbone="lite0",
-            track="late",
-            default=True,
-            published=("Table1 ResNet", "Table1 AlexNet"),
-        ),
-        Experiment(
-            name="table2",
-            title="Table 2: ImageCLEF-DA on a trunk that is not fine-tuned, as the authors' ResNet-50 was not",
-            rows=(SOURCE_ONLY, DAN, POOLED, FULL, ADVERSARIAL),
-            recipes=frozen({"imageclef-da": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table2 ResNet", "Table2 AlexNet"),
-        ),
-        Experiment(
-            name="office-caltech10",
-            title="Office-31 and Caltech, their ten common classes (not in the paper; the tasks of DAN's Table 2)",
-            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
-            recipes=frozen({"office-caltech10": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            tasks=CALTECH,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-        ),
-        Experiment(
-            name="office-home",
-            title="Office-Home (not in the paper; beside what CDAN's authors report)",
-            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
-            recipes=frozen({"office-home": HEAD}),
-            baseline=SOURCE_ONLY,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("CDAN Office-Home table",),
-        ),
-        Experiment(
-            name="a-distance",
-            title="Proxy A-distance of the bottleneck's features, the paper's figure",
-            rows=(SOURCE_ONLY, DAN, FULL, ADVERSARIAL),
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=5,
-            tasks=DISTANCES,
-            backbone="lite0",
-            track="frozen",
-        ),
-        Experiment(
-            name="distributions",
-            title="The bottleneck's features of both domains in the plane, the paper's figure (DAN and JAN on A:W)",
-            rows=(SOURCE_ONLY, DAN, FULL),
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=1,
-            tasks=FIGURE,
-            tsne=True,
-            backbone="lite0",
-            track="frozen",
-        ),
-        Experiment(
-            name="ablations",
-            title="What JAN's layers, estimator, kernels, weight and adversarial layers contribute",
-            rows=PARTS,
-            recipes=BRIEF_MINI,
-            baseline=SOURCE_ONLY,
-        ),
-        Experiment(
-            name="ablations-office",
-            title="What JAN's layers, estimator, kernels, weight and adversarial layers contribute on photographs",
-            rows=PARTS,
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_ONLY,
-            backbone="lite0",
-            track="frozen",
-            published=("Table1 ResNet",),
-        ),
-        Experiment(
-            name="lambda-sensitivity",
-            title="Accuracy over the weight lambda, the paper's sensitivity figure",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=BRIEF_MINI,
-            baseline=SOURCE_ONLY,
-            sweep=frozen({"weight": LAMBDAS}),
-        ),
-        Experiment(
-            name="lambda-office",
-            title="Accuracy over the weight lambda, the paper's sensitivity figure on its own task",
-            rows=(SOURCE_ONLY, FULL),
-            recipes=frozen({"office31": HEAD}),
-            baseline=SOURCE_ONLY,
-            seeds=8,
-            tasks=FIGURE,
-            sweep=frozen({"weight": LAMBDAS}),
-            backbone="lite0",
-            track="frozen",
-        ),
-        selection(SOURCE_ONLY, FULL, ADVERSARIAL),
-    ),
-    claims=(
-        *accuracy_claims("table1", ""),
-        *accuracy_claims("table1-late", "-late"),
-        *accuracy_claims("table2", "-imageclef"),
-        *accuracy_claims("office-caltech10", "-caltech"),
-        *accuracy_claims("office-home", "-home"),
-        *accuracy_claims("digits", "-digits")[:1],
-        *accuracy_claims("digits-compared", "-digits")[1:],
-        Claim(
-            name="a-distance-falls",
-            text="JAN's features have a smaller proxy A-distance between the domains than the source-only network's.",
-            experiment="a-distance",
-            better=FULL,
-            worse=SOURCE_ONLY,
-            metric="a_distance",
-            higher=False,
-        ),
-        Claim(
-            name="a-distance-below-dan",
-            text="JAN's features have a smaller proxy A-distance between the domains than DAN's.",
-            experiment="a-distance",
-            better=FULL,
-            worse=DAN,
-            metric="a_distance",
-            higher=False,
-        ),
-        Claim(
-            name="lambda-rises",
-            text="Accuracy rises with lambda up to a moderate value, here the grid's middle: half the bell shape.",
-            experiment="lambda-office",
-            better=FULL,
-            worse=FULL,
-            better_setting="weight=0.1",
-            worse_setting="weight=0.01",
-        ),
-        Claim(
-            name="lambda-falls",
-            text="Accuracy falls beyond a moderate lambda, here the grid's middle: the bell's other half.",
-            experiment="lambda-office",
-            better=FULL,
-            worse=FULL,
-            better_setting="weight=0.1",
-            worse_setting="weight=1.0",
-        ),
-    ),
-    published_rows=frozen(
-        {
-            "source-only": ("ResNet-50", "AlexNet"),
-            "DAN": "DAN",
-            "JAN": "JAN",
-            "JAN-A": "JAN-A",
-        }
-    ),
+    experiments=EXPERIMENTS,
+    claims=CLAIMS,
+    published_rows=frozen({"source-only": ("ResNet-50", "AlexNet"), "DAN": "DAN", "JAN": "JAN", "JAN-A": "JAN-A"}),
 )
 
 METHOD = Method(

@@ -77,20 +77,21 @@ from methods.contract import (
     Batch,
     Claim,
     Domains,
-    Experiment,
     Losses,
     Method,
     Need,
     Paper,
     Recipe,
     Row,
+    Setup,
     Term,
+    asked,
     classification,
     frozen,
 )
 from methods.kernels import widened
 from methods.network import Network, Passes
-from methods.recipes import CLASSIC, HEAD, LATE
+from methods.recipes import CLASSIC, FROZEN, LAST_BLOCKS
 
 SOURCE, TARGET = 0, 1
 """d, the domains."""
@@ -316,10 +317,12 @@ def domain_accuracy(source: Tensor, target: Tensor) -> float:
 
 
 # Two trainings make a row here, with up to three batches a step; each is a third as long as the suite's usual one.
-# Half as long took 11 minutes on two slow cores; its difference was +0.37 +- 0.09, p = 0.028, the interval from -0.01.
-DIGITS = frozen({"digits-mini": replace(recipes.DIGITS["digits-mini"], steps=200, epoch=20)})
-OFFICE = frozen({"office31": HEAD})
-OFFICE_LATE = frozen({"office31": LATE})
+# Half as long took 11 minutes on two slow cores; its difference was +0.37 +- 0.09, the interval from -0.01.
+DIGITS = Setup(replace(recipes.DIGITS["digits-mini"], steps=200, epoch=20), protocol="supervised").on("digits-mini")
+OFFICE = FROZEN.on("office31", protocol="supervised")
+OFFICE_LATE = LAST_BLOCKS.on("office31", protocol="supervised")
+HELD_OUT = {"protocol": "semi-supervised"}
+TABLE1, TABLE2 = {"published": ("Table1",)}, {"published": ("Table2",)}
 OTHERS = ("office-home", "imageclef-da", "folder")
 """Photographs of which no splits are drawn: the protocol is ``full``, without target labels."""
 
@@ -331,16 +334,83 @@ CONFUSION = Row("sdt", "confusion", label="confusion only")
 SOFT = Row("sdt", "soft", label="soft labels only")
 FULL = Row("sdt", label="SDT")
 SIMULTANEOUS = Row("sdt", "simultaneous", label="SDT, simultaneous")
-PARTS = (FROM_SOURCE, FROM_TARGET, AT_ONCE, BASELINE, CONFUSION, SOFT, FULL)
-"""The rows of Table 1."""
-HELD_OUT = (FROM_SOURCE, BASELINE, CONFUSION, SOFT, FULL)
-"""The rows of Table 2, and the baseline."""
 EACH_IMAGE = Row("sdt", "each-image", label="SDT, each image alike")
 BASELINE_EACH_IMAGE = Row("sdt", "source-target-each-image", label="source + target, each image alike")
 SOURCE_ONLY = Row("source_only", label="source-only")
 CONTINUED = Row("sdt", "source-target", label="source, continued")
+PARTS = (FROM_SOURCE, FROM_TARGET, AT_ONCE, BASELINE, CONFUSION, SOFT, FULL)
+"""The rows of Table 1."""
+OF_OTHERS = (FROM_SOURCE, BASELINE, CONFUSION, SOFT, FULL)
+"""The rows of Table 2, and the baseline."""
+LATE_ROWS = (FROM_SOURCE, BASELINE, CONFUSION, FULL)
 UNSUPERVISED = (SOURCE_ONLY, CONTINUED, CONFUSION)
-"""Where no target label is labelled_target."""
+"""Where no target label is granted."""
+
+# fmt: off
+EXPERIMENTS = (
+    *asked("SDT and its source + target baseline on digits with 3 target labels per class, beside Table 1",
+           (BASELINE, FULL), {"digits": DIGITS.on(**TABLE1)}),
+    *asked("Table 1, supervised: 3 labelled target images per class", PARTS, {
+        "table1": OFFICE.on(**TABLE1)}, baseline=BASELINE),
+    *asked("Table 2, semi-supervised: labelled target images of 15 classes, tested on the 16 others", OF_OTHERS, {
+        "table2": OFFICE.on(**HELD_OUT, **TABLE2)}),
+    *asked("Table 1 with the last blocks fine-tuned", LATE_ROWS, {
+        "table1-late": OFFICE_LATE.on(**TABLE1)}, baseline=BASELINE),
+    *asked("Table 2 with the last blocks fine-tuned", LATE_ROWS, {
+        "table2-late": OFFICE_LATE.on(**HELD_OUT, **TABLE2)}),
+    *asked("Domain confusion without any target label, on photographs that the paper does not have", UNSUPERVISED, {
+        "unsupervised": FROZEN.on(*OTHERS, seeds=3),
+        "unsupervised-late": LAST_BLOCKS.on(*OTHERS)}, baseline=CONTINUED),
+    *asked("What SDT's labels and terms contribute on digits, and its two ways to update", (*PARTS, SIMULTANEOUS), {
+        "digits-ablation": DIGITS.on(**TABLE1)}, baseline=BASELINE, default=False),
+    *asked("Labelled target images of 5 digits, tested on the 5 others, beside Table 2", OF_OTHERS, {
+        "digits-held-out": DIGITS.on(**HELD_OUT, **TABLE2)}, default=False),
+    *asked("Domain classifier and representation in turn, as in the paper, or at once, as in the authors' layer",
+           (BASELINE, FULL, SIMULTANEOUS), {"updates": OFFICE}, default=False),
+    *asked("Table 2 with the labelled images of both domains weighed alike in L_C, not the two domains",
+           (FROM_SOURCE, BASELINE, FULL, BASELINE_EACH_IMAGE, EACH_IMAGE), {
+        "each-image": OFFICE.on(**HELD_OUT, **TABLE2)}, default=False),
+    *asked("Accuracy and separability of the domains over the weight lambda of the confusion", (AT_ONCE, CONFUSION), {
+        "lambda": OFFICE.on(tasks=CLASSIC)},
+           default=False, sweep=frozen({"confusion": (0.0, 0.001, 0.01, 0.1, 1.0)})),
+    *asked("Accuracy on the held-out classes over the weight nu of the soft labels", (AT_ONCE, SOFT), {
+        "nu": OFFICE.on(tasks=CLASSIC, **HELD_OUT)}, default=False, sweep=frozen({"soft": (0.0, 0.01, 0.1, 1.0)})),
+    *asked("Soft labels, and which classes the tested images of the held-out classes are taken for; one split",
+           (FROM_SOURCE, FULL), {
+        "soft-labels": OFFICE.on(**HELD_OUT, seeds=1, tasks=frozen({"office31": ("amazon:webcam",)}))},
+           default=False, matrices=("soft_labels", "confusion")),
+    recipes.selection(BASELINE, FULL, protocol="supervised"),
+)
+CLAIMS = (
+    Claim("sdt-helps", "SDT is more accurate than training on the labels of both domains alone.",
+          FULL, BASELINE, on=("table1", "table1-late"), also=("digits",), where="Table 1"),
+    Claim("confusion-helps", "Domain confusion by itself helps.", CONFUSION, BASELINE, on=("table1",), where="Table 1"),
+    Claim("soft-labels-help", "Soft labels by themselves help.", SOFT, BASELINE, on=("table1",), where="Table 1"),
+    Claim("target-above-source", "A few target labels are worth more than the whole source.",
+          FROM_TARGET, FROM_SOURCE, on=("table1",), where="Table 1"),
+    Claim("both-above-target", "The source still adds to a few target labels.",
+          BASELINE, FROM_TARGET, on=("table1",), where="Table 1"),
+    Claim("domains-confused", "After confusion a linear SVM tells the domains apart less well than before.",
+          CONFUSION, FROM_SOURCE, on=("table1", "table1-late"), metric="domain_accuracy", higher=False,
+          where="text: 99 % before, 56 % after, Amazon and Webcam", published=43.0),
+    Claim("confusion-confuses", "It is the confusion that does it: without the term the SVM tells the domains apart.",
+          CONFUSION, BASELINE, also=("table1",), metric="domain_accuracy", higher=False),
+    Claim("held-out-confusion-helps", "Confusion helps on classes without target labels.",
+          CONFUSION, FROM_SOURCE, on=("table2",), where="Table 2"),
+    Claim("held-out-soft-labels-help", "Soft labels of other classes help on classes without target labels.",
+          SOFT, FROM_SOURCE, on=("table2",), where="Table 2"),
+    Claim("held-out-helps", "SDT is more accurate than the source alone on classes without target labels.",
+          FULL, FROM_SOURCE, on=("table2-late",), where="Table 2"),
+    Claim("held-out-both-above-confusion", "On these, confusion with soft labels is better than confusion alone.",
+          FULL, CONFUSION, on=("table2",), where="Table 2"),
+    Claim("held-out-both-above-soft-labels", "On these, confusion with soft labels is better than soft labels alone.",
+          FULL, SOFT, on=("table2",), where="Table 2"),
+    Claim("held-out-soft-above-hard", "On these, soft labels beside the hard ones are better than the hard ones alone.",
+          SOFT, BASELINE, also=("table2",)),
+    Claim("unsupervised-confusion-helps", "Confusion helps without any target label.",
+          CONFUSION, CONTINUED, also=("unsupervised",)),
+)
+# fmt: on
 
 PAPER = Paper(
     title="Simultaneous Deep Transfer Across Domains and Tasks",
@@ -348,310 +418,17 @@ PAPER = Paper(
     venue="ICCV",
     year=2015,
     link="https://arxiv.org/abs/1510.02192",
-    experiments=(
-        Experiment(
-            name="digits",
-            title="SDT and its source + target baseline on digits with 3 target labels per class, beside Table 1",
-            rows=(BASELINE, FULL),
-            recipes=DIGITS,
-            baseline=BASELINE,
-            protocol="supervised",
-            default=True,
-            published=("Table1",),
-        ),
-        Experiment(
-            name="table1",
-            title="Table 1, supervised: 3 labelled target images per class",
-            rows=PARTS,
-            recipes=OFFICE,
-            baseline=BASELINE,
-            seeds=5,
-            protocol="supervised",
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table1",),
-        ),
-        Experiment(
-            name="table2",
-            title="Table 2, semi-supervised: labelled target images of 15 classes, tested on the 16 others",
-            rows=HELD_OUT,
-            recipes=OFFICE,
-            baseline=FROM_SOURCE,
-            seeds=5,
-            protocol="semi-supervised",
-            backbone="lite0",
-            track="frozen",
-            default=True,
-            published=("Table2",),
-        ),
-        Experiment(
-            name="table1-late",
-            title="Table 1 with the last blocks fine-tuned",
-            rows=(FROM_SOURCE, BASELINE, CONFUSION, FULL),
-            recipes=OFFICE_LATE,
-            baseline=BASELINE,
-            protocol="supervised",
-            backbone="lite0",
-            track="late",
-            default=True,
-            published=("Table1",),
-        ),
-        Experiment(
-            name="table2-late",
-            title="Table 2 with the last blocks fine-tuned",
-            rows=(FROM_SOURCE, BASELINE, CONFUSION, FULL),
-            recipes=OFFICE_LATE,
-            baseline=FROM_SOURCE,
-            protocol="semi-supervised",
-            backbone="lite0",
-            track="late",
-            default=True,
-            published=("Table2",),
-        ),
-        Experiment(
-            name="unsupervised",
-            title="Domain confusion without any target label, on photographs that the paper does not have",
-            rows=UNSUPERVISED,
-            recipes=frozen(dict.fromkeys(OTHERS, HEAD)),
-            baseline=CONTINUED,
-            backbone="lite0",
-            track="frozen",
-            default=True,
-        ),
-        Experiment(
-            name="unsupervised-late",
-            title="Domain confusion without any target label, the last blocks fine-tuned",
-            rows=UNSUPERVISED,
-            recipes=frozen(dict.fromkeys(OTHERS, LATE)),
-            baseline=CONTINUED,
-            backbone="lite0",
-            track="late",
-            default=True,
-        ),
-        Experiment(
-            name="digits-ablation",
-            title="What SDT's labels and terms contribute on digits, and its two ways to update",
-            rows=(*PARTS, SIMULTANEOUS),
-            recipes=DIGITS,
-            baseline=BASELINE,
-            protocol="supervised",
-            published=("Table1",),
-        ),
-        Experiment(
-            name="digits-held-out",
-            title="Labelled target images of 5 digits, tested on the 5 others, beside Table 2",
-            rows=HELD_OUT,
-            recipes=DIGITS,
-            baseline=FROM_SOURCE,
-            protocol="semi-supervised",
-            published=("Table2",),
-        ),
-        Experiment(
-            name="updates",
-            title="Domain classifier and representation in turn, as in the paper, or at once, as in the authors' layer",
-            rows=(BASELINE, FULL, SIMULTANEOUS),
-            recipes=OFFICE,
-            baseline=BASELINE,
-            seeds=5,
-            protocol="supervised",
-            backbone="lite0",
-            track="frozen",
-        ),
-        Experiment(
-            name="each-image",
-            title="Table 2 with the labelled images of both domains weighed alike in L_C, not the two domains",
-            rows=(FROM_SOURCE, BASELINE, FULL, BASELINE_EACH_IMAGE, EACH_IMAGE),
-            recipes=OFFICE,
-            baseline=FROM_SOURCE,
-            seeds=5,
-            protocol="semi-supervised",
-            backbone="lite0",
-            track="frozen",
-            published=("Table2",),
-        ),
-        Experiment(
-            name="lambda",
-            title="Accuracy and separability of the domains over the weight lambda of the confusion",
-            rows=(AT_ONCE, CONFUSION),
-            recipes=OFFICE,
-            baseline=AT_ONCE,
-            seeds=5,
-            tasks=CLASSIC,
-            sweep=frozen({"confusion": (0.0, 0.001, 0.01, 0.1, 1.0)}),
-            protocol="supervised",
-            backbone="lite0",
-            track="frozen",
-        ),
-        Experiment(
-            name="nu",
-            title="Accuracy on the held-out classes over the weight nu of the soft labels",
-            rows=(AT_ONCE, SOFT),
-            recipes=OFFICE,
-            baseline=AT_ONCE,
-            seeds=5,
-            tasks=CLASSIC,
-            sweep=frozen({"soft": (0.0, 0.01, 0.1, 1.0)}),
-            protocol="semi-supervised",
-            backbone="lite0",
-            track="frozen",
-        ),
-        Experiment(
-            name="soft-labels",
-            title="Soft labels, and which classes the tested images of the held-out classes are taken for; one split",
-            rows=(FROM_SOURCE, FULL),
-            recipes=OFFICE,
-            baseline=FROM_SOURCE,
-            seeds=1,
-            tasks=frozen({"office31": ("amazon:webcam",)}),
-            matrices=("soft_labels", "confusion"),
-            protocol="semi-supervised",
-            backbone="lite0",
-            track="frozen",
-        ),
-        recipes.selection(BASELINE, FULL, protocol="supervised"),
-    ),
-    claims=(
-        Claim(
-            name="sdt-helps",
-            text="SDT is more accurate than training on the labels of both domains alone.",
-            experiment="digits",
-            better=FULL,
-            worse=BASELINE,
-        ),
-        Claim(
-            name="sdt-helps-office31",
-            text="SDT is more accurate than training on the labels of both domains alone (Table 1).",
-            experiment="table1",
-            better=FULL,
-            worse=BASELINE,
-        ),
-        Claim(
-            name="confusion-helps-office31",
-            text="Domain confusion by itself helps (Table 1).",
-            experiment="table1",
-            better=CONFUSION,
-            worse=BASELINE,
-        ),
-        Claim(
-            name="soft-labels-help-office31",
-            text="Soft labels by themselves help (Table 1).",
-            experiment="table1",
-            better=SOFT,
-            worse=BASELINE,
-        ),
-        Claim(
-            name="target-above-source",
-            text="A few target labels are worth more than the whole source (Table 1).",
-            experiment="table1",
-            better=FROM_TARGET,
-            worse=FROM_SOURCE,
-        ),
-        Claim(
-            name="both-above-target",
-            text="The source still adds to a few target labels (Table 1).",
-            experiment="table1",
-            better=BASELINE,
-            worse=FROM_TARGET,
-        ),
-        Claim(
-            name="domains-confused",
-            text="After confusion a linear SVM tells the domains apart less well than before (99 % -> 56 %).",
-            experiment="table1",
-            better=CONFUSION,
-            worse=FROM_SOURCE,
-            metric="domain_accuracy",
-            higher=False,
-        ),
-        Claim(
-            name="confusion-confuses",
-            text="It is the confusion that does it: the SVM tells the domains apart better without the term.",
-            experiment="table1",
-            better=CONFUSION,
-            worse=BASELINE,
-            metric="domain_accuracy",
-            higher=False,
-        ),
-        Claim(
-            name="held-out-confusion-helps",
-            text="Confusion helps on classes without target labels (Table 2).",
-            experiment="table2",
-            better=CONFUSION,
-            worse=FROM_SOURCE,
-        ),
-        Claim(
-            name="held-out-soft-labels-help",
-            text="Soft labels of other classes help on classes without target labels (Table 2).",
-            experiment="table2",
-            better=SOFT,
-            worse=FROM_SOURCE,
-        ),
-        Claim(
-            name="held-out-both-above-confusion",
-            text="Confusion and soft labels together are more accurate than confusion alone (Table 2).",
-            experiment="table2",
-            better=FULL,
-            worse=CONFUSION,
-        ),
-        Claim(
-            name="held-out-both-above-soft-labels",
-            text="Confusion and soft labels together are more accurate than soft labels alone (Table 2).",
-            experiment="table2",
-            better=FULL,
-            worse=SOFT,
-        ),
-        Claim(
-            name="held-out-soft-above-hard",
-            text="On classes without target labels soft labels beside the hard ones are better than these alone.",
-            experiment="table2",
-            better=SOFT,
-            worse=BASELINE,
-        ),
-        Claim(
-            name="sdt-helps-late",
-            text="SDT is more accurate than the labels of both domains alone where the last blocks are fine-tuned.",
-            experiment="table1-late",
-            better=FULL,
-            worse=BASELINE,
-        ),
-        Claim(
-            name="held-out-helps-late",
-            text="SDT is more accurate than the source alone on held-out classes where the last blocks are fine-tuned.",
-            experiment="table2-late",
-            better=FULL,
-            worse=FROM_SOURCE,
-        ),
-        Claim(
-            name="domains-confused-late",
-            text="After confusion a linear SVM tells the domains apart less well, the last blocks fine-tuned.",
-            experiment="table1-late",
-            better=CONFUSION,
-            worse=FROM_SOURCE,
-            metric="domain_accuracy",
-            higher=False,
-        ),
-        Claim(
-            name="unsupervised-confusion-helps",
-            text="Confusion helps without any target label.",
-            experiment="unsupervised",
-            better=CONFUSION,
-            worse=CONTINUED,
-        ),
-    ),
+    experiments=EXPERIMENTS,
+    claims=CLAIMS,
     published_rows=frozen(
         {
-            "source": "Source CNN",
-            "target": "Target CNN",
-            "source + target": "Source+Target CNN",
-            "confusion only": "dom confusion only",
-            "soft labels only": "soft labels only",
+            **{"source": "Source CNN", "target": "Target CNN", "source + target": "Source+Target CNN"},
+            **{"confusion only": "dom confusion only", "soft labels only": "soft labels only"},
             "SDT": "dom confusion+soft labels",
         }
     ),
     not_run=frozen(
-        {
-            "section 5.2, ImageNet to Caltech-256 (40 classes)": "the suite has a source for neither set of images",
-        }
+        {"section 5.2, ImageNet to Caltech-256 (40 classes)": "the suite has a source for neither set of images"}
     ),
 )
 

@@ -135,8 +135,9 @@ def closing(
     lines = [f"Read from {', '.join(map(str, used))}."]
     lines += [f"No results of {one.name} here; get them with: {make_command(name, one)}" for one in lacking]
     for claim in paper.claims if not own else ():
-        if not records.files(name, claim.experiment, runs, results):
-            lines.append(f"Claim {claim.name}: not run here (experiment {claim.experiment}). {claim.text}")
+        if not any(records.files(name, one, runs, results) for one in claim.experiments):
+            places = " or ".join(claim.experiments)
+            lines.append(f"Claim {claim.name}: not run here (experiment {places}). {claim.text}")
     if not own:
         lines += [f"{what}: not reproduced here; {reason}." for what, reason in paper.not_run.items()]
     return "\n".join(lines)

@@ -62,7 +62,7 @@ class Decision:
     @property
     def label(self) -> str:
         """As tables name it."""
-        return f"{self.claim.name}, {self.setting}" if self.setting else self.claim.name
+        return ", ".join(filter(None, (name_of(self.claim), self.setting)))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -83,6 +83,11 @@ class Decision:
     def words(self) -> str:
         """The verdict with what belongs to it: whether tasks disagree, and what it would take."""
         return in_words(self.comparison, self.delta, self.run.over)
+
+
+def name_of(claim: Claim) -> str:
+    """As tables name it: with the point, where one statement is several comparisons."""
+    return f"{claim.name}, {claim.point}" if claim.point else claim.name
 
 
 def no_effect(metric: str) -> float:
@@ -187,7 +192,7 @@ def decisions(claim: Claim, experiment: Experiment, run: Run, found: Sequence[En
 
 def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
     """The verdict on every claim that the experiment decides; None if it decides none."""
-    claims = [claim for claim in paper.claims if claim.experiment == experiment.name]
+    claims = [claim for claim in paper.claims if experiment.name in claim.experiments]
     lines = []
     for claim in claims:
         for run in runs:
@@ -197,11 +202,11 @@ def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found
                 cells = (*decision(one.comparison, one.basis), *tasks, one.words)
                 lines.append(Line(one.label, run.origin, cells))
             if not made:
-                lines.append(Line(claim.name, run.origin, (*decision(None), *up_and_down(None), NOT_RUN)))
+                lines.append(Line(name_of(claim), run.origin, (*decision(None), *up_and_down(None), NOT_RUN)))
     if not lines:
         return None
     notes = [
-        *(f"{claim.name}: {claim.text} ({sides(claim)})" for claim in claims),
+        *(f"{name_of(claim)}: {claim.text} ({sides(claim)})" for claim in claims),
         *RULE,
     ]
     columns = ("effect", "95 % interval", "p", "n", "tasks up", "tasks down", "verdict")

@@ -20,7 +20,18 @@ import pandas as pd
 
 from methods.contract import Claim, Experiment, Paper
 from report import published, records, statistics
-from report.claims import NOT_RUN, REPRODUCED, REVERSED, Decision, allowance, decisions, side_label, sides, turned
+from report.claims import (
+    NOT_RUN,
+    REPRODUCED,
+    REVERSED,
+    Decision,
+    allowance,
+    decisions,
+    name_of,
+    side_label,
+    sides,
+    turned,
+)
 from report.published import AVERAGE, PublishedDifference, PublishedTable
 from report.records import Group
 from report.runs import entries, row_label, runs_of, shown
@@ -118,8 +129,9 @@ def of_paper(name: str, paper: Paper, results: Path, frames: Mapping[tuple[str, 
     """The verdicts on the claims of one paper, then what of it is not reproduced at all."""
     read: dict[str, pd.DataFrame] = {}
     rows: list[Verdict] = []
-    for claim in paper.claims:
-        (experiment,) = (one for one in paper.experiments if one.name == claim.experiment)
+    named = {one.name: one for one in paper.experiments}
+    asked = [(claim, named[place]) for claim in paper.claims for place in claim.experiments]
+    for claim, experiment in asked:
         if experiment.name not in read:
             known = frames.get((name, experiment.name))
             if known is None:
@@ -163,13 +175,14 @@ def _of_claim(
     def row(
         label: str, group: Group | None, compared: str, verdict: str, why: str = "", one: Decision | None = None
     ) -> Verdict:
-        theirs = published_effect(paper, claim, tables, group, one.tasks if one else ())
+        whose = claim.whose_on(experiment.name)
+        theirs = "" if whose == "ours" else published_effect(paper, claim, tables, group, one.tasks if one else ())
         return Verdict(
             paper=name,
             statement=claim.name,
             claim=label,
             text=claim.text,
-            whose=claim.whose,
+            whose=whose,
             where=claim.where,
             published=theirs,
             experiment=experiment.name,
@@ -182,7 +195,7 @@ def _of_claim(
         )
 
     if frame.empty:
-        yield row(claim.name, None, sides(claim), NOT_RUN, _needs(name, experiment))
+        yield row(name_of(claim), None, sides(claim), NOT_RUN, _needs(name, experiment))
         return
     for group in records.groups(frame):
         runs = shown(runs_of(frame, group))
@@ -193,7 +206,7 @@ def _of_claim(
                 why = "" if one.comparison else "the two sides have no task and seed in common"
                 yield row(one.label, group, _compared(one), one.verdict, why, one if one.comparison else None)
             if not made:
-                yield row(claim.name, group, sides(claim), NOT_RUN, "a side of it has no committed results there")
+                yield row(name_of(claim), group, sides(claim), NOT_RUN, "a side of it has no committed results there")
 
 
 def _needs(name: str, experiment: Experiment) -> str:
@@ -215,7 +228,7 @@ def published_effect(
     if claim.published is not None:
         return f"{claim.published:.6g}"
     plain = claim.metric == "accuracy" and not (claim.better_setting or claim.worse_setting or claim.margin)
-    if not plain or claim.whose == "ours" or group is None:
+    if not plain or group is None:
         return ""
     for table in tables:
         better, worse = (table.name_of(paper.published_rows.get(row_label(row))) for row in (claim.better, claim.worse))

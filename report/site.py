@@ -288,10 +288,10 @@ def _statement_grid(rows: Sequence[Verdict], name: str, *, whole: bool) -> dict[
     for paper in dict.fromkeys(row.paper for row in rows):
         for one in statements.statements(row for row in rows if row.paper == paper):
             label = f"{paper}: {one.name}" if whole else one.name
-            cells = (one.words, one.first.text, one.first.where or MISSING, one.published or MISSING)
-            lines.append(Line(label, one.first.whose, cells))
+            words = (one.words(), one.words(ours=True), one.first.text, one.where, one.published)
+            lines.append(Line(label, one.whose, tuple(word or MISSING for word in words)))
     notes = [f"{whose}: {words}" for whose, words in WHOSE.items()]
-    columns = ("here", "in words", "where", "published")
+    columns = ("here", "ours", "in words", "where", "published")
     grid = Grid("statements", "Claims, each in one line", columns, tuple(lines), tuple(notes), "claim")
     return grid_view(grid, None, name) | {"second": "whose"}
 

@@ -13,13 +13,15 @@ from methods.contract import WHOSE, Paper
 from report.claims import MIXED, NO_EFFECT, NOT_RUN, RULE, VERDICTS
 from report.ledger import Verdict, expected_false
 
+OURS = "ours"
 INTRODUCTION = """# Every claim in one line
 
 Written by `make claims` from [`claims.csv`](claims.csv), which has effect, interval, p and q of every set-up, and
 [`claim_cells.csv`](claim_cells.csv), which has the cells behind each. A set-up is a data set under a protocol, on a
-network and a track; in a sweep it is a setting.
+network and a track; in a sweep it is a setting. "Ours" is where we ask it and the paper does not: on other data, under
+another protocol, or at all.
 """
-HEADER = ("| claim | whose | where | published | here |", "|---|---|---|---|---|")
+HEADER = ("| claim | where | published | here | ours |", "|---|---|---|---|---|")
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,30 @@ class Statement:
         return self.rows[0]
 
     @property
+    def whose(self) -> str:
+        """``paper``, ``code`` or ``ours``; of the paper wherever a part of it is."""
+        return next((row.whose for row in self.rows if row.whose != OURS), OURS)
+
+    @property
+    def where(self) -> str:
+        """The table, figure or page, with the authors' code named where that says it."""
+        return self.first.where if self.whose != "code" else f"{self.first.where} (code)"
+
+    @property
     def published(self) -> str:
         """The published effects, each once: of several data sets there are several."""
         return "; ".join(dict.fromkeys(row.published for row in self.rows if row.published))
 
-    @property
-    def words(self) -> str:
-        """``reproduced on 5 of 6, undecided on 1 of 6``, how many are mixed, and on how many it was not run."""
-        tried = [row for row in self.rows if row.verdict != NOT_RUN]
-        absent = [row for row in self.rows if row.verdict == NOT_RUN]
+    def words(self, *, ours: bool = False) -> str:
+        """``reproduced on 5 of 6, undecided on 1 of 6``, how many are mixed, and on how many it was not run.
+
+        Over the set-ups that the paper speaks of, or over ours; empty if there is none.
+        """
+        rows = [row for row in self.rows if (row.whose == OURS) == ours]
+        tried = [row for row in rows if row.verdict != NOT_RUN]
+        absent = [row for row in rows if row.verdict == NOT_RUN]
         counts = Counter(row.verdict for row in tried)
-        of = f" of {len(tried)}"
-        parts = [f"{verdict} on {counts[verdict]}{of}" for verdict in VERDICTS if counts[verdict]]
+        parts = [f"{verdict} on {counts[verdict]} of {len(tried)}" for verdict in VERDICTS if counts[verdict]]
         if len(tried) == 1:
             parts = [tried[0].full_verdict]
         elif mixed := sum(MIXED in row.full_verdict for row in tried):
@@ -66,7 +80,7 @@ def statements(rows: Iterable[Verdict]) -> list[Statement]:
 
 def counted(rows: Iterable[Verdict], *, ours: bool = False) -> list[tuple[str, int]]:
     """How many rows of the ledger have each verdict, in their order: of the paper's claims, or of ours."""
-    counts = Counter(row.verdict for row in rows if (row.whose == "ours") == ours)
+    counts = Counter(row.verdict for row in rows if (row.whose == OURS) == ours)
     return [(verdict, counts[verdict]) for verdict in VERDICTS]
 
 
@@ -103,5 +117,5 @@ def _sum(rows: Sequence[Verdict], *, ours: bool = False) -> str:
 
 def _line(one: Statement) -> str:
     name = f" (`{one.name}`)" if one.name != one.first.text else ""
-    cells = (f"{one.first.text}{name}", one.first.whose, one.first.where, one.published, one.words)
+    cells = (f"{one.first.text}{name}", one.where, one.published, one.words(), one.words(ours=True))
     return f"| {' | '.join(cell.replace('|', '/') or '-' for cell in cells)} |"

@@ -61,7 +61,7 @@ def of_experiment(
     made.append(selection_chart(experiment, run, group, found))
     made += [curve_chart(experiment, run, group, found, metric) for metric in experiment.curve]
     made += family_charts(experiment, run, group, found)
-    if any(claim.experiment == experiment.name and claim.metric == DISTANCE for claim in paper.claims):
+    if any(experiment.name in claim.experiments and claim.metric == DISTANCE for claim in paper.claims):
         made.append(bars(experiment, run, group, found, DISTANCE, "proxy A-distance (0 to 2, no unit)"))
     made += matrix_charts(experiment, run, group, found)
     return [chart for chart in made if chart is not None]

@@ -60,7 +60,7 @@ def curves_of(experiment: Experiment, run: Run, found: Sequence[Entry], paper: P
 
     Where a claim compares some tasks with others, as distant classes with random ones, these have lines of their own.
     """
-    compared = [(one.tasks, one.than) for one in paper.claims if one.experiment == experiment.name and one.than]
+    compared = [(one.tasks, one.than) for one in paper.claims if experiment.name in one.experiments and one.than]
     parts = compared[0] if compared else ()
     curves: dict[str, Curve] = {}
     for entry in found:

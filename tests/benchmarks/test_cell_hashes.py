@@ -1,7 +1,10 @@
 """Every cell that the suite can plan has the hash that it has always had: a committed number never loses its cell.
 
-``python -m tests.benchmarks.test_cell_hashes`` writes ``cell_hashes.csv`` anew, for a change that is meant: a new
-experiment, or a revision that is raised.  Digests of data stand for themselves, so nothing has to be prepared.
+And every comparison that a claim makes is still made, however the declarations are written.
+
+``python -m tests.benchmarks.test_cell_hashes`` writes ``cell_hashes.csv`` and ``comparisons.csv`` anew, for a change
+that is meant: a new experiment or claim, or a revision that is raised.  Digests of data stand for themselves, so
+nothing has to be prepared.
 """
 
 from __future__ import annotations
@@ -21,9 +24,12 @@ from benchmarks.plan.plan import Options
 from datasets import store
 from datasets.store import Location
 from methods import contract
+from methods.contract import Row
 
 FIXTURE = Path(__file__).with_name("cell_hashes.csv")
 COLUMNS = ("paper", "experiment", "dataset", "cells", "digest")
+COMPARISONS = Path(__file__).with_name("comparisons.csv")
+SIDES = ("paper", "experiment", "better", "worse", "metric", "higher", "tasks", "than", "than_setting", "margin")
 
 
 @contextmanager
@@ -66,9 +72,35 @@ def test_no_cell_has_another_hash(paper: str) -> None:
     assert planned(paper) == kept
 
 
+def side(row: Row, setting: str | tuple[str, ...], level: float | None = None) -> str:
+    """What stands on one side of a comparison."""
+    points = (setting,) if isinstance(setting, str) else setting
+    return f"{level:g}" if level is not None else " ".join(filter(None, (row.method, row.variant, *points)))
+
+
+def compared(paper: str) -> list[tuple[str, ...]]:
+    """The rows of the second fixture that a paper has: every comparison of its claims, by experiment."""
+    rows = []
+    for claim in contract.papers()[paper].claims:
+        better = side(claim.better, claim.better_setting)
+        worse = side(claim.worse, claim.worse_setting, claim.level)
+        less = side(claim.better, claim.than_setting) if claim.than_setting else ""
+        rest = (claim.metric, str(claim.higher), " ".join(claim.tasks), " ".join(claim.than), less, f"{claim.margin:g}")
+        rows += [(paper, experiment, better, worse, *rest) for experiment in claim.experiments]
+    return sorted(rows)
+
+
+@pytest.mark.parametrize("paper", contract.papers())
+def test_no_comparison_is_gone_or_another_one(paper: str) -> None:
+    with COMPARISONS.open(newline="") as file:
+        kept = [tuple(row.values()) for row in csv.DictReader(file) if row["paper"] == paper]
+    assert compared(paper) == kept
+
+
 if __name__ == "__main__":
-    with FIXTURE.open("w", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for name in contract.papers():
-            writer.writerows(planned(name))
+    for path, columns, rows_of in ((FIXTURE, COLUMNS, planned), (COMPARISONS, SIDES, compared)):
+        with path.open("w", newline="") as out:
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerow(columns)
+            for name in contract.papers():
+                writer.writerows(rows_of(name))

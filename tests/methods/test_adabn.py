@@ -250,7 +250,7 @@ def test_a_network_is_taken_from_a_bare_one_and_from_a_wrapped_one() -> None:
 
 
 def test_all_variants_on_source_training_share_one_network() -> None:
-    (recipe,) = recipes.MINI.values()
+    recipe = recipes.DIGITS["digits-mini"]
     wanted = {name: adabn.needs(config, recipe)["trained"] for name, config in adabn.VARIANTS.items()}
     assert wanted["default"] == wanted["coral"] == wanted["adabn-coral"]
     assert wanted["default"].method == "source_only"

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from methods import contract
-from methods.contract import Batch, Experiment, Paper, Row
+from methods.contract import Batch, Experiment, Paper, Recipe, Row, Setup, asked
 from methods.network import Network
 from tests.methods.training import CLASSES, NETWORKS, Run, batches, domain, domains, start
 
@@ -226,18 +226,58 @@ def test_experiments_name_what_exists(paper: Paper, experiment: Experiment) -> N
 
 
 @pytest.mark.parametrize("name", contract.papers())
+def test_each_claim_is_said_once(name: str) -> None:
+    """No two make the same comparison in the same experiment, and those of one name are one statement."""
+    texts: dict[str, str] = {}
+    seen: dict[tuple[object, ...], str] = {}
+    for claim in contract.papers()[name].claims:
+        assert texts.setdefault(claim.name, claim.text) == claim.text
+        assert claim.experiments, claim.name
+        assert claim.whose in contract.WHOSE
+        sides = [(claim.better, claim.better_setting), (claim.worse, claim.level or claim.worse_setting)]
+        # One that allows a margin is another one the other way round.
+        order = tuple(sides) if claim.margin else frozenset(sides)
+        rest = (claim.metric, claim.tasks, claim.than, claim.than_setting)
+        for experiment in claim.experiments:
+            assert seen.setdefault((experiment, order, *rest), claim.name) is claim.name, (experiment, order, *rest)
+        assert claim.where or not claim.on, f"{claim.name} does not say where the paper says it"
+
+
+def test_a_question_is_asked_wherever_it_is_set_up() -> None:
+    """Each set-up is an experiment of its own name, with all that they share and the recipe of each data set."""
+    recipes = {"digits": Recipe(steps=20, epoch=5, rate=0.1), "digits-mini": Recipe(steps=10, epoch=5, rate=0.1)}
+    small = Setup(recipes, seeds=7).on("digits-mini")
+    late = Setup(Recipe(steps=30, epoch=5, rate=0.2), backbone="lite0", track="late", published=("Table1",))
+    rows = (Row("source_only"), Row("dan"))
+    setups = {"first": small, "second": late.on("office31", "folder", seeds=2)}
+    first, second = asked("Is it so?", rows, setups, baseline=rows[1], default=False, sweep={"weight": (0.1, 1.0)})
+    assert (first.name, first.seeds, first.track, dict(first.recipes)) == (
+        *("first", 7, "finetune"),
+        {"digits-mini": recipes["digits-mini"]},
+    )
+    assert (second.name, second.seeds, second.backbone, list(second.recipes)) == (
+        *("second", 2, "lite0"),
+        ["office31", "folder"],
+    )
+    assert (second.published, first.published) == (("Table1",), ())
+    for experiment in (first, second):
+        assert (experiment.title, experiment.rows, experiment.baseline) == ("Is it so?", rows, rows[1])
+        assert (experiment.sweep, experiment.default) == ({"weight": (0.1, 1.0)}, False)
+    assert asked("Is it so?", rows, {"first": small})[0].baseline == rows[0]
+
+
+@pytest.mark.parametrize("name", contract.papers())
 def test_claims_and_published_rows_name_what_exists(name: str) -> None:
     paper = contract.papers()[name]
     experiments = {experiment.name: experiment for experiment in paper.experiments}
     assert len(experiments) == len(paper.experiments)
     assert any(experiment.default for experiment in paper.experiments)
-    for claim in paper.claims:
-        rows = experiments[claim.experiment].rows
-        assert claim.better in rows
-        assert claim.worse in rows
-        assert (claim.better, claim.better_setting) != (claim.worse, claim.worse_setting)
-        assert set(claim.tasks) <= {
-            task for tasks in experiments[claim.experiment].tasks.values() for task in tasks
-        } or (not experiments[claim.experiment].tasks)
+    asked_in = [(claim, experiments[one]) for claim in paper.claims for one in claim.experiments]
+    for claim, experiment in asked_in:
+        assert {claim.better, claim.worse} <= set(experiment.rows)
+        same = (claim.better, claim.better_setting) == (claim.worse, claim.worse_setting)
+        assert not same or claim.level is not None
+        tasks = {task for its in experiment.tasks.values() for task in its}
+        assert not tasks or set(claim.tasks) <= tasks
     labels = {row.label for experiment in paper.experiments for row in experiment.rows}
     assert set(paper.published_rows) <= labels

@@ -44,8 +44,8 @@ PAPER = Paper(
     link="https://example.org",
     experiments=(MAIN, ABLATIONS, SWEEP),
     claims=(
-        Claim("gain", "DAN beats source only.", "digits", FULL, BASE),
-        Claim("kernels", "Several kernels beat one.", "ablations", FULL, SINGLE),
+        Claim("gain", "DAN beats source only.", FULL, BASE, on=("digits",)),
+        Claim("kernels", "Several kernels beat one.", FULL, SINGLE, on=("ablations",)),
     ),
     published_rows={"source only": "CNN", "DAN": "DAN"},
     key="dan",
@@ -139,7 +139,7 @@ def experiment_rows(name: str, paper: Paper, experiment: Experiment) -> Iterator
     recipe = next(iter(experiment.recipes))
     dataset = "folder:photos" if recipe == "folder" else recipe
     tasks = experiment.tasks.get(dataset, TASKS.get(dataset, PHOTOS))
-    metrics = {claim.metric for claim in paper.claims if claim.experiment == experiment.name} | {"mmd", "a_distance"}
+    metrics = {claim.metric for claim in paper.claims if experiment.name in claim.experiments} | {"mmd", "a_distance"}
     metrics |= {experiment.selects} - {""}
     if any(metric.startswith("alpha.") for metric in metrics):
         metrics |= {"alpha.bn1", "alpha.bn2", "alpha.mean"}

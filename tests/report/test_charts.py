@@ -111,7 +111,7 @@ def test_alpha_per_layer(tmp_path: Path) -> None:
 
 
 def test_distances_are_bars_where_a_claim_is_about_them(tmp_path: Path) -> None:
-    claim = Claim("closer", "DAN is closer.", "digits", FULL, BASE, metric="a_distance", higher=False)
+    claim = Claim("closer", "DAN is closer.", FULL, BASE, on=("digits",), metric="a_distance", higher=False)
     paper = dataclasses.replace(PAPER, claims=(claim,))
     lines = rows()
     for metric in ("a_distance", "mmd"):
@@ -226,9 +226,9 @@ def test_tasks_that_a_claim_compares_have_curves_of_their_own(tmp_path: Path) ->
     claim = Claim(
         "further",
         "It falls further.",
-        "curves",
         BASE_ROW,
         ANB,
+        on=("curves",),
         worse_setting=("n=6", "n=7"),
         tasks=("a:b",),
         than=("c:d",),

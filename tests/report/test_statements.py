@@ -31,11 +31,11 @@ def test_a_claim_over_its_set_ups(tmp_path: Path) -> None:
     lines = [*rows(), *moved(-20, dataset="digits"), *moved(-2, dataset="folder:mine")]
     write(tmp_path / "dan/digits.csv", lines)
     gain, last = statements.statements(found(tmp_path, GAIN))
-    assert gain.words == "reproduced on 1 of 3, reversed on 1 of 3, undecided on 1 of 3"
-    assert (last.name, last.words) == ("Table 9", "not run here (its images are not public)")
+    assert gain.words() == "reproduced on 1 of 3, reversed on 1 of 3, undecided on 1 of 3"
+    assert (last.name, last.words()) == ("Table 9", "not run here (its images are not public)")
     write(tmp_path / "dan/digits.csv", rows())
     gain, _ = statements.statements(found(tmp_path, GAIN))
-    assert gain.words == "reproduced"
+    assert gain.words() == "reproduced"
 
 
 def test_what_is_mixed_and_what_is_not_run_is_said(tmp_path: Path) -> None:
@@ -51,13 +51,13 @@ def test_what_is_mixed_and_what_is_not_run_is_said(tmp_path: Path) -> None:
     write(tmp_path / "dan/ablations.csv", rows({("dan", "mnist:optdigits"): (60.0,)}, experiment="ablations"))
     absent = dataclasses.replace(PAPER.claims[1], name="gain")
     (gain, _) = statements.statements(found(tmp_path, GAIN, absent))
-    assert gain.words == "reproduced on 2 of 2, mixed on 2; not run here on 1"
+    assert gain.words() == "reproduced on 2 of 2, mixed on 2; not run here on 1"
     assert {row.full_verdict for row in gain.rows[:2]} == {"reproduced, mixed"}
 
 
 def test_questions_of_ours_are_counted_apart(tmp_path: Path) -> None:
     write(tmp_path / "dan/digits.csv", rows())
-    turned = Claim("loss", "Source only beats DAN.", "digits", BASE, FULL, whose="ours")
+    turned = Claim("loss", "Source only beats DAN.", BASE, FULL, on=("digits",), whose="ours")
     made = found(tmp_path, GAIN, turned)
     assert dict(statements.counted(made)) == {
         **dict.fromkeys(("reversed", "no effect", "undecided", "not enough runs"), 0),
@@ -66,15 +66,30 @@ def test_questions_of_ours_are_counted_apart(tmp_path: Path) -> None:
     assert dict(statements.counted(made, ours=True))["reversed"] == 1
     text = statements.markdown({"dan": PAPER}, made)
     assert "The paper's: 1 reproduced, 1 not run here. Ours: 1 reversed." in text
-    assert "| Source only beats DAN. (`loss`) | ours | - | - | reversed |" in text
+    assert "| DAN beats source only. (`gain`) | - | - | reproduced | - |" in text
+    assert "| Source only beats DAN. (`loss`) | - | - | - | reversed |" in text
+
+
+def test_where_the_paper_does_not_say_it_the_question_is_ours(tmp_path: Path) -> None:
+    """A claim of the paper on one experiment, asked in another one too; no published effect stands beside that."""
+    write(tmp_path / "dan/digits.csv", rows())
+    write(tmp_path / "dan/ablations.csv", moved(-20, experiment="ablations"))
+    made = found(tmp_path, dataclasses.replace(GAIN, also=("ablations",), published=2.5))
+    assert [(row.whose, row.published, row.verdict) for row in made[:2]] == [
+        ("paper", "2.5", "reproduced"),
+        ("ours", "", "reversed"),
+    ]
+    (gain, _) = statements.statements(made)
+    assert (gain.whose, gain.published) == ("paper", "2.5")
+    assert (gain.words(), gain.words(ours=True)) == ("reproduced", "reversed")
 
 
 def test_what_is_expected_by_chance(tmp_path: Path) -> None:
     """Both directions of one comparison are p = 0.035 twice; beside p above 0.5 once, of which one stands for two."""
     write(tmp_path / "dan/digits.csv", rows())
     write(tmp_path / "dan/ablations.csv", moved(-2.9, experiment="ablations"))
-    turned = Claim("loss", "Source only beats DAN.", "digits", BASE, FULL)
-    none = Claim("none", "Nothing.", "ablations", FULL, BASE)
+    turned = Claim("loss", "Source only beats DAN.", BASE, FULL, on=("digits",))
+    none = Claim("none", "Nothing.", FULL, BASE, on=("ablations",))
     called, false = ledger.expected_false(found(tmp_path, GAIN, turned, none))
     assert (called, false) == (2, pytest.approx(0.05 * 2))
     assert "Of the 2 rows called reproduced or reversed about 0.1 are expected" in statements.chance(

@@ -366,7 +366,7 @@ def test_verdicts(tmp_path: Path, dan: Sequence[float], verdict: str) -> None:
 
 
 def test_verdict_turns_round_with_the_claim(tmp_path: Path) -> None:
-    turned = Claim("loss", "Source only beats DAN.", "digits", BASE, FULL)
+    turned = Claim("loss", "Source only beats DAN.", BASE, FULL, on=("digits",))
     assert verdicts(tmp_path, (53.0, 53.1, 52.9) * 2, (50.0,) * 6, turned) == ["reversed"]
 
 
@@ -411,12 +411,12 @@ def test_figures_in_families_have_a_grid_of_their_own(tmp_path: Path) -> None:
 
 
 def test_a_claim_about_a_row_without_results(tmp_path: Path) -> None:
-    absent = Claim("kernels", "Several kernels beat one.", "digits", FULL, SINGLE)
+    absent = Claim("kernels", "Several kernels beat one.", FULL, SINGLE, on=("digits",))
     assert verdicts(tmp_path, (53.0, 53.1, 52.9), (50.0, 50.0, 50.0), absent) == ["not run here"]
 
 
 def test_claims_of_a_sweep_are_decided_per_setting(tmp_path: Path) -> None:
-    paper = dataclasses.replace(PAPER, claims=(Claim("gain", "It helps.", "sensitivity", FULL, BASE),))
+    paper = dataclasses.replace(PAPER, claims=(Claim("gain", "It helps.", FULL, BASE, on=("sensitivity",)),))
     low = {key: [value - 10 * (key[0] == "dan") for value in found] for key, found in VALUES.items()}
     lines = [row for row in rows() if row["method"] == "source_only"]
     lines += [row | {"setting": "lam=0.1"} for row in rows() if row["method"] == "dan"]
@@ -427,7 +427,8 @@ def test_claims_of_a_sweep_are_decided_per_setting(tmp_path: Path) -> None:
 
 
 def test_a_claim_may_compare_two_points_of_a_sweep(tmp_path: Path) -> None:
-    claim = Claim("peak", "1 beats 10.", "sensitivity", FULL, FULL, better_setting="lam=1.0", worse_setting="lam=10.0")
+    points = {"better_setting": "lam=1.0", "worse_setting": "lam=10.0"}
+    claim = Claim("peak", "1 beats 10.", FULL, FULL, on=("sensitivity",), **points)
     paper = dataclasses.replace(PAPER, claims=(claim,))
     data = []
     for setting, accuracy in (("lam=0.1", 50.0), ("lam=1.0", 60.0), ("lam=10.0", 55.0)):
@@ -457,7 +458,7 @@ def decided(tmp_path: Path, claim: Claim, data: list[dict[str, str]]) -> tuple[f
 
 def test_a_claim_may_average_over_points_of_a_sweep(tmp_path: Path) -> None:
     """Replicate by replicate; a row outside the sweep stands as it is."""
-    claim = Claim("gain", "It helps.", "sensitivity", FULL, BASE, better_setting=("lam=0.1", "lam=10.0"))
+    claim = Claim("gain", "It helps.", FULL, BASE, on=("sensitivity",), better_setting=("lam=0.1", "lam=10.0"))
     base = rows({("source_only", "a:b"): (50.0,) * 6}, experiment="sensitivity")
     data = [
         *base,
@@ -482,7 +483,7 @@ def test_a_claim_may_average_over_points_of_a_sweep(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("margin", "verdict"), [(0.0, "reversed"), (1.0, "reproduced"), (0.3, "reversed")])
 def test_a_claim_may_be_that_nothing_is_lost(margin: float, verdict: str, tmp_path: Path) -> None:
-    claim = Claim("general", "It is as good.", "sensitivity", FULL, BASE, better_setting="lam=1.0", margin=margin)
+    claim = Claim("general", "It is as good.", FULL, BASE, on=("sensitivity",), better_setting="lam=1.0", margin=margin)
     data = rows({("source_only", "a:b"): (50.0,) * 6}, experiment="sensitivity")
     data += averaged("lam=1.0", {"a:b": (49.5, 49.4, 49.6) * 2})
     effect, line, notes = decided(tmp_path, claim, data)
@@ -495,9 +496,9 @@ def test_a_claim_may_be_that_a_difference_is_larger_on_some_tasks_than_on_others
     claim = Claim(
         "further",
         "It falls further.",
-        "sensitivity",
         BASE,
         FULL,
+        on=("sensitivity",),
         worse_setting="lam=1.0",
         tasks=("a:b",),
         than=("c:d",),
@@ -516,9 +517,9 @@ def test_a_claim_may_be_that_a_difference_is_larger_at_one_setting_than_at_anoth
     claim = Claim(
         "grows",
         "It grows.",
-        "sensitivity",
         FULL,
         SINGLE,
+        on=("sensitivity",),
         better_setting="lam=1.0",
         worse_setting="lam=1.0",
         than_setting="lam=0.1",
@@ -545,7 +546,14 @@ def test_a_claim_may_be_that_a_difference_is_larger_at_one_setting_than_at_anoth
 @pytest.mark.parametrize(("higher", "effect"), [(True, -3.0), (False, 3.0)])
 def test_a_claim_may_be_about_a_level(higher: bool, effect: float, tmp_path: Path) -> None:
     claim = Claim(
-        "chance", "It is at chance.", "sensitivity", FULL, FULL, better_setting="lam=1.0", level=5.0, higher=higher
+        "chance",
+        "It is at chance.",
+        FULL,
+        FULL,
+        on=("sensitivity",),
+        better_setting="lam=1.0",
+        level=5.0,
+        higher=higher,
     )
     found, line, notes = decided(tmp_path, claim, averaged("lam=1.0", {"a:b": (1.5, 2.0, 2.5) * 2}))
     assert found == pytest.approx(effect)
@@ -559,7 +567,14 @@ def test_a_claim_may_be_about_a_level(higher: bool, effect: float, tmp_path: Pat
 
 def test_a_level_of_0_compares_tasks(tmp_path: Path) -> None:
     claim = Claim(
-        "fewer", "Fewer are worse.", "sensitivity", BASE, BASE, tasks=("a:b", "c:d"), than=("c:d", "e:f"), level=0.0
+        "fewer",
+        "Fewer are worse.",
+        BASE,
+        BASE,
+        on=("sensitivity",),
+        tasks=("a:b", "c:d"),
+        than=("c:d", "e:f"),
+        level=0.0,
     )
     data = rows(
         {
