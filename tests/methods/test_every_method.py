@@ -80,7 +80,9 @@ def test_default_variant_and_frozen_configurations(name: str) -> None:
     method = contract.load(name)
     assert "default" in method.variants
     assert method.variants["default"] == method.config()
-    values = list(method.variants.values())
+    rows = [row for one in contract.papers().values() for experiment in one.experiments for row in experiment.rows]
+    longer = {row.variant for row in rows if row.method == name and row.times > 1}
+    values = [config for variant, config in method.variants.items() if variant not in longer]
     assert len({repr(value) for value in values}) == len(values), "two variants are the same configuration"
     for config in values:
         assert isinstance(config, method.config)
