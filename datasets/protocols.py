@@ -426,10 +426,11 @@ def _names(suite: Suite, label: str) -> tuple[str, ...]:
     source, _, target = label.partition(":")
     # A folder's name may hold a plus, so what is a domain's name as a whole is taken as one.
     names = (*((source,) if source in shorts else source.split("+")), target)
-    sides = [halves.side(suite, name) for name in names]
-    if len(names) == 2 and all(sides) and halves.are_opposite(*sides):
+    known = set(names) <= shorts.keys()
+    sides = [] if known else [halves.side(suite, name) for name in names]
+    if len(sides) == 2 and all(sides) and halves.are_opposite(*sides):
         return names
-    if not set(names) <= shorts.keys() or len({shorts[name] for name in names}) < len(names):
+    if not known or len({shorts[name] for name in names}) < len(names):
         valid = [f"{a}:{b}" for a in suite.domains for b in suite.domains if a != b]
         valid = valid or [f"{a}:{b}" for a, b in suite.tasks]
         raise DataError(f"unknown task {label!r} of {suite.name}: choose from {', '.join(valid)}.")

@@ -147,7 +147,8 @@ def resolve(domain_name: str, location: Location) -> str:
         DataError: unknown domain, or the mirror cannot be read or reached.
     """
     domain = registry.domain(domain_name)
-    sources.check_mirror(location)
+    if location.mirror is not None:
+        sources.check_mirror(location)
     if not domain.subset or _is_prepared_somehow(domain, location):
         return domain.name
     if _is_prepared_somehow(registry.domain(domain.subset), location):

@@ -165,7 +165,7 @@ def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[st
 
 def _datasets(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
     """Data sets: names parted by blanks, then folders, whose paths may hold blanks."""
-    return tuple(name for text in value for name in parted(text))
+    return tuple(name for text in value for name in (parted(text) if PREFIX in text else text.split()))
 
 
 def _common(value: tuple[str, ...], classes: str | None) -> tuple[str, ...]:
