@@ -41,8 +41,9 @@ claim is over the four splits, each the mean of its two directions, which share 
 * The study on CIFAR-100 (``curves`` and what stands beside it) has a training that base gains little from lengthening:
   90 epochs in batches of 64, Nesterov's momentum, a rate that rises to 0.02 over the first 15 % and then falls along a
   cosine; momentum, decay and the doubled rate of biases are the paper's.  Rate and epochs were chosen on another split.
-* Eight augmented views of each image are drawn once and are the same for every row, base included: what frozen layers
-  make of them is computed once, and frozen and trained rows see the same images.
+* All rows of a unit see the same images: which are in the batch of a step, and how they are shifted and mirrored,
+  follows from split and step alone.  They are drawn anew at each step.  Fixed views would let what frozen layers make of
+  them be kept, but of eight of them base learns the training images by heart.
 * ``curves-bn`` has BatchNorm in front of the ReLU of every layer but the last, rate 0.1 and 30 epochs.  Its running
   statistics are copied and frozen with their layers.
 * n = 1, 3, 4, 5, 7 in ``curves``, fewer beside it; all seven are one option away.
@@ -356,8 +357,6 @@ as published; at 45 it does not."""
 HALVES = frozen({name: long(images, EPOCHS, 0.02) for name, images in SIZES.items()})
 CUTS = frozen({name: long(images * 30 // 50, EPOCHS, 0.02) for name, images in SIZES.items()})
 NORMALISED = frozen({name: long(images, BATCHNORM_EPOCHS, 0.1) for name, images in SIZES.items()})
-VIEWS = 8
-"""Augmented views of each image, drawn once."""
 OFFICE = frozen({"office31": short(1_200, 40.0), "office-caltech10": short(400, 80.0)})
 DIGITS = frozen({"digits-mini": short(2_000, 12.0)})
 
@@ -394,7 +393,6 @@ STUDY = Experiment(
     unswept=(BASE_ROW, TWICE),
     protocol="transfer",
     backbone="caffenet-32",
-    views=VIEWS,
     default=True,
     published=FIGURE2,
     layers="n",
@@ -420,7 +418,6 @@ FIRST_LOOK = replace(
     tasks=frozen({"digits-mini": ("mnist-a:mnist-b",)}),
     sweep=SWEEP,
     backbone="caffenet-16",
-    views=0,
     published=("Fig2",),
     picture="",
 )
@@ -446,7 +443,7 @@ def experiments() -> Iterator[Experiment]:
     title = "Fewer training images per class, from scratch and in as many steps"
     fewer = {"tasks": dict.fromkeys(HALVES, REDUCED), "published": ("Supp reduced data",)}
     yield of(beside, "reduced", title, rows=(BASE_ROW,), sweep={}, layers="", **fewer)
-    small = replace(beside, rows=ALL, sweep=SWEEP, unswept=(BASE_ROW,), views=0, default=False)
+    small = replace(beside, rows=ALL, sweep=SWEEP, unswept=(BASE_ROW,), default=False)
     title = "Random halves of the classes of Office's Amazon images, far fewer than the study asks for"
     yield of(small, "office", title, recipes=OFFICE, tasks=dict.fromkeys(OFFICE, AMAZON))
     title = "Between two origins of digits, all ten classes: MNIST and optdigits"
