@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -358,8 +359,8 @@ def test_a_method_without_a_paper_is_run_beside_source_only(
     newcomer: Path, digits_mini: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newcomer.write_text(examples()[0])
-    short = dict.fromkeys(("digits-mini",), Recipe(steps=8, epoch=4, rate=0.01, batch=16))
-    monkeypatch.setattr(recipes, "DIGITS", short)
+    short = Recipe(steps=8, epoch=4, rate=0.01, batch=16)
+    monkeypatch.setattr(recipes, "LENET", dataclasses.replace(recipes.LENET, recipe=short))
     runs = newcomer.parent.parent / "runs"
     what = ["newcomer", "--tasks", "optdigits:mfeat", "--seeds", 1, "--data", digits_mini.root, "--runs", runs]
     status, output, error = call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1)

@@ -66,8 +66,8 @@ DOMAINS = {
 }
 
 
-def aligned(name: str, source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    alignment = shallow.ALIGNMENTS[name].fit(source, target)
+def aligned(name: str, source: np.ndarray, target: np.ndarray, classes: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    alignment = shallow.ALIGNMENTS[name].fit(source, target, classes)
     return alignment.source(source), alignment.target(target)
 
 
@@ -79,31 +79,29 @@ def same_but_for_signs(found: np.ndarray, wanted: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("which", DOMAINS)
-@pytest.mark.parametrize(("count", "mu"), [(3, 0.1), (6, 0.1), (3, 10.0)])
+@pytest.mark.parametrize(("classes", "mu"), [(1, 0.1), (2, 0.1), (1, 10.0)])
 def test_transfer_components_are_the_leading_eigenvectors(
-    which: str, count: int, mu: float, monkeypatch: pytest.MonkeyPatch
+    which: str, classes: int, mu: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shallow, "COMPONENTS", count)
     monkeypatch.setattr(shallow, "MU", mu)
     source, target = DOMAINS[which]
-    found = np.concatenate(aligned("tca2011", source, target))[:, ::-1]
-    same_but_for_signs(found, np.concatenate(reference.transfer_components(source, target, mu, count)))
+    found = np.concatenate(aligned("transfer-components", source, target, classes))[:, ::-1]
+    same_but_for_signs(found, np.concatenate(reference.transfer_components(source, target, mu, 3 * classes)))
 
 
 def test_transfer_components_bring_the_domains_together() -> None:
-    """The more, the less mu is; and where all that is known are copies of few samples, there are fewer."""
+    """The more, the less mu is; and of copies of few samples there are fewer."""
     source, target = mixed(40, 0), mixed(30, 0) + 1.0
 
     def discrepancy(mu: float) -> float:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(shallow, "MU", mu)
-            patch.setattr(shallow, "COMPONENTS", 5)
-            one, other = aligned("tca2011", source, target)
+            one, other = aligned("transfer-components", source, target)
             return float(np.square(one.mean(0) - other.mean(0)).sum())
 
     assert discrepancy(1e-4) < 0.5 * discrepancy(1e-2) < 0.25 * discrepancy(1.0)
     few = np.concatenate([source[:3]] * 20), np.concatenate([target[:2]] * 20)
-    components = np.concatenate(aligned("tca2011", *few))
+    components = np.concatenate(aligned("transfer-components", *few))
     assert components.shape == (100, 4)
     np.testing.assert_allclose(components.std(0), 1)
 
@@ -143,7 +141,7 @@ def test_skada_aligns_alike(name: str, which: str) -> None:
 @pytest.mark.parametrize("variant", ALIGNED)
 def test_the_machine_learns_the_aligned_source(variant: str) -> None:
     x, y = SOURCE_X.double().numpy(), TARGET_X.double().numpy()
-    source, target = aligned(shallow.METHOD.variants[variant].alignment, x, y)
+    source, target = aligned(shallow.METHOD.variants[variant].alignment, x, y, CLASSES)
     machine = SVC(kernel="linear").fit(source, SOURCE_Y.numpy())
     assert predicted(fitted(variant), TARGET_X) == machine.predict(target).tolist()
 
