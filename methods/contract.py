@@ -223,9 +223,6 @@ class Experiment:
     """How BatchNorm sees the two domains; empty for the default of backbone and track."""
     cut: str = ""
     """Where a pretrained trunk is cut; empty for the default of backbone and track."""
-    views: int = 0
-    """Augmented views of each training image that are drawn once, the same for all rows; 0: new ones at each step, or
-    where activations are cached, none."""
     default: bool = False
     """Run where its data set is named and no experiment, on the track of the first such one unless a track is named.
     Where no data set is named either, a paper's first such experiment is run."""
@@ -250,7 +247,6 @@ class Setup:
     track: str = "finetune"
     batchnorm: str = ""
     cut: str = ""
-    views: int = 0
     protocol: str = "full"
     seeds: int = 3
     datasets: tuple[str, ...] = ()

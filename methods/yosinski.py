@@ -41,11 +41,12 @@ claim is over the four splits, each the mean of its two directions, which share 
 * The study on CIFAR-100 (``curves`` and what stands beside it) has a training that base gains little from lengthening:
   90 epochs in batches of 64, Nesterov's momentum, a rate that rises to 0.02 over the first 15 % and then falls along a
   cosine; momentum, decay and the doubled rate of biases are the paper's.  Rate and epochs were chosen on another split.
-* Eight augmented views of each image are drawn once and are the same for every row, base included: what frozen layers
-  make of them is computed once, and frozen and trained rows see the same images.
+* All rows of a unit see the same images: which are in the batch of a step, and how they are shifted and mirrored,
+  follows from split and step alone.  They are drawn anew at each step.  Fixed views would let what frozen layers make
+  of them be kept, but of eight of them base learns the training images by heart.
 * ``curves-bn`` has BatchNorm in front of the ReLU of every layer but the last, rate 0.1 and 30 epochs.  Its running
   statistics are copied and frozen with their layers.
-* n = 1, 3, 4, 5, 7 in ``curves``, fewer beside it; all seven are one option away.
+* n = 1, 3, 4, 5, 7 on CIFAR-100, 1, 4, 7 for the distant pair and 1, 3, 5, 7 for random layers.
 * On digits and Office, where a network takes seconds, the training is short: batches of 32 at the paper's rate, and of
   its four drops the last two, at 6/9 and 8/9; at so few steps the first two would come before anything is learned.
 * The new layers of a treatment are not the first values of the base network's: they are drawn after these.
@@ -63,10 +64,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from statistics import fmean
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +75,6 @@ from torch import Tensor, nn
 from methods.contract import (
     Batch,
     Claim,
-    Experiment,
     Losses,
     Method,
     Need,
@@ -82,6 +82,8 @@ from methods.contract import (
     ParameterGroup,
     Recipe,
     Row,
+    Setup,
+    asked,
     classification,
     frozen,
 )
@@ -356,14 +358,8 @@ as published; at 45 it does not."""
 HALVES = frozen({name: long(images, EPOCHS, 0.02) for name, images in SIZES.items()})
 CUTS = frozen({name: long(images * 30 // 50, EPOCHS, 0.02) for name, images in SIZES.items()})
 NORMALISED = frozen({name: long(images, BATCHNORM_EPOCHS, 0.1) for name, images in SIZES.items()})
-VIEWS = 8
-"""Augmented views of each image, drawn once."""
 OFFICE = frozen({"office31": short(1_200, 40.0), "office-caltech10": short(400, 80.0)})
-DIGITS = frozen({"digits-mini": short(2_000, 12.0)})
 
-SWEEP = frozen({"n": tuple(range(1, 8))})
-SOME, FEW = frozen({"n": (1, 3, 4, 5, 7)}), frozen({"n": (1, 4, 7)})
-RANDOM_SWEEP = frozen({"n": (1, 3, 5, 7), "start": ("caffe", "scaled", "he")})
 BASE_ROW = Row("yosinski", "base", label="base")
 TWICE = Row("yosinski", "base-twice", label="base, twice the steps", times=2)
 """The control that the paper did not need: what copied layers that learn on gain by longer training alone."""
@@ -380,222 +376,77 @@ AMAZON = ("amazon-a:amazon-b", "amazon-b:amazon-a")
 DISTANT, CUT = ("man:natural", "natural:man"), ("a-cut:b-cut", "b-cut:a-cut")
 REDUCED = (*(f"a@{images}:b@{images}" for images in (10, 25, 50, 100)), "a:b")
 """Training images per class, all 200 (or 500) at last."""
-FIGURE2 = ("Fig2", "Fig2 per-split", "Table1", "text/Table1", "Table1 recomputed")
-
-STUDY = Experiment(
-    name="curves",
-    title="Figure 2 and Table 1: random halves of the classes",
-    rows=CONTROLLED,
-    recipes=HALVES,
-    baseline=BASE_ROW,
-    seeds=4,
-    tasks=dict.fromkeys(HALVES, EITHER),
-    sweep=SOME,
-    unswept=(BASE_ROW, TWICE),
-    protocol="transfer",
+STUDY = Setup(
+    HALVES,
     backbone="caffenet-32",
-    views=VIEWS,
-    default=True,
-    published=FIGURE2,
-    layers="n",
-    picture="transferability",
+    protocol="transfer",
+    seeds=4,
+    datasets=tuple(SIZES),
+    tasks=dict.fromkeys(SIZES, EITHER),
+    published=("Fig2", "Fig2 per-split", "Table1", "text/Table1", "Table1 recomputed"),
 )
-NORMALISED_STUDY = replace(
-    STUDY,
-    name="curves-bn",
-    title="Figure 2 and Table 1 with a network that has BatchNorm",
-    recipes=NORMALISED,
-    sweep=FEW,
-    backbone="caffenet-32-bn",
-    default=False,
-    picture="transferability-batchnorm",
+DIGITS = Setup(short(2_000, 12.0), backbone="caffenet-16", protocol="transfer", datasets=("digits-mini",))
+AT_SCALE = STUDY.on("folder", recipe=PAPER_RECIPE, backbone="caffenet", tasks=frozen({"folder": EITHER}))
+PAIRS = STUDY.on(recipe=CUTS, tasks=dict.fromkeys(CUTS, DISTANT), published=("Fig3 top left",))
+EVERY, SOME, FEW = (frozen({"n": layers}) for layers in (tuple(range(1, 8)), (1, 3, 4, 5, 7), (1, 4, 7)))
+curves = partial(asked, layers="n", sweep=SOME, unswept=(BASE_ROW, TWICE))
+"""A question about layers 1 .. n."""
+
+
+def at(*layers: int, rest: str = "") -> tuple[str, ...]:
+    """Points of a sweep over n."""
+    return tuple(f"n={n}{rest}" for n in layers)
+
+
+MIDDLE, UPPER, ALL_N = at(4, 5), at(5, 7), at(*SOME["n"])
+# What is published is of the same n, from the released logs, and has the margin in it, as the effect has.
+figure2 = partial(Claim, on=("curves",), also=("curves-bn",), where="Figure 2")
+ours = partial(Claim, on=("curves", "curves-bn"), whose="ours")
+GOOD = "Copied own layers that learn on are on average within one point of"
+HELPS = "Features of A help even where they learn on: AnB+ is on average above"
+# fmt: off
+CLAIMS = (
+    figure2("co-adaptation", "Frozen own layers lose accuracy in the middle, where neighbours were co-adapted.",
+            BASE_ROW, BNB, worse_setting=MIDDLE, published=2.6),
+    figure2("co-adaptation-ends", "With seven frozen own layers the loss in the middle is gone.",
+            BNB, BNB, better_setting=at(7), worse_setting=MIDDLE, published=2.4),
+    figure2("fine-tuning-recovers", "Where the copied own layers learn on, the loss in the middle is gone.",
+            BNB_PLUS, BNB, better_setting=MIDDLE, worse_setting=MIDDLE, published=3.0),
+    figure2("first-layer-general", "The first layer is general: A's, frozen, is less than one point below B's own.",
+            ANB, BNB, better_setting=at(1), worse_setting=at(1), margin=1.0, published=1.15),
+    figure2("last-layers-specific", "The last layers are specific: A's, frozen, are below frozen own ones.",
+            BNB, ANB, better_setting=UPPER, worse_setting=UPPER, published=4.8),
+    figure2("specificity-grows", "Higher layers are more specific: BnB less AnB is more at n = 7 than at n = 1.",
+            BNB, ANB, better_setting=at(7), worse_setting=at(7), than_setting=at(1), published=8.2),
+    figure2("bnb-plus-equals-base", f"{GOOD} base.", BNB_PLUS, BASE_ROW, point="not below",
+            better_setting=ALL_N, margin=1.0, published=1.2),
+    figure2("bnb-plus-equals-base", f"{GOOD} base.", BASE_ROW, BNB_PLUS, point="not above",
+            worse_setting=ALL_N, margin=1.0, published=0.8),
+    ours("bnb-plus-equals-control", f"{GOOD} base trained for twice the steps.", BNB_PLUS, TWICE, point="not below",
+         better_setting=ALL_N, margin=1.0),
+    ours("bnb-plus-equals-control", f"{GOOD} base trained for twice the steps.", TWICE, BNB_PLUS, point="not above",
+         worse_setting=ALL_N, margin=1.0),
+    figure2("anb-plus-above-base", f"{HELPS} base.", ANB_PLUS, BASE_ROW, better_setting=ALL_N, published=1.7),
+    ours("anb-plus-above-control", f"{HELPS} base trained for twice the steps.", ANB_PLUS, TWICE, better_setting=ALL_N),
+    figure2("anb-plus-above-bnb-plus", f"{HELPS} BnB+.", ANB_PLUS, BNB_PLUS,
+            better_setting=ALL_N, worse_setting=ALL_N, published=1.5),
+    Claim("distant-falls-further", "AnB loses more between man-made and natural classes than between random halves.",
+          BASE_ROW, ANB, on=("distant",), where="Figure 3, top left",
+          worse_setting=at(4, 7), tasks=DISTANT, than=CUT, published=10.8),
+    Claim("distant-above-random", "Layers of a distant task are better than random ones, here by He's rule.",
+          ANB, RANDOM, on=("distant-random",), where="abstract",
+          better_setting=at(4, 7), worse_setting=at(4, 7)),
+    *(Claim("random-collapses", "Three and more frozen random layers leave little more than chance: a tenth of base at "
+            "most, here 5 %, chance being 2 (0.1 to 5.0 % of 57.6).", RANDOM, RANDOM, on=("random",), point=point,
+            whose=whose, where="Figure 3, top right", better_setting=at(3, 5, 7, rest=f";start={start}"), level=5.0,
+            higher=False)
+      for start, point, whose in (("caffe", "start as released", "code"), ("scaled", "released share of He", "code"),
+                                  ("he", "He's rule", "ours"))),
+    Claim("fewer-images-worse", "With fewer images per class as many steps lead to less accuracy.",
+          BASE_ROW, BASE_ROW, on=("reduced",), whose="code", where="logs of the reduced series",
+          tasks=REDUCED[1:], than=REDUCED[:-1], level=0.0),
 )
-FIRST_LOOK = replace(
-    STUDY,
-    name="smoke",
-    title="A first look at all treatments on halves of the digits, one split and a small network; no verdict",
-    rows=(*CONTROLLED, RANDOM),
-    recipes=DIGITS,
-    seeds=1,
-    tasks=frozen({"digits-mini": ("mnist-a:mnist-b",)}),
-    sweep=SWEEP,
-    backbone="caffenet-16",
-    views=0,
-    published=("Fig2",),
-    picture="",
-)
-
-
-def experiments() -> Iterator[Experiment]:
-    """In the order of the tables; the first is what runs where nothing is named."""
-    yield FIRST_LOOK
-    yield STUDY
-    yield NORMALISED_STUDY
-    beside = replace(STUDY, picture="")
-
-    def of(base: Experiment, name: str, title: str, **fields: Any) -> Experiment:
-        return replace(base, name=name, title=title, **fields)
-
-    cut = replace(beside, recipes=CUTS, tasks=dict.fromkeys(CUTS, DISTANT), sweep=FEW, published=("Fig3 top left",))
-    title = "Figure 3, left: man-made and natural classes beside random halves of the same size"
-    yield of(cut, "distant", title, rows=(BASE_ROW, ANB), tasks=dict.fromkeys(CUTS, (*DISTANT, *CUT)))
-    title = "Figure 3: layers of a distant task beside random ones"
-    yield of(cut, "distant-random", title, rows=(BASE_ROW, ANB, RANDOM))
-    title = "Figure 3, right: frozen random layers, as released, at the same share of He's deviation, by He's rule"
-    yield of(beside, "random", title, rows=(BASE_ROW, RANDOM), sweep=RANDOM_SWEEP, published=("Fig3 top right",))
-    title = "Fewer training images per class, from scratch and in as many steps"
-    fewer = {"tasks": dict.fromkeys(HALVES, REDUCED), "published": ("Supp reduced data",)}
-    yield of(beside, "reduced", title, rows=(BASE_ROW,), sweep={}, layers="", **fewer)
-    small = replace(beside, rows=ALL, sweep=SWEEP, unswept=(BASE_ROW,), views=0, default=False)
-    title = "Random halves of the classes of Office's Amazon images, far fewer than the study asks for"
-    yield of(small, "office", title, recipes=OFFICE, tasks=dict.fromkeys(OFFICE, AMAZON))
-    title = "Between two origins of digits, all ten classes: MNIST and optdigits"
-    pair = frozen({"digits-mini": ("mnist:optdigits", "optdigits:mnist")})
-    yield of(small, "digits", title, recipes=DIGITS, seeds=3, tasks=pair, backbone="caffenet-16", published=())
-    scale = replace(small, recipes=frozen({"folder": PAPER_RECIPE}), backbone="caffenet")
-    title = "Figure 2 and Table 1 at the paper's scale: ILSVRC-2012 in folders train and val"
-    yield of(scale, "imagenet", title, tasks=frozen({"folder": EITHER}))
-    title = "Figure 3, left, at the paper's scale; natural.txt beside train and val lists the natural classes"
-    both = {"tasks": frozen({"folder": (*DISTANT, *CUT)}), "published": ("Fig3 top left",)}
-    yield of(scale, "imagenet-distant", title, rows=(BASE_ROW, ANB), **both)
-
-
-# ------------------------------------------------------------------------------------------------------ the claims
-
-
-def at(*layers: int, rest: str = "") -> tuple[str, ...] | str:
-    """Points of a sweep over n; none stands for a row outside the sweep."""
-    return tuple(f"n={n}{rest}" for n in layers) or ""
-
-
-PRINTED: Mapping[str, tuple[float, ...]] = frozen(
-    {
-        "base": (62.51,) * 7,
-        "BnB": (62.67, 62.35, 62.11, 60.48, 59.35, 61.88, 62.32),
-        "AnB": (62.82, 62.39, 61.89, 59.98, 57.80, 58.06, 54.25),
-        "BnB+": (61.77, 62.15, 63.13, 62.87, 63.01, 62.76, 62.66),
-        "AnB+": (63.73, 63.58, 64.26, 63.98, 64.46, 64.60, 64.65),
-    }
-)
-"""Figure 2, from the released logs: row -> accuracy in percent at n = 1 .. 7."""
-
-
-def printed(row: Row, *layers: int) -> float:
-    """The mean of a row of Figure 2 over some n; nan of a row that it does not have."""
-    return fmean(PRINTED[row.label][n - 1] for n in layers or (1,)) if row.label in PRINTED else math.nan
-
-
-def figure2(study: Experiment, middle: tuple[int, ...], upper: tuple[int, ...]) -> Iterator[Claim]:
-    """What Figure 2 says, of one of the studies.
-
-    Args:
-        study: the experiment.
-        middle: its n where the paper's BnB is below base.
-        upper: its n where the layers are the more specific ones.
-    """
-    every = study.sweep["n"]
-    good = "Copied own layers that learn on are on average less than one point"
-    helps = "Features of A help even where they learn on: AnB+ is on average above"
-    # Name, text, the better side (row, n ...), the worse one, by how many points it may be the better one, and the n
-    # where the difference is to be smaller.
-    said: tuple[tuple[str, str, tuple[Any, ...], tuple[Any, ...], float, tuple[int, ...]], ...] = (
-        ("co-adaptation", "Frozen own layers lose accuracy in the middle, where neighbours were co-adapted.",
-         (BASE_ROW,), (BNB, *middle), 0, ()),
-        ("co-adaptation-ends", "With seven frozen own layers the loss in the middle is gone.",
-         (BNB, 7), (BNB, *middle), 0, ()),
-        ("fine-tuning-recovers", "Where the copied own layers learn on, the loss in the middle is gone.",
-         (BNB_PLUS, *middle), (BNB, *middle), 0, ()),
-        ("first-layer-general", "The first layer is general: A's, frozen, is less than one point below B's own.",
-         (ANB, 1), (BNB, 1), 1, ()),
-        ("last-layers-specific", "The last layers are specific: A's, frozen, are below frozen own ones.",
-         (BNB, *upper), (ANB, *upper), 0, ()),
-        ("specificity-grows", "Higher layers are more specific: BnB less AnB is more at n = 7 than at n = 1.",
-         (BNB, 7), (ANB, 7), 0, (1,)),
-        ("bnb-plus-not-below-base", f"{good} below base.", (BNB_PLUS, *every), (BASE_ROW,), 1, ()),
-        ("bnb-plus-not-above-base", f"{good} above base.", (BASE_ROW,), (BNB_PLUS, *every), 1, ()),
-        ("bnb-plus-not-below-control", f"{good} below base trained for twice the steps.",
-         (BNB_PLUS, *every), (TWICE,), 1, ()),
-        ("bnb-plus-not-above-control", f"{good} above base trained for twice the steps.",
-         (TWICE,), (BNB_PLUS, *every), 1, ()),
-        ("anb-plus-above-base", f"{helps} base.", (ANB_PLUS, *every), (BASE_ROW,), 0, ()),
-        ("anb-plus-above-control", f"{helps} base trained for twice the steps.", (ANB_PLUS, *every), (TWICE,), 0, ()),
-        ("anb-plus-above-bnb-plus", f"{helps} BnB+.", (ANB_PLUS, *every), (BNB_PLUS, *every), 0, ()),
-    )  # fmt: skip
-    for name, text, better, worse, margin, than in said:
-        theirs = printed(*better) - printed(*worse) + margin
-        theirs -= printed(better[0], *than) - printed(worse[0], *than) if than else 0.0
-        known = not math.isnan(theirs)
-        yield Claim(
-            name=f"{name}-bn" if study is NORMALISED_STUDY else name,
-            text=text,
-            experiment=study.name,
-            better=better[0],
-            worse=worse[0],
-            better_setting=at(*better[1:]),
-            worse_setting=at(*worse[1:]),
-            margin=margin,
-            than_setting=at(*than),
-            whose="paper" if known else "ours",
-            where="Figure 2" if known else "",
-            published=round(theirs, 2) if known else None,
-        )
-
-
-def figure3() -> Iterator[Claim]:
-    """What Figure 3 and the released logs say."""
-    yield Claim(
-        name="distant-falls-further",
-        text="AnB loses more between man-made and natural classes than between random halves.",
-        experiment="distant",
-        better=BASE_ROW,
-        worse=ANB,
-        worse_setting=at(4, 7),
-        tasks=DISTANT,
-        than=CUT,
-        where="Figure 3, top left",
-        published=10.8,
-    )
-    yield Claim(
-        name="distant-above-random",
-        text="Layers of a distant task are better than random ones, here by He's rule.",
-        experiment="distant-random",
-        better=ANB,
-        worse=RANDOM,
-        better_setting=at(4, 7),
-        worse_setting=at(4, 7),
-        where="abstract",
-    )
-    for start, whose, text in (
-        ("caffe", "code", "drawn as the released networks start"),
-        ("scaled", "code", "drawn at the released share of He's deviation"),
-        ("he", "ours", "drawn by He's rule, which the paper did not try"),
-    ):
-        yield Claim(
-            name=f"random-{start}-collapses",
-            text=f"On three and more frozen random layers, {text}, little more than chance is left: a tenth of base at "
-            "most, here 5 %, chance being 2 (0.1 to 5.0 % of 57.6).",
-            experiment="random",
-            better=RANDOM,
-            worse=RANDOM,
-            better_setting=at(3, 5, 7, rest=f";start={start}"),
-            level=5.0,
-            higher=False,
-            whose=whose,
-            where="" if whose == "ours" else "Figure 3, top right",
-        )
-    yield Claim(
-        name="fewer-images-worse",
-        text="With fewer images per class as many steps lead to less accuracy.",
-        experiment="reduced",
-        better=BASE_ROW,
-        worse=BASE_ROW,
-        tasks=REDUCED[1:],
-        than=REDUCED[:-1],
-        level=0.0,
-        whose="code",
-        where="logs of the reduced series",
-    )
-
+# fmt: on
 
 PAPER = Paper(
     title="How transferable are features in deep neural networks?",
@@ -603,8 +454,79 @@ PAPER = Paper(
     venue="NIPS",
     year=2014,
     link="https://arxiv.org/abs/1411.1792",
-    experiments=tuple(experiments()),
-    claims=(*figure2(STUDY, (4, 5), (5, 7)), *figure2(NORMALISED_STUDY, (4,), (7,)), *figure3()),
+    experiments=(
+        *curves(
+            "A first look at all treatments on halves of the digits, one split and a small network; no verdict",
+            (*CONTROLLED, RANDOM),
+            {"smoke": DIGITS.on(seeds=1, tasks={"digits-mini": ("mnist-a:mnist-b",)}, published=("Fig2",))},
+            sweep=EVERY,
+        ),
+        *curves(
+            "Figure 2 and Table 1: random halves of the classes",
+            CONTROLLED,
+            {"curves": STUDY},
+            picture="transferability",
+        ),
+        *curves(
+            "Figure 2 and Table 1 with a network that has BatchNorm",
+            CONTROLLED,
+            {"curves-bn": STUDY.on(recipe=NORMALISED, backbone="caffenet-32-bn")},
+            picture="transferability-batchnorm",
+            default=False,
+        ),
+        *curves(
+            "Figure 3, left: man-made and natural classes beside random halves of the same size",
+            (BASE_ROW, ANB),
+            {"distant": PAIRS.on(tasks=dict.fromkeys(CUTS, (*DISTANT, *CUT)))},
+            sweep=FEW,
+        ),
+        *curves(
+            "Figure 3: layers of a distant task beside random ones",
+            (BASE_ROW, ANB, RANDOM),
+            {"distant-random": PAIRS},
+            sweep=FEW,
+        ),
+        *curves(
+            "Figure 3, right: frozen random layers, as released, at the same share of He's deviation, by He's rule",
+            (BASE_ROW, RANDOM),
+            {"random": STUDY.on(published=("Fig3 top right",))},
+            sweep={"n": (1, 3, 5, 7), "start": ("caffe", "scaled", "he")},
+        ),
+        *asked(
+            "Fewer training images per class, from scratch and in as many steps",
+            (BASE_ROW,),
+            {"reduced": STUDY.on(tasks=dict.fromkeys(SIZES, REDUCED), published=("Supp reduced data",))},
+        ),
+        *curves(
+            "Random halves of the classes of Office's Amazon images, far fewer than the study asks for",
+            ALL,
+            {"office": STUDY.on(*OFFICE, recipe=OFFICE, tasks=dict.fromkeys(OFFICE, AMAZON))},
+            sweep=EVERY,
+            default=False,
+        ),
+        *curves(
+            "Between two origins of digits, all ten classes: MNIST and optdigits",
+            ALL,
+            {"digits": DIGITS.on(tasks={"digits-mini": ("mnist:optdigits", "optdigits:mnist")})},
+            sweep=EVERY,
+            default=False,
+        ),
+        *curves(
+            "Figure 2 and Table 1 at the paper's scale: ILSVRC-2012 in folders train and val",
+            ALL,
+            {"imagenet": AT_SCALE},
+            sweep=EVERY,
+            default=False,
+        ),
+        *curves(
+            "Figure 3, left, at the paper's scale; natural.txt beside train and val lists the natural classes",
+            (BASE_ROW, ANB),
+            {"imagenet-distant": AT_SCALE.on(tasks={"folder": (*DISTANT, *CUT)}, published=("Fig3 top left",))},
+            sweep=EVERY,
+            default=False,
+        ),
+    ),
+    claims=CLAIMS,
     published_rows=frozen(
         {
             "base": ("base", "base 1000-class", "from scratch"),

@@ -310,7 +310,7 @@ class Features:
         return Features(self(indices).cpu().numpy(), self._device)
 
 
-MOST_CACHED = 2**31
+MOST_CACHED = 2**30
 """Bytes of activations of fixed layers, at most, that are kept in memory; beyond it they are computed at each step."""
 
 

@@ -492,7 +492,7 @@ def template_spec(
         data=data_digests(dataset, task, experiment.protocol, split, choice, location),
         revision="",
         cut=choice.cut,
-        views=options.views or experiment.views,
+        views=options.views,
         statistics="" if options.statistics == "imagenet" else options.statistics,
         processes=processes.size(),
     )
@@ -536,7 +536,7 @@ def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice, experiment: E
         shown["cut"] = spec.cut
     if spec.statistics or experiment.bn_statistics:
         shown["statistics"] = spec.statistics or "imagenet"
-    if spec.views != experiment.views:
+    if spec.views:
         shown["views"] = spec.views
     if spec.precision != "fp32":
         shown["precision"] = spec.precision

@@ -122,25 +122,14 @@ def test_cached_views_give_what_uncached_ones_give(
     same_path(cell, digits_mini, tmp_path, monkeypatch, expected=2)
 
 
-@pytest.fixture
-def same_views(augmented: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smoke study with three views of each image, as the experiment itself says."""
-    method = contract.load("yosinski")
-    assert method.paper is not None
-    first, *others = method.paper.experiments
-    paper = dataclasses.replace(method.paper, experiments=(dataclasses.replace(first, views=3), *others))
-    known = {name: contract.load(name) for name in contract.names()}
-    monkeypatch.setattr(contract, "_methods", lambda: {**known, "yosinski": dataclasses.replace(method, paper=paper)})
-
-
-@pytest.mark.usefixtures("same_views")
-def test_frozen_and_trained_rows_see_the_same_images(digits_mini: Location) -> None:
-    """At every step the activations that a frozen row learns from are those of the images that base learns from."""
-    found = cells(digits_mini)
-    assert {cell.spec.views for cell in found.values()} == {3}
-    assert {setting for _, setting in found} == {"", "n=3", "n=6"}, "what the experiment says is no setting"
+@pytest.mark.usefixtures("augmented")
+@pytest.mark.parametrize("views", [0, 3])
+def test_frozen_and_trained_rows_see_the_same_images(views: int, digits_mini: Location) -> None:
+    """At every step a frozen row learns from the images that base learns from, or from what its layers make of them."""
+    found = {(row, setting.split(";")[0]): cell for (row, setting), cell in cells(digits_mini, views=views).items()}
+    assert {cell.spec.views for cell in found.values()} == {views}
     prepared = {}
-    for key in (("base", ""), ("BnB+", "n=3"), ("AnB", "n=3"), ("random", "n=6")):
+    for key in (("base", f"views={views}" if views else ""), ("BnB+", "n=3"), ("AnB", "n=3"), ("random", "n=6")):
         cell = found[key]
         needed = {
             name: training.prepare(need.spec, runner._problem(need, digits_mini), None, {}).state.model.state_dict()
@@ -148,20 +137,22 @@ def test_frozen_and_trained_rows_see_the_same_images(digits_mini: Location) -> N
         }
         one = training.prepare(cell.spec, runner._problem(cell, digits_mini), None, needed)
         sampler = loading.Sampler(one.data, Recipe(**cell.spec.recipe), cell.spec.seed)
-        prepared[key] = (one.state.model, [sampler(step) for step in (0, 1, 17)])
-    _, images = prepared.pop(("base", ""))
+        prepared[key[0]] = (one.state.model, [sampler(step) for step in (0, 1, 17)])
+    _, images = prepared.pop("base")
     assert not torch.equal(images[0].source_x, images[1].source_x)
-    for (_, setting), (model, batches) in prepared.items():
+    for row, (model, batches) in prepared.items():
         layers = yosinski.frozen_layers(model)
+        assert (layers is None) == (row == "BnB+")
         for image, batch in zip(images, batches, strict=True):
             assert torch.equal(image.source_y, batch.source_y)
-            if layers is None:
-                assert torch.equal(image.source_x, batch.source_x)
+            if layers is None or not layers.passed:
+                assert torch.equal(image.source_x, batch.source_x), "not cached"
                 continue
-            assert layers.passed, setting
+            assert views
             layers.passed = False
             assert torch.allclose(layers(image.source_x), batch.source_x, atol=1e-5)
             layers.passed = True
+        assert layers is None or layers.passed == bool(views)
 
 
 def test_the_control_shares_nothing_with_base_but_its_start(digits_mini: Location, tmp_path: Path) -> None:
