@@ -242,7 +242,7 @@ def test_each_claim_is_said_once(name: str) -> None:
         rest = (claim.metric, claim.tasks, claim.than, claim.than_setting)
         for experiment in claim.experiments:
             assert seen.setdefault((experiment, order, *rest), claim.name) is claim.name, (experiment, order, *rest)
-        assert claim.where or not claim.on or claim.whose == "ours", f"{claim.name} does not say where the paper says it"
+        assert claim.where or not claim.on or claim.whose == "ours", f"{claim.name} has no place in the paper"
 
 
 def test_a_question_is_asked_wherever_it_is_set_up() -> None:
