@@ -37,6 +37,7 @@ FAULTS = {
             "tests/benchmarks/test_records.py",
         ),
         *("tests/datasets/test_data_faults.py", "tests/benchmarks/test_transfer_cells.py"),
+        "tests/benchmarks/test_cluster.py",
     ),
     "malformed inputs and fuzzing": (
         *("tests/benchmarks/test_fuzz.py", "tests/datasets/test_data_decoders.py", "tests/datasets/test_photos.py"),

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks.cell import runner
 from benchmarks.executors import execute
-from benchmarks.machine import host
+from benchmarks.machine import host, workers
 from benchmarks.machine.errors import UserError
 from benchmarks.records.store import UNSTABLE_FIELDS, Store
 from datasets.store import Location
@@ -69,7 +69,7 @@ def test_killed_and_started_again_it_ends_with_the_same_records(
     wait_for(lambda: len(finished(tmp_path)) >= 1)
     kept, group = finished(tmp_path), os.getpgid(process.pid)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()  # not for the end of its output, which workers that went on would keep open
     wait_for(lambda: not alive(group))
     assert kept.items() <= finished(tmp_path).items(), "a finished cell was lost"
     assert run(digits_mini, tmp_path, jobs=2) == 0
@@ -89,6 +89,11 @@ def test_an_interrupt_ends_the_run_cleanly(
     assert "Traceback" not in output
     assert finished(tmp_path).items() <= reference.items()
     wait_for(lambda: not alive(group))
+
+
+@several
+def test_workers_leave_interrupts_to_the_run() -> None:
+    assert list(workers.results(signal.getsignal, [(signal.SIGINT,)], 2)) == [signal.SIG_IGN]
 
 
 def test_a_failing_cell_is_recorded_and_stops_no_other(

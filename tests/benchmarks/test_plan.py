@@ -171,6 +171,21 @@ def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatc
     assert committed.read_bytes() == local.read_bytes(), "exporting twice changes nothing"
 
 
+def test_a_row_takes_the_place_of_its_own_slot_alone(digits_mini: Location, tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    one = plan.make("dan", with_(seeds=1), digits_mini)
+    finish(one, store)
+    (local,) = tables.write_local(one, store, digits_mini)
+    rows = rows_in(local)
+    places = "paper experiment method variant dataset protocol backbone track setting device".split()
+    for column, other in (*((name, "other") for name in places), ("split", "9"), ("seed", "9")):
+        path = tmp_path / f"{column}.csv"
+        tables.merge(path, rows, store, digits_mini)
+        for _ in range(2):
+            tables.merge(path, [{**row, column: other} for row in rows], store, digits_mini)
+        assert len(rows_in(path)) == 2 * len(rows), column
+
+
 @pytest.fixture
 def committed_digits(digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A plan whose made-up results are committed."""

@@ -67,6 +67,41 @@ def test_an_interrupted_cell_goes_on_as_if_nothing_had_happened(
     assert stable(record) == stable(run(spec(method)))
 
 
+def test_initial_weights_and_what_a_step_draws_follow_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = contract.load("source_only")
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def spy(model: Any, batch: Batch) -> Losses:
+        seen.append((model.classifier.weight.detach().clone(), torch.rand(9)))
+        return real.step(model, batch)
+
+    monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, step=spy))
+    for seed in (0, 1, 0):
+        run(spec(seed=seed))
+    first, other, again = (seen[number * TINY.steps] for number in range(3))
+    for one, two, same in zip(first, other, again, strict=True):
+        assert torch.equal(one, same)
+        assert not torch.equal(one, two)
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "cell.pt"
+    training._save_atomically({"step": 1}, path)
+    before = path.read_bytes()
+
+    def full(_content: object, where: Path) -> None:
+        where.write_bytes(b"half of it")
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        training._save_atomically({"step": 2}, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_short_cell_writes_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "cell.pt"
     run(spec(), checkpoint=path)
@@ -159,12 +194,12 @@ def test_a_method_cannot_reach_target_labels(monkeypatch: pytest.MonkeyPatch) ->
     assert any(holds(item, data.test.labels) for item in reachable(data.test)), "the search itself works"
 
 
-def test_shuffled_target_labels_change_the_score_and_nothing_else() -> None:
-    data = problem()
-    generator = np.random.default_rng(0)
-    shuffled = dataclasses.replace(
-        data, test=dataclasses.replace(data.test, labels=generator.permutation(data.test.labels))
-    )
+@pytest.mark.parametrize("tested_apart", [False, True])
+def test_shuffled_target_labels_change_the_score_and_nothing_else(tested_apart: bool) -> None:
+    """Whether the target's training images are tested or others."""
+    data = dataclasses.replace(problem(), tested=None) if tested_apart else problem()
+    others = (data.test.labels + 1) % data.classes
+    shuffled = dataclasses.replace(data, test=dataclasses.replace(data.test, labels=others))
     method = "dan"
     first = run_cell(spec(method), data, commit="test")
     second = run_cell(spec(method), shuffled, commit="test")
@@ -172,6 +207,7 @@ def test_shuffled_target_labels_change_the_score_and_nothing_else() -> None:
         assert {k: v for k, v in a.items() if k != "test_accuracy"} == {
             k: v for k, v in b.items() if k != "test_accuracy"
         }
+        assert a["test_accuracy"] != b["test_accuracy"]
     assert first.value("mmd") == second.value("mmd")
 
 

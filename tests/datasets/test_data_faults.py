@@ -96,7 +96,7 @@ def test_partial_file_that_is_complete_or_too_long(surplus: bytes, site: Site, t
 
 def test_wrong_digest(site: Site, tiny: Tiny, here: Location) -> None:
     site.files[PATH] = tiny.content.replace(b"1", b"2", 1)
-    with pytest.raises(DataError, match=r"has the digest sha256:\w+ where sha256:\w+ was expected"):
+    with pytest.raises(DataError, match=r"^http\S+ has the digest sha256:\w+ where sha256:\w+ was expected, and"):
         store.prepare("tiny", here)
     assert not partial_of(here).exists()
     assert not kept(here).exists()
