@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmarks.machine.errors import UserError
+from benchmarks.records import replicates
 from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import RESULTS
 from benchmarks.records.store import read_specs
@@ -141,11 +142,19 @@ def files(paper: str, experiment: str, runs: Path | None, results: Path) -> dict
 
 
 def load(paths: dict[str, Path]) -> pd.DataFrame:
-    """The rows of several files under one another, with their ``origin`` as a further column."""
-    frames = [read(path).assign(origin=origin) for origin, path in paths.items()]
+    """The rows of several files under one another, with two further columns.
+
+    ``origin``, and ``first``: of how many replicates the first stage was that fixed the number of them, 0 if none did.
+    """
+    frames = [read(path).assign(origin=origin, first=0) for origin, path in paths.items()]
     if not frames:
-        return pd.DataFrame(columns=[*RESULTS, "origin"])
-    return pd.concat(frames, ignore_index=True)
+        return pd.DataFrame(columns=[*RESULTS, "origin", "first"])
+    whole = pd.concat(frames, ignore_index=True)
+    if COMMITTED in paths:
+        folder = paths[COMMITTED].parent
+        for group, first in replicates.first_stages(folder.parent, folder.name, paths[COMMITTED].stem).items():
+            whole.loc[_in_group(whole, Group(*group)) & (whole["origin"] == COMMITTED), "first"] = first
+    return whole
 
 
 OWN, COMMON = "folder:", "#common"
@@ -198,10 +207,14 @@ def is_of(dataset: str, wanted: Sequence[str]) -> bool:
 
 def of_group(frame: pd.DataFrame, group: Group) -> pd.DataFrame:
     """The rows of one table."""
+    return frame[_in_group(frame, group)]
+
+
+def _in_group(frame: pd.DataFrame, group: Group) -> pd.Series[bool]:
     mask = pd.Series(True, index=frame.index)
     for name, value in group._asdict().items():
         mask &= frame[name] == value
-    return frame[mask]
+    return mask
 
 
 def kept(frames: Iterable[pd.DataFrame], runs: Path | None, results: Path) -> dict[str, dict[str, Any]]:

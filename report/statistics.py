@@ -74,11 +74,18 @@ class Comparison:
     """Tasks whose difference is above 0, tested one by one (Holm)."""
     down: tuple[str, ...] = ()
     """Those where it is below 0."""
+    differences: tuple[tuple[float, ...], ...] = ()
+    """Those of each replicate, in the order of the replicates, on each task."""
 
     @property
     def mixed(self) -> bool:
         """Whether at least one task goes significantly against the mean."""
         return bool(self.down if self.effect > 0 else self.up)
+
+    @property
+    def means(self) -> list[float]:
+        """The difference of each replicate, mean over tasks."""
+        return [fmean(of_tasks) for of_tasks in self.differences]
 
     @property
     def spread(self) -> float:
@@ -116,6 +123,22 @@ def mean_of(several: Sequence[Values]) -> dict[Place, float]:
         for place, value in first.items()
         if all(place in other for other in others)
     }
+
+
+def rank_correlation(first: Sequence[Values], second: Sequence[Values]) -> dict[Place, float]:
+    """Spearman's correlation over several lines of one value of theirs with another, where all of them have both.
+
+    Args:
+        first: the values of each line.
+        second: other values, line by line; where all are equal there is no correlation.
+    """
+    places = set.intersection(*({*one} & {*other} for one, other in zip(first, second, strict=True)))
+    found = {}
+    for place in sorted(places):
+        one, other = (stats.rankdata([values[place] for values in several]) for several in (first, second))
+        if one.std() > 0 and other.std() > 0:
+            found[place] = float(np.corrcoef(one, other)[0, 1])
+    return found
 
 
 def paired(better: Values, worse: Values) -> dict[Place, float]:
@@ -261,11 +284,13 @@ def compare(
         differences = differences - both[:, len(tasks) :]
     means = differences.mean(axis=1).tolist()
     by_task = dict(zip(tasks, differences.mean(axis=0).tolist(), strict=True))
+    kept = tuple(map(tuple, differences.tolist()))
     if len(means) == 1:
-        return Comparison(means[0], math.nan, math.nan, math.nan, math.nan, 1, by_task)
+        return Comparison(means[0], math.nan, math.nan, math.nan, math.nan, 1, by_task, differences=kept)
     low, high, p = t_test(means, first)
     up, down = _significant(tasks, differences, first)
-    return Comparison(fmean(means), standard_error(means), low, high, p, len(means), by_task, up, down)
+    se = standard_error(means)
+    return Comparison(fmean(means), se, low, high, p, len(means), by_task, up, down, kept)
 
 
 def _significant(

@@ -197,6 +197,16 @@ def test_replicates_that_would_decide(effect: float, spread: float, delta: float
     assert statistics.needed(effect, spread, delta) == n
 
 
+def test_rank_correlation_is_spearmans_where_all_lines_have_both_values() -> None:
+    """By hand: ranks 1 2 3 4 beside 2 1 4 3 are 1 - 6 x 4 / (4 x 15) = 0.6; ties as scipy has them."""
+    first = [series({"a:b": (one, 1), "b:a": (tied,)}) for one, tied in ((1, 5), (2, 5), (3, 6), (9, 7))]
+    second = [series({"a:b": (one,), "b:a": (tied,)}) for one, tied in ((20, 1), (10, 2), (40, 2), (30, 0))]
+    found = statistics.rank_correlation(first, second)
+    tied = stats.spearmanr([5, 5, 6, 7], [1, 2, 2, 0]).statistic
+    assert found == {("a:b", "0", 0): pytest.approx(0.6), ("b:a", "0", 0): pytest.approx(tied)}
+    assert statistics.rank_correlation(first[:2], [second[0]] * 2) == {}, "equal values have no ranks"
+
+
 @pytest.mark.parametrize(
     ("spread", "first", "most", "n"),
     [
