@@ -385,6 +385,21 @@ def decide(
     click.echo(f"written to {results / 'replicates.csv'}")
 
 
+@main.command("simulate")
+@click.option(
+    "--page", default="REPRODUCIBILITY.md", type=click.Path(path_type=Path, dir_okay=False), show_default=True
+)
+@results_option
+@one_sentence
+def simulate(page: Path, results: Path) -> None:
+    """How often the rule gives each verdict where the truth is known: the table in PAGE."""
+    from report import headline, simulation
+
+    text = simulation.table(ledger.ledger(papers(), results))
+    write(headline.inserted(page.read_text(), text, str(page), simulation.BEGIN, simulation.END), page)
+    click.echo(text)
+
+
 @main.command("contents")
 @results_option
 @one_sentence
