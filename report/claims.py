@@ -78,8 +78,8 @@ class Decision:
 
     @property
     def traced(self) -> Basis | None:
-        """The cells whose mean the effect is, or whose difference; a correlation is that of none."""
-        return None if self.claim.ranks else self.basis
+        """The cells whose mean the effect is, less that of others; no correlation, no difference of differences is."""
+        return None if self.claim.ranks or self.claim.than or self.claim.than_setting else self.basis
 
     @property
     def verdict(self) -> str:

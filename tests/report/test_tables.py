@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from methods.contract import Claim
-from report import published, render
+from report import ledger, published, render
 from report.build import table_of
 from report.records import COMMITTED, LOCAL, Group, groups, load
 from report.runs import Entry, Run
@@ -537,8 +537,12 @@ def test_a_claim_may_be_that_a_difference_is_larger_at_one_setting_than_at_anoth
     assert "less the same at lam=0.1" in notes[0]
     mean = line.cells[0]
     assert isinstance(mean, Number)
-    assert mean.basis is not None
-    assert len(mean.basis.cells) == len(mean.basis.minus) == 6, "each side has the cells of two lines"
+    assert mean.basis is None, "it is no mean of cells less that of others"
+    write(tmp_path / "dan/sensitivity.csv", lines)
+    (row, *_) = ledger.ledger({"dan": dataclasses.replace(PAPER, claims=(claim,))}, tmp_path)
+    assert row.decision is not None
+    assert row.decision.basis is not None
+    assert len(row.decision.basis.cells) == len(row.decision.basis.minus) == 6, "each side has the cells of two lines"
     _, line, _ = decided(tmp_path, claim, [row for row in lines if row["setting"] == "lam=1.0"])
     assert line.cells[-1] == "not run here"
 
