@@ -138,7 +138,7 @@ def in_words(comparison: Comparison | None, delta: float = NO_EFFECT["accuracy"]
 
 def replicates_wanted(comparison: Comparison, delta: float) -> str:
     """How many replicates would be expected to decide it, on the same mean and spread: ``about 12``."""
-    wanted = statistics.needed(comparison.effect, comparison.spread, delta)
+    wanted = statistics.needed(comparison.effect, comparison.spread, delta, comparison.first)
     return f"over {statistics.MANY}" if wanted >= statistics.MANY else f"about {max(wanted, comparison.n + 1)}"
 
 

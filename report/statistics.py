@@ -76,6 +76,8 @@ class Comparison:
     """Those where it is below 0."""
     differences: tuple[tuple[float, ...], ...] = ()
     """Those of each replicate, in the order of the replicates, on each task."""
+    first: int = 0
+    """Of how many replicates the interval's spread is, where a first stage has fixed their number; 0: of all."""
 
     @property
     def mixed(self) -> bool:
@@ -89,8 +91,10 @@ class Comparison:
 
     @property
     def spread(self) -> float:
-        """Standard deviation of one replicate's mean over tasks; nan if n is 1."""
-        return self.se * math.sqrt(self.n)
+        """Standard deviation of one replicate's mean over tasks, as the interval takes it; nan if n is 1."""
+        if self.n == 1:
+            return math.nan
+        return (self.high - self.low) / 2 / quantile(self.first or self.n) * math.sqrt(self.n)
 
 
 def unit(frame: pd.DataFrame) -> str:
@@ -225,13 +229,13 @@ MANY = 1000
 """More replicates than anybody would run."""
 
 
-def needed(effect: float, spread: float, delta: float) -> int:
+def needed(effect: float, spread: float, delta: float, first: int = 0) -> int:
     """From how many replicates on the same mean and spread would be decided; ``MANY`` if not below that.
 
-    Decided is an interval that leaves out 0, or that lies within ``delta`` of it.
+    Decided is an interval that leaves out 0, or that lies within ``delta`` of it.  ``first``: as in ``t_test``.
     """
     for n in range(2, MANY):
-        half = quantile(n) * spread / math.sqrt(n)
+        half = quantile(first or n) * spread / math.sqrt(n)
         if half < abs(effect) or abs(effect) + half <= delta:
             return n
     return MANY
@@ -290,7 +294,8 @@ def compare(
     low, high, p = t_test(means, first)
     up, down = _significant(tasks, differences, first)
     se = standard_error(means)
-    return Comparison(fmean(means), se, low, high, p, len(means), by_task, up, down, kept)
+    stage = first if 2 <= first < len(means) else 0
+    return Comparison(fmean(means), se, low, high, p, len(means), by_task, up, down, kept, stage)
 
 
 def _significant(
