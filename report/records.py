@@ -142,18 +142,19 @@ def files(paper: str, experiment: str, runs: Path | None, results: Path) -> dict
 
 
 def load(paths: dict[str, Path]) -> pd.DataFrame:
-    """The rows of several files under one another, with two further columns.
+    """The rows of several files under one another, with three further columns.
 
-    ``origin``, and ``first``: of how many replicates the first stage was that fixed the number of them, 0 if none did.
+    ``origin``; and ``first`` and ``planned``: replicates of the first stage that fixed the number of them, and that
+    number; 0 if none did.
     """
-    frames = [read(path).assign(origin=origin, first=0) for origin, path in paths.items()]
+    frames = [read(path).assign(origin=origin, first=0, planned=0) for origin, path in paths.items()]
     if not frames:
-        return pd.DataFrame(columns=[*RESULTS, "origin", "first"])
+        return pd.DataFrame(columns=[*RESULTS, "origin", "first", "planned"])
     whole = pd.concat(frames, ignore_index=True)
     if COMMITTED in paths:
         folder = paths[COMMITTED].parent
-        for group, first in replicates.first_stages(folder.parent, folder.name, paths[COMMITTED].stem).items():
-            whole.loc[_in_group(whole, Group(*group)) & (whole["origin"] == COMMITTED), "first"] = first
+        for group, fixed in replicates.of_experiment(folder.parent, folder.name, paths[COMMITTED].stem).items():
+            whole.loc[_in_group(whole, Group(*group)) & (whole["origin"] == COMMITTED), ["first", "planned"]] = fixed
     return whole
 
 

@@ -63,6 +63,8 @@ class Run:
     """What the spread is over: ``seed`` or ``split``."""
     first: int = 0
     """Replicates of the first stage that has fixed their number; 0 if none has."""
+    planned: int = 0
+    """That number; 0 if none has been fixed."""
 
     @cached_property
     def _lines(self) -> dict[tuple[str, str, str], _Line]:
@@ -234,8 +236,8 @@ def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
         for label, part in parts.items():
             if not part.empty:
                 tasks = tuple(map(str, part.loc[part["metric"] == "accuracy", "task"].drop_duplicates()))
-                first = int(part["first"].max())
-                found.append(Run(label, origin == LOCAL, part, tasks, statistics.unit(part), first))
+                first, planned = int(part["first"].max()), int(part["planned"].max())
+                found.append(Run(label, origin == LOCAL, part, tasks, statistics.unit(part), first, planned))
     return found
 
 

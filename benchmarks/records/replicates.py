@@ -91,7 +91,7 @@ def _fields(row: Replicates) -> dict[str, str]:
     }
 
 
-def first_stages(results: Path, paper: str, experiment: str) -> dict[tuple[str, ...], int]:
-    """Data set, protocol, backbone and track -> replicates of the first stage, of the tables that have had one."""
-    rows = [row for row in read(results) if (row.paper, row.experiment) == (paper, experiment) and row.planned]
-    return {row.table[2:]: row.first for row in rows}
+def of_experiment(results: Path, paper: str, experiment: str) -> dict[tuple[str, ...], tuple[int, int]]:
+    """Data set, protocol, backbone and track -> replicates of the first stage and in all, where fixed."""
+    rows = [row for row in read(results) if (row.paper, row.experiment) == (paper, experiment)]
+    return {row.table[2:]: (row.first, row.planned) for row in rows if row.planned}

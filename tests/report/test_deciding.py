@@ -16,7 +16,7 @@ from benchmarks.records.replicates import Replicates
 from datasets import splits
 from methods.contract import Claim
 from report import __main__ as cli
-from report import deciding, ledger, records
+from report import build, deciding, ledger, records, render
 from report.deciding import Where
 from report.runs import Entry, runs_of
 from tests.report.samples import BASE, FULL, MAIN, PAPER, rows, write
@@ -129,6 +129,20 @@ def test_intervals_take_the_first_stage_from_the_file(tmp_path: Path) -> None:
     assert plain.decision is not None
     assert plain.decision.comparison is not None
     assert plain.decision.comparison.high < found.high
+
+
+def test_the_table_says_how_many_there_are_to_be_and_why(tmp_path: Path) -> None:
+    def text() -> str:
+        frame = records.load(records.files("dan", "digits", None, tmp_path))
+        table = build.table_of("dan", PAPER, MAIN, frame, *records.groups(frame))
+        return " ".join(render.text(table).split())
+
+    results(tmp_path, [1.5 * one for one in SPREAD])
+    decide(tmp_path)
+    assert "committed: n = 5 of 12 planned seeds" in text()
+    results(tmp_path, [*(1.5 * one for one in SPREAD), *[0.1] * 7])
+    assert "of 12 planned" not in text()
+    assert "number of seeds fixed by the spread of the first 5, which intervals and p take" in text()
 
 
 def test_only_what_is_asked_for(tmp_path: Path) -> None:
