@@ -394,7 +394,7 @@ def _check_sides(suite: Suite, task: Task, protocol: str) -> None:
     if protocol == "transfer":
         if task.further:
             raise DataError(f"protocol transfer goes from one side to another: {task.label} has several sources.")
-    elif halves.side(suite, task.target) is not None:
+    elif _side(suite, task.target) is not None:
         raise DataError(f"{task.label} names halves of the classes, which the protocol {protocol} does not part.")
 
 
@@ -450,16 +450,21 @@ def _short_names(suite: Suite) -> dict[str, str]:
     return shorts
 
 
+def _side(suite: Suite, name: str) -> halves.Side | None:
+    """The side of the classes that a name in a task label stands for; None for a domain."""
+    return None if name in _short_names(suite) else halves.side(suite, name)
+
+
 def _task(suite: Suite, names: Sequence[str], location: Location) -> Task:
     (source, source_domain), *further, (target, target_domain) = (_place(suite, name, location) for name in names)
-    side = halves.side(suite, names[-1])
+    side = _side(suite, names[-1])
     tested = suite.domains[suite.tested[side.domain]] if side is not None and side.domain in suite.tested else ""
     return Task(source, target, source_domain, target_domain, tuple(further), tested)
 
 
 def _place(suite: Suite, name: str, location: Location) -> tuple[str, str]:
     """Name in the task's label, and domain, of one side of a task."""
-    if (side := halves.side(suite, name)) is not None:
+    if (side := _side(suite, name)) is not None:
         return name, suite.domains[side.domain]
     if name not in suite.domains:
         return name, name

@@ -5,9 +5,6 @@ A paper whose method asks for something else has its own recipe in its own modul
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import MappingProxyType
-
 from methods import contract
 from methods.contract import Experiment, Paper, Recipe, Row, Setup, asked, frozen
 
@@ -35,19 +32,6 @@ LATE = Recipe(steps=300, epoch=100, rate=0.03, batch=32)
 """The last blocks at a tenth of the rate, bottleneck and classifier.  Batches are half of the frozen track's: a cell
 then takes one to two minutes on one core."""
 
-RATES = MappingProxyType({("googlenet", "frozen"): 0.5})
-"""Backbone and track -> what the learning rate of ``HEAD``, and of all that is made of it, is multiplied by there, as
-features of another scale ask for.  Chosen like ``HEAD``'s own: on GoogLeNet the rates 0.03, 0.05, 0.1 and 0.2 gave
-source_only errors of 7.2, 6.7, 6.9 and 9.5 % on a tenth of Office-31's source that was held out, three sources and five
-seeds."""
-
-
-def on(recipe: Recipe, backbone: str, track: str) -> Recipe:
-    """A recipe as it is on a backbone and track."""
-    factor = RATES.get((backbone, track), 1.0)
-    return recipe if factor == 1 else replace(recipe, rate=recipe.rate * factor)
-
-
 PHOTOS = ("office31", "office-home", "imageclef-da", "folder")
 """Data sets of photographs whose usual tasks are used."""
 CLASSIC = frozen({"office31": ("amazon:webcam", "dslr:webcam", "webcam:dslr")})
@@ -74,17 +58,6 @@ FROZEN = Setup(HEAD, backbone="lite0", track="frozen", seeds=5)
 """A head on the cached activations of a fixed trunk."""
 LAST_BLOCKS = Setup(LATE, backbone="lite0", track="late")
 """The last blocks fine-tuned."""
-
-
-def paper_of(name: str) -> Paper | None:
-    """The paper of a method, or what is run of a method that no paper introduces; None if there is no such method.
-
-    Raises:
-        UnknownMethodError: a module of ``methods/`` is broken.
-    """
-    if name not in contract.names():
-        return None
-    return contract.load(name).paper or trial(name)
 
 
 def trial(name: str) -> Paper:

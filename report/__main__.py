@@ -12,14 +12,14 @@ from typing import ParamSpec
 import click
 
 from benchmarks.machine.errors import UserError
-from methods.contract import SHARED_TRACK, Experiment, Paper, papers, recipe_key, usual_experiments
+from methods.contract import SHARED_TRACK, Experiment, Paper, names, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
-from methods.recipes import paper_of
-from report import build, comparison, latex, ledger, records, render, statements
+from methods.recipes import trial
+from report import build, comparison, latex, ledger, records, statements
 from report.build import Loaded, make_command
 from report.claims import VERDICTS
 from report.records import COMMITTED
-from report.table import Table
+from report.table import Table, as_csv, as_markdown, as_text
 
 P = ParamSpec("P")
 
@@ -39,9 +39,9 @@ def known(name: str) -> Paper:
         UserError: there is none; the message lists those that there are.
     """
     found = papers()
-    if (paper := found.get(name) or paper_of(name)) is None:
+    if name not in found and name not in names():
         raise UserError(f"unknown paper {name!r}; there are: {', '.join(found) or 'none'}.")
-    return paper
+    return found.get(name) or trial(name)
 
 
 def chosen_experiments(
@@ -209,9 +209,9 @@ def _html(tables: Sequence[Table]) -> str:
 
 
 FORMS: dict[str, Callable[[Sequence[Table]], str]] = {
-    "text": lambda tables: "\n".join(map(render.text, tables)),
-    "markdown": lambda tables: "\n".join(map(render.markdown, tables)),
-    "csv": render.comma_separated,
+    "text": lambda tables: "\n".join(map(as_text, tables)),
+    "markdown": lambda tables: "\n".join(map(as_markdown, tables)),
+    "csv": as_csv,
     "latex": lambda tables: latex.PREAMBLE + "\n".join(map(latex.latex, tables)),
     "html": _html,
 }

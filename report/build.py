@@ -10,10 +10,19 @@ from pathlib import Path
 import pandas as pd
 
 from methods.contract import Experiment, Paper, Row
-from report import published, records, statistics
+from report import records, statistics
 from report.claims import REPRODUCED, claims_grid, verdict
-from report.published import AVERAGE, PROVENANCE, Accuracy, PublishedDifference, PublishedTable
-from report.records import SELECTIONS, Group, is_own, short
+from report.records import (
+    AVERAGE,
+    PROVENANCE,
+    SELECTIONS,
+    Accuracy,
+    Group,
+    PublishedDifference,
+    PublishedTable,
+    is_own,
+    short,
+)
 from report.runs import (
     KEYS,
     Entry,
@@ -80,7 +89,7 @@ def _columns(runs: Sequence[Run], beside: Sequence[PublishedTable]) -> tuple[str
     tasks = dict.fromkeys(task for run in runs for task in run.tasks)
 
     def place(task: str) -> int:
-        name = published.task_name(task)
+        name = records.task_name(task)
         return order.index(name) if name in order else len(order)
 
     return tuple(sorted(tasks, key=place))
@@ -97,7 +106,7 @@ def _published_lines(
     for table in tables:
         method = table.name_of(paper.published_rows.get(label))
         cells: list[Cell] = []
-        for name in (*(published.task_name(task) for task in tasks), AVERAGE):
+        for name in (*(records.task_name(task) for task in tasks), AVERAGE):
             if over is not None:
                 found = table.difference(method, table.name_of(paper.published_rows.get(over)), name or "")
                 cells.append(_published_difference(found))
@@ -481,7 +490,7 @@ def table_of(
     own = is_own(group.dataset)
     if own:  # of somebody's own images no paper has said anything
         tables = ()
-    beside = [table for table in tables if published.same_data(table, group)]
+    beside = [table for table in tables if records.same_data(table, group)]
     notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs, beside))]
     notes += failures
     tested = any(run.tasks for run in runs)
@@ -545,7 +554,7 @@ def tables(
     """
     if not groups:
         return []
-    beside = published.read(results / "published.csv", paper.key or name, loaded.experiment.published)
+    beside = records.read_published(results / "published.csv", paper.key or name, loaded.experiment.published)
     failed = records.failures(runs) if runs is not None else []
     return [
         table_of(

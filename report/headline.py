@@ -7,11 +7,11 @@ from pathlib import Path
 
 from benchmarks.machine.errors import UserError
 from methods.contract import Paper
-from report import build, claims, published, records
+from report import build, claims, records
 from report.figures import draw, overview
 from report.figures.charts import Chart
 from report.figures.overview import Contestant
-from report.published import AVERAGE
+from report.records import AVERAGE
 from report.runs import row_label
 from report.statistics import Comparison
 
@@ -98,11 +98,11 @@ def _gains(gap: Comparison | None, over: str) -> str:
 def _theirs(one: Contestant, paper: Paper, results: Path) -> str:
     """The gain that the paper states for the same data, with its network."""
     names = [name for experiment in paper.experiments if experiment.default for name in experiment.published]
-    for beside in published.read(results / "published.csv", paper.key or one.paper, list(dict.fromkeys(names))):
+    for beside in records.read_published(results / "published.csv", paper.key or one.paper, list(dict.fromkeys(names))):
         method, base = (
             beside.name_of(paper.published_rows.get(row_label(entry.row))) for entry in (one.entry, one.base)
         )
-        gain = beside.difference(method, base, AVERAGE) if published.same_data(beside, one.group) else None
+        gain = beside.difference(method, base, AVERAGE) if records.same_data(beside, one.group) else None
         if gain is not None:
             return f"{gain.value:+.1f}{' (unverified)' if gain.mark else ''}, {beside.backbone}"
     return "-"

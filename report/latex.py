@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 
-from report.render import cell_text, has_marks
-from report.table import MISSING, Cell, Grid, Interval, Number, Table
+from report.table import MISSING, Cell, Grid, Interval, Number, Table, cell_text, has_marks
 
 PREAMBLE = "% needs \\usepackage{booktabs,graphicx}; made by `make paper-tables`, not by hand\n"
 WIDE = 7

@@ -19,7 +19,7 @@ from statistics import fmean
 import pandas as pd
 
 from methods.contract import Claim, Experiment, Paper
-from report import published, records, statistics
+from report import records, statistics
 from report.claims import (
     NOT_RUN,
     REPRODUCED,
@@ -34,8 +34,7 @@ from report.claims import (
     sides,
     turned,
 )
-from report.published import AVERAGE, PublishedDifference, PublishedTable
-from report.records import Group
+from report.records import AVERAGE, Group, PublishedDifference, PublishedTable
 from report.runs import entries, row_label, runs_of, shown
 
 PLACE = ("paper", "claim", "experiment", "dataset", "protocol", "backbone", "track", "compared")
@@ -139,7 +138,7 @@ def of_paper(name: str, paper: Paper, results: Path, frames: Mapping[tuple[str, 
             if known is None:
                 known = records.load(records.files(name, experiment.name, None, results))
             read[experiment.name] = known[known["origin"] == records.COMMITTED]
-        tables = published.read(results / "published.csv", paper.key or name, experiment.published)
+        tables = records.read_published(results / "published.csv", paper.key or name, experiment.published)
         rows += _of_claim(name, paper, claim, experiment, read[experiment.name], tables)
     for what, reason in paper.not_run.items():
         rows.append(Verdict(name, what, what, what, OUT_OF_REACH, "", "", "", None, "", "", NOT_RUN, reason))
@@ -239,7 +238,7 @@ def published_effect(
         if found == [None] and not claim.tasks:
             found = gains(tasks)
         known, less = (list(filter(None, side)) for side in (found, gains(claim.than)))
-        if published.same_data(table, group) and known and (len(known), len(less)) == (len(found), len(claim.than)):
+        if records.same_data(table, group) and known and (len(known), len(less)) == (len(found), len(claim.than)):
             value = fmean(one.value for one in known) - (fmean(one.value for one in less) if less else 0.0)
             return f"{value:.6g}" + (" (unverified)" if any(one.mark for one in (*known, *less)) else "")
     return ""
@@ -249,7 +248,7 @@ def _gains(
     table: PublishedTable, better: str | None, worse: str | None, tasks: Sequence[str]
 ) -> list[PublishedDifference | None]:
     """The published difference of two rows on each of some tasks."""
-    return [table.difference(better, worse, published.task_name(task) or "") for task in tasks]
+    return [table.difference(better, worse, records.task_name(task) or "") for task in tasks]
 
 
 def _compared(decision: Decision) -> str:

@@ -17,8 +17,7 @@ import pandas as pd
 
 from report import records
 from report.records import COMMITTED, SELECTIONS
-from report.render import cell_text
-from report.table import MISSING, Basis, Cell, Grid, Number, Table
+from report.table import MISSING, Basis, Cell, Grid, Number, Table, cell_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 OPEN = ("accuracy", "difference", "claims")

@@ -18,7 +18,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import numbered_rows
 from methods.contract import WHOSE, Experiment, Paper
-from report import build, comparison, latex, ledger, prose, published, records, render, statements
+from report import build, comparison, latex, ledger, prose, records, statements
 from report.build import Loaded, make_command, published_grid
 from report.claims import RULE, up_and_down
 from report.comparison import Comparison
@@ -28,7 +28,7 @@ from report.ledger import Verdict
 from report.pages import TEMPLATES, Sources, cell_view, environment, grid_view, table_view
 from report.records import COMMITTED
 from report.runs import row_label
-from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, decision
+from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, as_csv, as_markdown, decision
 
 Drawn = dict[str, list[dict[str, Any]]]
 """``paper/experiment``, or nothing for those over all papers -> what pages say of the figures."""
@@ -101,7 +101,7 @@ def absent(papers: Mapping[str, Paper], results: Path) -> list[str]:
     if not path.is_file():
         return []
     known = {paper.key or name for name, paper in papers.items()}
-    theirs = [row["paper"] for _, row in numbered_rows(path, published.COLUMNS) if not row["run_by"]]
+    theirs = [row["paper"] for _, row in numbered_rows(path, schema.PUBLISHED) if not row["run_by"]]
     return [name for name in dict.fromkeys(theirs) if name not in known]
 
 
@@ -189,9 +189,9 @@ def _downloads(shown: Shown, out: Path) -> None:
     """The tables of a paper as files beside its page."""
     for part in shown.filled:
         stem = out / "tables" / shown.name / part.experiment.name
-        _write(stem.with_suffix(".md"), "\n".join(map(render.markdown, part.tables)))
+        _write(stem.with_suffix(".md"), "\n".join(map(as_markdown, part.tables)))
         _write(stem.with_suffix(".tex"), latex.PREAMBLE + "\n".join(map(latex.latex, part.tables)))
-        _write(stem.with_suffix(".csv"), render.comma_separated(part.tables))
+        _write(stem.with_suffix(".csv"), as_csv(part.tables))
 
 
 # ------------------------------------------------------------------------------------------------- a paper
@@ -251,7 +251,7 @@ def _published_alone(shown: Shown, part: Part, results: Path, sources: Sources) 
     if part.tables:
         return []
     paper, experiment = shown.paper, part.experiment
-    tables = published.read(results / "published.csv", paper.key or shown.name, experiment.published)
+    tables = records.read_published(results / "published.csv", paper.key or shown.name, experiment.published)
     grids = [published_grid(paper, experiment, table) for table in tables]
     return [
         grid_view(grid, sources, f"{experiment.name}-published-{number}")
@@ -418,12 +418,12 @@ def others(results: Path, own: Sequence[str] = ()) -> list[Grid]:
     if not path.is_file():
         return []
     found: dict[str, dict[tuple[str, str], dict[str, Number]]] = {}
-    for line, row in numbered_rows(path, published.COLUMNS):
+    for line, row in numbered_rows(path, schema.PUBLISHED):
         if row["provenance"] != "reimplementation":
             continue
         if own and not set(re.findall(r"[A-Za-z0-9]+", row["method"])) & set(own):
             continue
-        number = published.accuracy_of(row, path, line)
+        number = records.accuracy_of(row, path, line)
         place = (f"{row['paper']}: {row['method']}", row["backbone"])
         cells = found.setdefault(row["dataset"], {}).setdefault(place, {})
         cells[row["task"]] = Number(number.value, number.spread, basis=Basis(source=number.where))
@@ -431,8 +431,8 @@ def others(results: Path, own: Sequence[str] = ()) -> list[Grid]:
     for place_of, (dataset, lines) in enumerate(found.items()):
         tasks = list(dict.fromkeys(task for cells in lines.values() for task in cells))
         tasks = [
-            *(task for task in tasks if task != published.AVERAGE),
-            *([published.AVERAGE] * (published.AVERAGE in tasks)),
+            *(task for task in tasks if task != records.AVERAGE),
+            *([records.AVERAGE] * (records.AVERAGE in tasks)),
         ]
         shown = tuple(
             Line(label, backbone, tuple(cells.get(task, MISSING) for task in tasks))

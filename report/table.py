@@ -1,8 +1,15 @@
-"""What a table is, independent of how it is written: a few grids of numbers under one heading."""
+"""A table: a few grids of numbers under one heading, and how it is written for the terminal, as Markdown and as CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from tabulate import tabulate
 
 from report.records import Group
 from report.statistics import Comparison, Estimate
@@ -111,3 +118,103 @@ def decision(comparison: Comparison | None, basis: Basis | None = None) -> tuple
         Number(comparison.p, digits=4, basis=basis),
         Number(comparison.n, digits=0),
     )
+
+
+CSV_COLUMNS = (
+    *("paper", "experiment", "dataset", "protocol", "backbone", "track", "grid", "row", "origin", "column"),
+    *("value", "spread", "low", "high"),
+)
+"""Of the CSV form: one row per cell; an interval has ``low`` and ``high`` only; words stand in ``value``."""
+
+
+MARKS = "bold: the best of its column and run; in italics: a mean not significantly below the best (interval or p)"
+
+
+def has_marks(grid: Grid) -> bool:
+    """Whether any mean of a grid is as good as the best, which then wants explaining."""
+    return any(isinstance(cell, Number) and cell.tied for line in grid.lines for cell in line.cells)
+
+
+def cell_text(cell: Cell) -> str:
+    """The cell in plain text, rounded for reading."""
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Interval):
+        return MISSING if math.isnan(cell.low) else f"[{cell.low:+.{cell.digits}f}, {cell.high:+.{cell.digits}f}]"
+    if math.isnan(cell.value):
+        return MISSING
+    text = f"{cell.value:{'+' if cell.signed else ''}.{cell.digits}f}"
+    if cell.spread is not None:
+        text += " ± " + (MISSING if math.isnan(cell.spread) else f"{cell.spread:.{cell.digits}f}")
+    return text + cell.mark
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = cell_text(cell).replace("|", "\\|").replace("*", "\\*")
+    if isinstance(cell, Number) and cell.best:
+        return f"**{text}**"
+    return f"_{text}_" if isinstance(cell, Number) and cell.tied else text
+
+
+def _grid(grid: Grid, style: str, write: Callable[[Cell], str], column: Callable[[str], str]) -> str:
+    """The grid by tabulate, numbers to the right and words to the left."""
+    headers = [grid.heading, "run", *map(column, grid.columns)]
+    body = [[line.label, line.origin, *map(write, line.cells)] for line in grid.lines]
+    words = {i for line in grid.lines for i, cell in enumerate(line.cells) if isinstance(cell, str) and cell != MISSING}
+    align = ["left", "left", *("left" if i in words else "right" for i in range(len(grid.columns)))]
+    return tabulate(body, headers, tablefmt=style, colalign=align, disable_numparse=True)
+
+
+def _broken(column: str) -> str:
+    """``source:target`` on two lines; words after a colon and a space stay where they are."""
+    return re.sub(r":(?=\S)", ":\n", column)
+
+
+def as_text(table: Table) -> str:
+    """For a terminal."""
+    parts = [f"{table.title}\n{'=' * len(table.title)}"]
+    width = max(len(name) for name, _ in table.facts)
+    parts.append("\n".join(f"{name:<{width}}  {value}" for name, value in table.facts))
+    for grid in table.grids:
+        body = _grid(grid, "simple", cell_text, _broken)
+        parts.append("\n".join([grid.title, "", body, *(f"  {note}" for note in grid.notes)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def as_markdown(table: Table) -> str:
+    """GitHub's Markdown; the best number of a column is bold, a mean not significantly below it in italics."""
+    parts = [f"## {table.title}", "\n".join(f"- {name}: {value}" for name, value in table.facts)]
+    for grid in table.grids:
+        parts.append(f"### {grid.title}")
+        parts.append(_grid(grid, "pipe", _markdown_cell, str))
+        notes = [*grid.notes, *([MARKS] if has_marks(grid) else [])]
+        if notes:
+            parts.append("\n".join(f"- {note}".replace("*", "\\*") for note in notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def _csv_numbers(cell: Cell) -> tuple[str, str, str, str]:
+    """Value, spread, low, high; empty where there is none."""
+
+    def plain(value: float | None) -> str:
+        return "" if value is None or math.isnan(value) else f"{value:.10g}"
+
+    if isinstance(cell, str):
+        return ("" if cell == MISSING else cell), "", "", ""
+    if isinstance(cell, Interval):
+        return "", "", plain(cell.low), plain(cell.high)
+    return plain(cell.value), plain(cell.spread), "", ""
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    """All cells of all tables, at full precision, under one header."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for table in tables:
+        for grid in table.grids:
+            for line in grid.lines:
+                place = (table.paper, table.experiment, *table.group, grid.name, line.label, line.origin)
+                for column, cell in zip(grid.columns, line.cells, strict=True):
+                    writer.writerow((*place, column, *_csv_numbers(cell)))
+    return stream.getvalue()

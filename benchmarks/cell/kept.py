@@ -37,8 +37,7 @@ from benchmarks.networks.pretrained import Pretrained
 from benchmarks.plan.plan import Cell
 from benchmarks.records import schema
 from benchmarks.records.files import write_atomically, write_csv
-from benchmarks.records.spec import Spec, revision
-from benchmarks.records.store import Store
+from benchmarks.records.store import Spec, Store, revision
 from datasets import registry, store
 from datasets.store import Location
 from methods import contract

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from torch import Tensor
 from benchmarks.cell.evaluation import Evaluator
 from benchmarks.machine import processes
 from benchmarks.machine.host import Batches, seed_of
-from benchmarks.networks.backbones import Choice
+from benchmarks.networks import activations, weights
+from benchmarks.networks.backbones import Choice, choice_of
 from benchmarks.networks.feeding import (
     Cached,
     Digits,
@@ -28,12 +30,63 @@ from benchmarks.networks.feeding import (
     passed,
     scaled,
 )
-from datasets.protocols import Problem
+from benchmarks.plan.plan import Cell
+from benchmarks.records.store import Spec
+from datasets import protocols
+from datasets.protocols import Problem, Task
+from datasets.store import Location
 from methods.contract import Batch, Domains, Recipe
 from methods.network import FrozenLayers
 
 ENTROPY_IMAGES = 5000
 """Unlabelled target training images, at most, whose entropy the label-free selection of an epoch looks at."""
+
+
+def problem_of(cell: Cell, location: Location) -> Problem:
+    """The data of a cell: images, or the cached activations that stand for them."""
+    spec = cell.spec
+
+    def cached(domain: str, part: str) -> NDArray[np.float32]:
+        assert part == "train", "photographs have no other part"
+        return activations.load(activation_key(spec, cell.task, domain, location), location)
+
+    return protocols.problem(
+        spec.dataset,
+        cell.task,
+        location,
+        protocol=spec.protocol,
+        split=spec.split,
+        holdout=spec.holdout,
+        seed=spec.seed,
+        side=choice_of(spec).backbone.side,
+        inputs=cached if spec.cut else None,
+    )
+
+
+def weights_of(spec: Spec, location: Location) -> Path | None:
+    """The pretrained weights of a cell that trains layers of the trunk."""
+    return weights.path(spec.backbone, location) if trains_trunk(spec) else None
+
+
+def trains_trunk(spec: Spec) -> bool:
+    """Whether a cell needs the pretrained weights themselves."""
+    return choice_of(spec).backbone.known is not None and spec.track != "frozen"
+
+
+def activation_key(spec: Spec, task: Task, domain: str, location: Location) -> activations.Key:
+    """Which activations of a domain a cell needs."""
+    of = {"": "", "own": domain, "source": task.source_domain}[spec.statistics]
+    return activations.key_of(
+        spec.backbone,
+        domain,
+        spec.cut,
+        location,
+        views=spec.views,
+        precision=spec.precision,
+        device=spec.device,
+        pooled=choice_of(spec).pooled,
+        statistics_of=of,
+    )
 
 
 @dataclass(frozen=True)

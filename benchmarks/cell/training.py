@@ -25,8 +25,7 @@ from benchmarks.machine.host import seed_of, seed_torch
 from benchmarks.networks import backbones
 from benchmarks.networks.backbones import choice_of
 from benchmarks.networks.feeding import Inputs
-from benchmarks.records.spec import Spec
-from benchmarks.records.store import Record
+from benchmarks.records.store import Record, Spec
 from datasets.protocols import Problem
 from methods import contract
 from methods.contract import Domains, Losses, Method, Phase, Recipe

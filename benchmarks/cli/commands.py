@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 from tabulate import tabulate
 
-from benchmarks.cell import runner
 from benchmarks.cli import running, speed
 from benchmarks.cli.running import (
     How,
@@ -70,7 +69,7 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
     click.echo(
         tabulate(rows, headers=["paper", "experiment", "data set", "row", "setting", "task", "seed", "cell", "state"])
     )
-    todo = [cell for cell in planned.cells if not runner.is_done(cell, records)]
+    todo = [cell for cell in planned.cells if not execute.is_done(cell, records)]
     click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
     if todo:
         jobs = execute.jobs_for(None, options.threads, options.device)

@@ -14,7 +14,6 @@ from typing import Any
 
 import click
 
-from benchmarks.cell import runner
 from benchmarks.executors import execute
 from benchmarks.export import reuse, tables
 from benchmarks.machine import host, processes
@@ -53,14 +52,14 @@ def run(
         _warn_of_other_code(planned, records)
     processes.barrier()
     committed = tables.committed_cells(*planned.papers) if continue_committed else {}
-    todo = [c for c in planned.cells if not runner.is_done(c, records) and not tables.is_committed(c, committed)]
+    todo = [c for c in planned.cells if not execute.is_done(c, records) and not tables.is_committed(c, committed)]
     if todo:
         records.check_writable()
         records.tidy()
     if continue_committed and processes.is_main() and (adopted := reuse.reuse_committed(todo, records)):
         click.echo(f"{adopted} cells that other tables have committed are taken from these.")
     processes.barrier()
-    todo = [cell for cell in todo if not runner.is_done(cell, records)]
+    todo = [cell for cell in todo if not execute.is_done(cell, records)]
     if not todo:
         click.echo(f"All {len(planned.cells)} cells are done.")
         return execute.Summary()

@@ -38,8 +38,7 @@ from benchmarks.networks import activations, backbones, pretrained, weights
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Options
 from benchmarks.records import files, schema
-from benchmarks.records.spec import Spec, recipe_values, revision
-from benchmarks.records.store import Store
+from benchmarks.records.store import Spec, Store, recipe_values, revision
 from datasets import registry, store
 from datasets.protocols import Labelled, Problem, Unlabelled
 from datasets.store import Location

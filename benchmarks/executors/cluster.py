@@ -28,9 +28,9 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tqdm import tqdm
 
-from benchmarks.cell import runner
-from benchmarks.cell.runner import Outcome
+from benchmarks.cell import loading
 from benchmarks.executors import execute
+from benchmarks.executors.execute import Outcome
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.networks import activations, pretrained, weights
@@ -131,10 +131,10 @@ def pieces(cell: Cell, location: Location) -> list[Piece]:
     side = choice_of(cell.spec).backbone.side
     folders = [store.folder(domain, location, side) for domain in dict.fromkeys(cell.task.domains)]
     if cell.spec.cut:
-        keys = [runner.activation_key(cell.spec, cell.task, domain, location) for domain in cell.task.domains]
+        keys = [loading.activation_key(cell.spec, cell.task, domain, location) for domain in cell.task.domains]
         folders += [activations.folder(key, location) for key in dict.fromkeys(keys)]
     found = [_sealed(folder, location) for folder in folders]
-    return [*found, *([_weights(cell.spec.backbone, location)] if runner.trains_trunk(cell.spec) else [])]
+    return [*found, *([_weights(cell.spec.backbone, location)] if loading.trains_trunk(cell.spec) else [])]
 
 
 def _sealed(folder: Path, location: Location) -> Piece:
@@ -201,7 +201,7 @@ def run_here(
     """Run a cell on this machine of the cluster; how it ended, and all that it leaves.
 
     Args:
-        cell, kept, commit: as for ``runner.run_one``.
+        cell, kept, commit: as for ``execute.run_one``.
         versions: of the packages on the machine that started the run.
         wanted, location, files: as for ``arranged``.
         needed: what the cells left whose networks this one starts from, in the order of ``cell.needs``.
@@ -221,7 +221,7 @@ def run_here(
             own.write_failure(spec, str(error), "")
             outcome = Outcome(spec.hash, cell.label, None, 0.0, str(error))
         else:
-            outcome = runner.run_one(cell, there, own, commit, kept)
+            outcome = execute.run_one(cell, there, own, commit, kept)
         archive = own.archive(spec.hash)
         shutil.rmtree(own.root)
     return outcome, archive
@@ -309,7 +309,7 @@ class Cluster:
 
     def _has(self, cell: Cell, kept: bool) -> bool:
         """Whether nothing is left to do for a cell."""
-        return runner.is_done(cell, self.store) and (not kept or self.store.model_path(cell.spec.hash).is_file())
+        return execute.is_done(cell, self.store) and (not kept or self.store.model_path(cell.spec.hash).is_file())
 
     def _start(self, cell: Cell, kept: bool, archives: dict[str, Any]) -> tuple[Any, Any]:
         """References of the outcome and the archive to be; ``archives`` has those of cells that others start from."""

@@ -1,24 +1,117 @@
-"""Running the cells of a plan in parallel, each recorded as soon as it is finished."""
+"""Running cells: one, with what it needs and what it leaves, and those of a plan in parallel."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
+import traceback
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from tqdm import tqdm
 
-from benchmarks.cell.runner import Outcome, activation_key, run_one, trains_trunk, weights_of
-from benchmarks.machine import host, workers
+from benchmarks.cell import training, tsne
+from benchmarks.cell.kept import leave
+from benchmarks.cell.loading import activation_key, load_data, problem_of, trains_trunk, weights_of
+from benchmarks.machine import host, processes
 from benchmarks.machine.errors import UserError
-from benchmarks.machine.workers import LostWorkerError
+from benchmarks.machine.processes import LostWorkerError
 from benchmarks.networks import activations
+from benchmarks.networks.backbones import choice_of
 from benchmarks.plan.plan import Cell
 from benchmarks.records.store import Store
 from datasets.errors import DataError
 from datasets.store import Location
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one cell ended."""
+
+    cell: str
+    label: str
+    accuracy: float | None
+    """Last iterate, in percent; None if the cell failed, or its target has no labels."""
+    seconds: float
+    error: str = ""
+
+
+def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: bool = False) -> Outcome:
+    """Run one cell in this process and record how it ended.
+
+    Args:
+        kept: whether other cells start from its trained network.
+    """
+    spec, start = cell.spec, time.perf_counter()
+    error, detail = "", ""
+    try:
+        _finish(cell, location, store, commit, kept or cell.tsne)
+        if cell.tsne and processes.is_main():
+            _map(cell, location, store)
+        record = store.read(spec.hash)
+        return Outcome(spec.hash, cell.label, record.find("accuracy"), record.seconds)
+    except (UserError, DataError) as failure:
+        error = str(failure)
+    except Exception as failure:  # a bug in one method must not stop the others
+        error, detail = f"{type(failure).__name__}: {failure}", traceback.format_exc()
+        if processes.size() > 1:  # the other processes cannot know of it and would wait for this one
+            raise
+    try:
+        store.write_failure(spec, error, detail)
+    except UserError as failure:
+        error = f"{error} (and {failure})"
+    return Outcome(spec.hash, cell.label, None, time.perf_counter() - start, error)
+
+
+def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: bool) -> None:
+    """Leave the record of a cell, and its trained network where that is kept; do nothing that is done."""
+    spec = cell.spec
+    network = store.model_path(spec.hash)
+    with processes.main_only(store.lock(spec.hash)):
+        left = not cell.keep or store.has_kept(spec.hash)
+        if processes.broadcast(store.has(spec.hash) and (network.is_file() or not kept) and left):
+            return
+        needed = {name: _network_of(need, location, store, commit) for name, need in cell.needs.items()}
+        record = training.run_cell(
+            spec,
+            problem_of(cell, location),
+            commit=commit,
+            checkpoint=store.checkpoint_path(spec.hash),
+            weights=weights_of(spec, location),
+            needed=needed,
+            keep=network if kept else None,
+            finished=functools.partial(leave, cell, location, store) if cell.keep else None,
+        )
+        if processes.is_main() and not store.has(spec.hash):  # one that stands was made before its network was needed
+            store.write(record)
+        processes.barrier()
+
+
+def _map(cell: Cell, location: Location, store: Store) -> None:
+    """Leave the map of a finished cell's features."""
+    spec, path = cell.spec, store.tsne_path(cell.spec.hash)
+    if path.is_file():
+        return
+    parameters = training.load_parameters(store.model_path(spec.hash))
+    with host.computing(spec.threads):
+        data = load_data(problem_of(cell, location), choice_of(spec), torch.device(spec.device), spec.views)
+        model = training.trained_model(spec, data, weights_of(spec, location), parameters)
+        tsne.write(path, tsne.points(model, data, spec.seed))
+
+
+def is_done(cell: Cell, store: Store) -> bool:
+    """Whether a cell has its record, and its map and its network where there are to be any."""
+    drawn = not cell.tsne or store.tsne_path(cell.spec.hash).is_file()
+    return store.has(cell.spec.hash) and drawn and (not cell.keep or store.has_kept(cell.spec.hash))
+
+
+def _network_of(cell: Cell, location: Location, store: Store, commit: str) -> training.Parameters:
+    """The trained network of a cell; trained here if no other process has done it."""
+    _finish(cell, location, store, commit, kept=True)
+    return training.load_parameters(store.model_path(cell.spec.hash))
 
 
 @dataclass
@@ -195,7 +288,7 @@ class Local:
             ended: set[str] = set()
             tasks = [(cell, self.location, self.store, commit, cell.spec.hash in kept) for cell in left]
             try:
-                for outcome in workers.results(run_one, tasks, self.jobs):
+                for outcome in processes.results(run_one, tasks, self.jobs):
                     ended.add(outcome.cell)
                     yield outcome
                 return

@@ -11,8 +11,7 @@ from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Plan, Use
-from benchmarks.records.spec import Spec
-from benchmarks.records.store import Store, read_specs
+from benchmarks.records.store import Spec, Store, read_specs
 from datasets.store import Location
 from methods.contract import Row
 

@@ -13,8 +13,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.plan import plan, settings
 from benchmarks.plan.plan import Cell, Plan, Use
 from benchmarks.records import files, schema
-from benchmarks.records.spec import Spec, canonical
-from benchmarks.records.store import Record, Store, export_specs, read_specs
+from benchmarks.records.store import Record, Spec, Store, canonical, export_specs, read_specs
 from datasets import folders, registry
 from datasets.errors import DataError
 from datasets.store import Location

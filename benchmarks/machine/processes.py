@@ -1,23 +1,31 @@
-"""Several processes that train one cell together: data parallelism by ``torch.distributed``.
+"""Several processes: workers that train a cell each, and ranks that train one cell together.
 
-``torchrun --nproc-per-node 4 -m benchmarks reproduce ...`` starts them, one per GPU.  Each takes its share of every
-batch and averages its gradient with the others' (``DistributedDataParallel``); all go through the same cells in the
-same order.  One of them, the leader, writes; nothing is written by the others.  Started alone, a process is its own
-leader and nothing here does anything.
+Workers are forked from a server that has imported what cells need, so that a worker is there at once: importing PyTorch
+takes each new process seconds.
 
-The average of the shares' losses is the loss of the batch where that is a mean over examples.  What is computed over
-the batch as a whole, BatchNorm's statistics or a discrepancy between domains, is computed over each share instead.
+Ranks are data parallelism by ``torch.distributed``: ``torchrun --nproc-per-node 4 -m benchmarks reproduce ...`` starts
+them, one per GPU. Each takes its share of every batch and averages its gradient with the others'
+(``DistributedDataParallel``); all go through the same cells in the same order. One of them, the leader, writes;
+nothing is written by the others. Started alone, a process is its own leader and nothing here does anything. The
+average of the shares' losses is the loss of the batch where that is a mean over examples. What is computed over the
+batch as a whole, BatchNorm's statistics or a discrepancy between domains, is computed over each share instead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
+from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -123,3 +131,62 @@ def step_of(method: Method, model: nn.Module, batch: int) -> nn.Module | None:
     if batch % size():
         raise UserError(f"{size()} processes cannot share batches of {batch} images equally; start another number.")
     return DistributedDataParallel(_Step(method, model))
+
+
+# ----------------------------------------------------------------------------------------------------- workers
+
+T = TypeVar("T")
+
+PRELOADED = ["benchmarks.executors.execute"]
+"""What the server imports, by name: this module is below it."""
+
+LostWorkerError = BrokenProcessPool
+"""A worker was ended from outside, and the others with it."""
+
+
+def results(call: Callable[..., T], tasks: Iterable[tuple[Any, ...]], jobs: int) -> Generator[T]:
+    """The results of a call, one for each tuple of arguments, as they come.
+
+    One job runs in this process, one task after the other; of several, each in a worker.  Whatever goes wrong ends all
+    workers at once; so does closing the generator.
+
+    Raises:
+        LostWorkerError: a worker was ended from outside.
+    """
+    if jobs == 1:
+        for task in tasks:
+            yield call(*task)
+        return
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(jobs, mp_context=_context(), initializer=_settle)
+    try:
+        for future in as_completed([pool.submit(call, *task) for task in tasks]):
+            yield future.result()
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _context() -> BaseContext:
+    """Windows has no server to fork from."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def _settle() -> None:
+    """Leave interrupts to the parent, and end when it has died: nobody would hear of this process's results."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -33,14 +33,14 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from benchmarks.machine import host, workers
+from benchmarks.machine import host, processes
 from benchmarks.machine.errors import UserError
 from benchmarks.machine.host import seed_of
-from benchmarks.machine.workers import LostWorkerError
+from benchmarks.machine.processes import LostWorkerError
 from benchmarks.networks import feeding, pretrained, weights
 from benchmarks.networks.pretrained import Pretrained
 from benchmarks.records.files import write_atomically
-from benchmarks.records.spec import Spec, digest
+from benchmarks.records.store import Spec, digest
 from datasets import folders, locks, store
 from datasets.errors import is_disk_full
 from datasets.fetch import write_whole
@@ -255,7 +255,7 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
     label = f"{key.backbone} at {key.cut}, {key.domain}"
     with tqdm(total=len(images), desc=label, unit="image", disable=None) as bar:
         bar.update(len(images) - sum(min(BLOCK, len(images) - start) for start in missing))
-        for count in workers.results(_compute, tasks, max(1, min(jobs, len(missing)))):
+        for count in processes.results(_compute, tasks, max(1, min(jobs, len(missing)))):
             bar.update(count)
     _assemble(key, [_block(partial, start) for start in starts], len(images), partial)
     _publish(partial, folder(key, location))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -25,7 +25,8 @@ from benchmarks.networks import eight_layers, pretrained
 from benchmarks.networks.eight_layers import Shape
 from benchmarks.networks.feeding import Window
 from benchmarks.networks.pretrained import Pretrained
-from benchmarks.records.spec import Spec
+from benchmarks.records.store import Spec
+from methods.contract import Recipe
 from methods.network import BatchNormMode, Network, Start
 
 TRUNK_RATE = 0.1
@@ -223,6 +224,12 @@ class Choice:
         """Whether the cached activations are maps averaged over space."""
         known = self.backbone.known
         return known is not None and self.track == "frozen" and known.is_map(self.cut)
+
+    def adjusted(self, recipe: Recipe) -> Recipe:
+        """A recipe as it is here: on a fixed trunk, at the rate that its features ask for."""
+        known = self.backbone.known
+        factor = known.head_rate if known is not None and self.track == "frozen" else 1.0
+        return recipe if factor == 1 else replace(recipe, rate=recipe.rate * factor)
 
     @property
     def is_default(self) -> bool:

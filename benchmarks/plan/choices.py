@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.records import files, schema
-from benchmarks.records.spec import Spec
+from benchmarks.records.store import Spec
 from methods.contract import Method, Row
 
 HOLDOUT = 0.1

@@ -14,8 +14,7 @@ from benchmarks.networks.backbones import choice_of, choose, takes
 from benchmarks.plan import choices, choosing, plan, settings
 from benchmarks.plan.choosing import Study
 from benchmarks.plan.plan import Cell, Options, Plan, Use
-from benchmarks.records.spec import Spec
-from benchmarks.records.store import Store
+from benchmarks.records.store import Spec, Store
 from datasets.protocols import Task
 from datasets.store import Location
 from methods import contract

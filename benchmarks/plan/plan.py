@@ -13,7 +13,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.networks import backbones, weights
 from benchmarks.networks.backbones import Choice, choice_of
 from benchmarks.plan import choices, settings
-from benchmarks.records.spec import Spec, recipe_values, revision
+from benchmarks.records.store import Spec, recipe_values, revision
 from datasets import folders, protocols, registry, store
 from datasets.errors import DataError
 from datasets.protocols import Task
@@ -118,10 +118,9 @@ def paper(name: str) -> Paper:
     Raises:
         UserError: there is no such paper.
     """
-    found = recipes.paper_of(name)
-    if found is None:
+    if name not in contract.names():
         raise UserError(f"unknown paper {name!r}; there are: {', '.join(contract.papers())}.")
-    return found
+    return contract.load(name).paper or recipes.trial(name)
 
 
 ALL = "all"
@@ -477,7 +476,7 @@ def template_spec(
     split = 0 if experiment.protocol == "full" else number
     if options.statistics == "source" and task.further:
         raise UserError(f"{task.label} has several sources, so a trunk cannot have the source's statistics.")
-    recipe = recipes.on(experiment.recipes[contract.recipe_key(dataset)], choice.name, choice.track)
+    recipe = choice.adjusted(experiment.recipes[contract.recipe_key(dataset)])
     return Spec(
         method="",
         config={},

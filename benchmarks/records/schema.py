@@ -11,6 +11,12 @@ RESULTS = (
 SLOT = (*RESULTS[: RESULTS.index("setting") + 1], "device")
 """Columns that say which slot of a table a cell fills; a newer cell replaces an older one in the same slot."""
 
+PUBLISHED = (
+    *("paper", "run_by", "table", "method", "backbone", "dataset", "task", "accuracy", "spread", "provenance"),
+    "source",
+)
+"""``results/published.csv``: one row per published number."""
+
 CHOICES = (
     *("method", "parameter", "dataset", "backbone", "track", "value", "source_error", "two_sample_error"),
     *("criterion", "chosen", "cells", "tasks"),

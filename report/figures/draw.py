@@ -15,7 +15,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import TSNE
 from methods.contract import Experiment, Paper
-from report import published, records, statistics
+from report import records, statistics
 from report.figures import charts, layers, sweeps
 from report.figures.charts import Chart
 from report.records import COMMITTED, Group
@@ -49,7 +49,7 @@ def of_experiment(
     found = [entry for entry in entries(experiment, [run]) if run.has(entry)]
     made: list[Chart | None] = []
     if experiment.layers:
-        tables = published.read(results / "published.csv", paper.key or name, experiment.published)
+        tables = records.read_published(results / "published.csv", paper.key or name, experiment.published)
         curves = layers.curves_of(experiment, run, found, paper)
         theirs = layers.published_curves(paper, experiment.layers, curves, tables)
         named = (_title(group, run), _name(experiment, group, "curves"))

@@ -16,8 +16,7 @@ import pandas as pd
 from methods.contract import Experiment, Paper
 from report.figures import charts
 from report.figures.charts import Chart
-from report.published import PublishedTable
-from report.records import Group
+from report.records import Group, PublishedTable
 from report.runs import Entry, Run, counterpart, row_label, same_row, setting_values, without
 from report.statistics import Comparison
 

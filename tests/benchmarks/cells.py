@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.records.spec import Spec, recipe_values, revision
+from benchmarks.records.store import Spec, recipe_values, revision
 from datasets.protocols import Labelled, Problem, Unlabelled
 from methods import contract
 from methods.contract import Recipe

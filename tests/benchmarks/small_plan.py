@@ -9,8 +9,7 @@ from pathlib import Path
 from benchmarks.executors import execute
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Cell, Options
-from benchmarks.records.spec import recipe_values
-from benchmarks.records.store import Store
+from benchmarks.records.store import Store, recipe_values
 from datasets.store import Location
 from methods.contract import Recipe
 

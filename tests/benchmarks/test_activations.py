@@ -23,7 +23,7 @@ from torch import nn
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.machine.host import seed_of
-from benchmarks.machine.workers import LostWorkerError
+from benchmarks.machine.processes import LostWorkerError
 from benchmarks.networks import activations, pretrained, weights
 from benchmarks.networks.activations import Key
 from datasets import store

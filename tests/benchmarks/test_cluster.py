@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.cell import runner
 from benchmarks.executors import execute
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.networks import activations
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Cell, Options
-from benchmarks.records.spec import canonical, recipe_values
-from benchmarks.records.store import Store
+from benchmarks.records.store import Store, canonical, recipe_values
 from datasets import store
 from datasets.store import Location
 from tests.benchmarks import small_plan, tiny_backbone
@@ -215,7 +213,7 @@ def test_a_parcel_does_not_replace_a_record(digits_mini: Location, reference: di
     first.write_failure(cell.spec, "it failed", "")
     second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) == "it failed"
-    runner.run_one(cell, digits_mini, first, "one", kept=True)
+    execute.run_one(cell, digits_mini, first, "one", kept=True)
     second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) is None
     assert second.read(cell.spec.hash) == first.read(cell.spec.hash)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cell import runner, training
+from benchmarks.cell import training
+from benchmarks.executors import execute
 from benchmarks.export import tables
 from benchmarks.machine import host
 from benchmarks.networks import activations
@@ -59,7 +60,7 @@ def test_a_record(digits_mini: Location, folder: Path) -> None:
     """A reader sees the whole record or none."""
     cell = cells(digits_mini)[0]
     kept = folder.parent / "made"
-    runner.run_one(cell, digits_mini, Store(kept), "test")
+    execute.run_one(cell, digits_mini, Store(kept), "test")
     record, here = Store(kept).read(cell.spec.hash), Store(folder)
 
     def write() -> None:
@@ -80,11 +81,11 @@ def test_a_cell_with_checkpoints_and_a_kept_network(
     cell, where = cells(digits_mini)[1], Store(folder)
 
     def run() -> None:
-        outcome = runner.run_one(cell, digits_mini, where, "test", kept=True)
+        outcome = execute.run_one(cell, digits_mini, where, "test", kept=True)
         assert outcome.error == ""
 
     alone = folder.parent / "alone"
-    runner.run_one(cell, digits_mini, Store(alone), "test", kept=True)
+    execute.run_one(cell, digits_mini, Store(alone), "test", kept=True)
     expected = finished(alone)
     parameters = training.load_parameters(Store(alone).model_path(cell.spec.hash))
 
@@ -103,7 +104,7 @@ def test_an_export(digits_mini: Location, folder: Path, monkeypatch: pytest.Monk
     runs = Store(folder.parent / "runs")
     some = cells(digits_mini)[:2]
     for cell in some:
-        runner.run_one(cell, digits_mini, runs, "test")
+        execute.run_one(cell, digits_mini, runs, "test")
     tables.write_local(Plan(some), runs, digits_mini)
 
     def export() -> None:

@@ -17,8 +17,7 @@ from benchmarks.cell.training import run_cell
 from benchmarks.export import tables
 from benchmarks.networks.feeding import Digits
 from benchmarks.plan.plan import Cell, Plan, Use
-from benchmarks.records.spec import Spec
-from benchmarks.records.store import Record, Store
+from benchmarks.records.store import Record, Spec, Store
 from datasets.protocols import Task
 from methods import contract
 from methods.contract import Batch, Domains, Losses, Row

@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.cell import runner
 from benchmarks.executors import execute
-from benchmarks.machine import host, workers
+from benchmarks.machine import host, processes
 from benchmarks.machine.errors import UserError
 from benchmarks.records.store import UNSTABLE_FIELDS, Store
 from datasets.store import Location
@@ -93,7 +92,7 @@ def test_an_interrupt_ends_the_run_cleanly(
 
 @several
 def test_workers_leave_interrupts_to_the_run() -> None:
-    assert list(workers.results(signal.getsignal, [(signal.SIGINT,)], 2)) == [signal.SIG_IGN]
+    assert list(processes.results(signal.getsignal, [(signal.SIGINT,)], 2)) == [signal.SIG_IGN]
 
 
 def test_a_failing_cell_is_recorded_and_stops_no_other(
@@ -124,7 +123,7 @@ def test_two_runs_at_once_share_the_work(
 
     monkeypatch.setattr("benchmarks.cell.training.run_cell", again)
     cell = cells(digits_mini)[0]
-    outcome = runner.run_one(cell, digits_mini, Store(tmp_path), "test")
+    outcome = execute.run_one(cell, digits_mini, Store(tmp_path), "test")
     assert outcome.error == ""
     assert outcome.accuracy == Store(tmp_path).read(cell.spec.hash).value("accuracy")
 

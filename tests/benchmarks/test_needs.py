@@ -14,14 +14,13 @@ from sklearn import svm
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from benchmarks.cell import runner, training
+from benchmarks.cell import training
 from benchmarks.executors import execute
 from benchmarks.export import tables
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, plan
 from benchmarks.plan.plan import Cell, Options
-from benchmarks.records.spec import canonical, recipe_values
-from benchmarks.records.store import Store
+from benchmarks.records.store import Store, canonical, recipe_values
 from datasets.store import Location
 from methods import contract, source_only
 from methods.contract import Batch, Domains, Experiment, Losses, Method, Need, Paper, Recipe, Row
@@ -166,7 +165,7 @@ def test_a_damaged_network_is_a_sentence(add: Any, digits_mini: Location, tmp_pa
     path = store.model_path(base.spec.hash)
     path.write_bytes(path.read_bytes()[:100])
     store.record_path(started.spec.hash).unlink()
-    outcome = runner.run_one(started, digits_mini, store, "test")
+    outcome = execute.run_one(started, digits_mini, store, "test")
     assert "is damaged; delete it and run again" in outcome.error
     with pytest.raises(UserError, match="damaged"):
         training.load_parameters(path)

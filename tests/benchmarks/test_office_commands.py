@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.machine import host
 from benchmarks.networks import activations, backbones, weights
+from benchmarks.networks.backbones import choose
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Options
 from benchmarks.records.store import Store
@@ -127,8 +128,8 @@ def test_a_head_is_trained_at_the_rate_that_was_chosen_on_its_backbone(planned: 
     for paper in ("dan", "autodial"):
         cells = plan.make(paper, Options(**where, backbone="googlenet", track="frozen"), planned).cells  # type: ignore[arg-type]
         assert {cell.spec.recipe["rate"] for cell in cells} == {0.05}
-    assert recipes.on(recipes.HEAD, "lite0", "frozen") is recipes.HEAD
-    assert recipes.on(recipes.LATE, "googlenet", "late") is recipes.LATE
+    assert choose("lite0", "frozen").adjusted(recipes.HEAD) is recipes.HEAD
+    assert choose("googlenet", "late").adjusted(recipes.LATE) is recipes.LATE
 
 
 def test_what_decides_the_numbers_is_in_the_identity_of_a_cell(planned: Location) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.cell import runner
+from benchmarks.cell import loading
 from benchmarks.machine.errors import UserError
 from benchmarks.networks import activations, backbones, pretrained
 from benchmarks.networks.activations import Key
@@ -152,7 +152,7 @@ def test_an_experiment_runs_every_row_at_each_of_its_cuts(at_hand: Location) -> 
     found = [(cell.spec.method, cell.spec.cut, cell.uses[0].setting) for cell in planned.cells]
     rows = ("source_only", "ddc")
     assert found == [(row, cut, f"cut={cut}") for cut in experiment.cuts for row in rows]
-    keys = [runner.activation_key(cell.spec, cell.task, "amazon", at_hand) for cell in planned.cells]
+    keys = [loading.activation_key(cell.spec, cell.task, "amazon", at_hand) for cell in planned.cells]
     assert {key.cut: key.pooled for key in keys} == {cut: cut.startswith("blocks") for cut in experiment.cuts}
     every = [cell.spec for cell in planned.cells]
     usual = plan.make("ddc", dataclasses.replace(options, experiments=("unsupervised",)), at_hand)
@@ -183,7 +183,7 @@ def test_an_experiment_runs_every_row_under_each_of_its_statistics(at_hand: Loca
     ]
     domains = {"source": "amazon", "target": "webcam"}
     found = [
-        {part: runner.activation_key(cell.spec, cell.task, name, at_hand).statistics for part, name in domains.items()}
+        {part: loading.activation_key(cell.spec, cell.task, name, at_hand).statistics for part, name in domains.items()}
         for cell in planned.cells
     ]
     amazon, webcam = (f"{name} d {activations.STATISTICS_IMAGES}" for name in domains.values())

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.machine.errors import UserError
-from benchmarks.records.spec import Spec
-from benchmarks.records.store import Record, Store, export_specs, read_specs
+from benchmarks.records.store import Record, Spec, Store, export_specs, read_specs
 from tests.benchmarks.cells import spec
 
 VALUES = [{"selection": "last", "metric": "accuracy", "value": 50.0}]

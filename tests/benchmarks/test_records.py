@@ -10,8 +10,7 @@ import pytest
 
 from benchmarks.machine.errors import UserError
 from benchmarks.records.files import write_atomically
-from benchmarks.records.spec import Spec
-from benchmarks.records.store import Record, Store
+from benchmarks.records.store import Record, Spec, Store
 from tests.benchmarks.cells import spec
 
 

@@ -17,8 +17,7 @@ from benchmarks.cell import training
 from benchmarks.cell.loading import shares
 from benchmarks.cell.training import DivergedError, State, run_cell
 from benchmarks.machine.errors import UserError
-from benchmarks.records.spec import Spec, recipe_values
-from benchmarks.records.store import UNSTABLE_FIELDS, Record
+from benchmarks.records.store import UNSTABLE_FIELDS, Record, Spec, recipe_values
 from methods import contract
 from methods.contract import Batch, Losses, Recipe, Term
 from tests.benchmarks.cells import TINY, problem, spec

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.cell import loading, runner, training
+from benchmarks.cell import loading, training
 from benchmarks.cell.evaluation import ten_best
 from benchmarks.executors import execute
 from benchmarks.export import tables
@@ -23,8 +23,7 @@ from benchmarks.networks.backbones import BACKBONES
 from benchmarks.networks.feeding import Window, Windows
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Cell, Options, Plan
-from benchmarks.records.spec import recipe_values
-from benchmarks.records.store import UNSTABLE_FIELDS, Record, Store
+from benchmarks.records.store import UNSTABLE_FIELDS, Record, Store, recipe_values
 from datasets.store import Location
 from methods import contract, yosinski
 from methods.contract import Recipe
@@ -92,7 +91,7 @@ def test_a_trained_treatment_keeps_the_frozen_layers_of_its_base_network(digits_
     found, store = cells(digits_mini), Store(tmp_path)
     frozen, learned = found["AnB", "n=3"], found["AnB+", "n=3"]
     for cell in (frozen, learned):
-        assert runner.run_one(cell, digits_mini, store, "test", kept=True).error == ""
+        assert execute.run_one(cell, digits_mini, store, "test", kept=True).error == ""
     source = torch.load(store.model_path(frozen.needs["base"].spec.hash), weights_only=True)
     kept = torch.load(store.model_path(frozen.spec.hash), weights_only=True)
     moved = torch.load(store.model_path(learned.spec.hash), weights_only=True)
@@ -132,10 +131,10 @@ def test_frozen_and_trained_rows_see_the_same_images(views: int, digits_mini: Lo
     for key in (("base", f"views={views}" if views else ""), ("BnB+", "n=3"), ("AnB", "n=3"), ("random", "n=6")):
         cell = found[key]
         needed = {
-            name: training.prepare(need.spec, runner._problem(need, digits_mini), None, {}).state.model.state_dict()
+            name: training.prepare(need.spec, loading.problem_of(need, digits_mini), None, {}).state.model.state_dict()
             for name, need in cell.needs.items()
         }
-        one = training.prepare(cell.spec, runner._problem(cell, digits_mini), None, needed)
+        one = training.prepare(cell.spec, loading.problem_of(cell, digits_mini), None, needed)
         sampler = loading.Sampler(one.data, Recipe(**cell.spec.recipe), cell.spec.seed)
         prepared[key[0]] = (one.state.model, [sampler(step) for step in (0, 1, 17)])
     _, images = prepared.pop("base")
@@ -232,7 +231,7 @@ def test_a_killed_study_ends_with_the_same_records(
     stops = 0
     while not killed.has(cell.spec.hash):
         try:
-            runner._finish(cell, digits_mini, killed, "test", kept=False)
+            execute._finish(cell, digits_mini, killed, "test", kept=False)
         except Killed:
             stops += 1
     assert stops == 2

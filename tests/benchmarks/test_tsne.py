@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cell import runner, tsne
+from benchmarks.cell import tsne
 from benchmarks.executors import execute
 from benchmarks.export import tables
 from benchmarks.machine.errors import UserError
@@ -52,9 +52,9 @@ def run(cells: list[Cell], location: Location, store: Store) -> None:
 
 def test_a_map_holds_both_domains_with_their_classes(mapped: Plan, digits_mini: Location, tmp_path: Path) -> None:
     store, cell = Store(tmp_path), mapped.cells[0]
-    assert not runner.is_done(cell, store)
+    assert not execute.is_done(cell, store)
     run([cell], digits_mini, store)
-    assert runner.is_done(cell, store)
+    assert execute.is_done(cell, store)
     points = files.read_csv(store.tsne_path(cell.spec.hash), schema.POINT)
     assert [point["domain"] for point in points] == ["source"] * IMAGES + ["target"] * IMAGES
     for part, domain in (("source", "optdigits"), ("target", "mfeat")):
@@ -74,7 +74,7 @@ def test_a_map_is_made_of_the_network_that_was_kept(mapped: Plan, digits_mini: L
     store, cell = Store(tmp_path), mapped.cells[0]
     run([dataclasses.replace(cell, tsne=False)], digits_mini, store)
     assert not store.tsne_path(cell.spec.hash).exists()
-    assert not runner.is_done(cell, store)
+    assert not execute.is_done(cell, store)
     run([cell], digits_mini, store)  # the record is there: its network is trained once more
     first = store.tsne_path(cell.spec.hash).read_bytes()
     network = store.model_path(cell.spec.hash).stat().st_mtime_ns

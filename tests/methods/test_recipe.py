@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
 
-from benchmarks.records.spec import recipe_values
+from benchmarks.records.store import recipe_values
 from methods.contract import Recipe
 
 STEPS, WARM = 40, 6

@@ -9,9 +9,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from benchmarks.records.schema import PUBLISHED as PUBLISHED_COLUMNS
 from benchmarks.records.schema import RESULTS
 from methods.contract import Claim, Experiment, Paper, Recipe, Row, load, papers
-from report.published import COLUMNS as PUBLISHED_COLUMNS
 
 RECIPE = Recipe(steps=10, epoch=5, rate=0.01)
 BASE = Row("source_only", label="source only")

@@ -13,7 +13,6 @@ import pytest
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from methods.contract import Claim, Experiment, Paper, Row
-from report import published
 from report.figures import charts, draw, overview
 from report.figures.charts import Chart
 from report.records import COMMITTED, load
@@ -175,7 +174,7 @@ def transfer_rows() -> list[dict[str, str]]:
 def theirs(tmp_path: Path) -> None:
     names = dict(
         zip(
-            published.COLUMNS,
+            schema.PUBLISHED,
             ("study", "", "Fig2", "", "CaffeNet", "ImageNet", "", "", "", "authors-logs", "s"),
             strict=True,
         )
@@ -186,7 +185,7 @@ def theirs(tmp_path: Path) -> None:
         for n, accuracy in points.items()
     ]
     with (tmp_path / "published.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, published.COLUMNS)
+        writer = csv.DictWriter(stream, schema.PUBLISHED)
         writer.writeheader()
         writer.writerows(lines)
 

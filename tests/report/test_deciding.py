@@ -16,9 +16,10 @@ from benchmarks.records.replicates import Replicates
 from datasets import splits
 from methods.contract import Claim
 from report import __main__ as cli
-from report import build, deciding, ledger, records, render
+from report import build, deciding, ledger, records
 from report.deciding import Where
 from report.runs import Entry, runs_of
+from report.table import as_text
 from tests.report.samples import BASE, FULL, MAIN, PAPER, rows, write
 
 TASK = "mnist:optdigits"
@@ -135,7 +136,7 @@ def test_the_table_says_how_many_there_are_to_be_and_why(tmp_path: Path) -> None
     def text() -> str:
         frame = records.load(records.files("dan", "digits", None, tmp_path))
         table = build.table_of("dan", PAPER, MAIN, frame, *records.groups(frame))
-        return " ".join(render.text(table).split())
+        return " ".join(as_text(table).split())
 
     results(tmp_path, [1.5 * one for one in SPREAD])
     decide(tmp_path)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.machine.errors import UserError
-from report.published import PROVENANCE, WORTH, PublishedDifference, read, same_data, task_name
-from report.records import Group
+from report.records import PROVENANCE, WORTH, Group, PublishedDifference, read_published, same_data, task_name
 from tests.report.samples import write_published
 
 LINES = [
@@ -36,7 +35,7 @@ def test_task_names(task: str, name: str | None) -> None:
 
 
 def test_reads_one_table(tmp_path: Path) -> None:
-    (table,) = read(write_published(tmp_path / "published.csv", LINES), "dan", ["Table1"])
+    (table,) = read_published(write_published(tmp_path / "published.csv", LINES), "dan", ["Table1"])
     assert (table.name, table.backbone, table.dataset) == ("Table1", "AlexNet", "Office-31")
     assert table.tasks == ("A->W", "Avg"), "the average comes last"
     assert table.rows["CNN"]["A->W"].value == 61.6
@@ -53,9 +52,9 @@ def test_reads_one_table(tmp_path: Path) -> None:
 
 def test_other_papers_and_tables_are_left_out(tmp_path: Path) -> None:
     path = write_published(tmp_path / "published.csv", LINES)
-    assert read(path, "jan", ["Table1"]) == []
-    assert read(path, "dan", ["Table2"]) == []
-    assert read(tmp_path / "absent.csv", "dan", ["Table1"]) == []
+    assert read_published(path, "jan", ["Table1"]) == []
+    assert read_published(path, "dan", ["Table2"]) == []
+    assert read_published(tmp_path / "absent.csv", "dan", ["Table1"]) == []
 
 
 @pytest.mark.parametrize(
@@ -70,28 +69,28 @@ def test_other_papers_and_tables_are_left_out(tmp_path: Path) -> None:
 def test_malformed_rows(tmp_path: Path, line: tuple[str, ...], message: str) -> None:
     path = write_published(tmp_path / "published.csv", [*LINES, line])
     with pytest.raises(UserError, match=message):
-        read(path, "dan", ["Table1"])
+        read_published(path, "dan", ["Table1"])
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_number_given_alike_twice_is_that_of_the_better_source(tmp_path: Path, order: int) -> None:
     twice = [("JAN", "A->W", "74.9", "", "quoted"), ("JAN", "A->W", "74.9", "0.3", "unverified")][::order]
-    (table,) = read(write_published(tmp_path / "published.csv", [*LINES, *twice]), "dan", ["Table1"])
+    (table,) = read_published(write_published(tmp_path / "published.csv", [*LINES, *twice]), "dan", ["Table1"])
     found = table.rows["JAN"]["A->W"]
     assert (found.value, found.spread, found.provenance) == (74.9, None, "quoted")
     assert set(WORTH) == set(PROVENANCE)
 
 
 def test_a_method_is_found_under_the_first_name_that_a_table_has(tmp_path: Path) -> None:
-    (table,) = read(write_published(tmp_path / "published.csv", LINES), "dan", ["Table1"])
+    (table,) = read_published(write_published(tmp_path / "published.csv", LINES), "dan", ["Table1"])
     assert table.name_of(("ResNet-50", "CNN", "DAN")) == "CNN"
     assert table.name_of("DAN") == "DAN"
     assert table.name_of("JAN") is table.name_of(("JAN", "RTN")) is table.name_of(None) is None
 
 
 def test_same_data_needs_the_same_protocol(tmp_path: Path) -> None:
-    (office,) = read(write_published(tmp_path / "a.csv", LINES), "dan", ["Table1"])
-    (caltech,) = read(write_published(tmp_path / "b.csv", LINES, "Office-10+Caltech-10"), "dan", ["Table1"])
+    (office,) = read_published(write_published(tmp_path / "a.csv", LINES), "dan", ["Table1"])
+    (caltech,) = read_published(write_published(tmp_path / "b.csv", LINES, "Office-10+Caltech-10"), "dan", ["Table1"])
     assert same_data(office, Group("office31", "full", "alexnet", "finetune"))
     assert not same_data(office, Group("office31", "down-sampled", "alexnet", "finetune"))
     assert not same_data(office, Group("office-caltech10", "full", "alexnet", "finetune"))
@@ -108,7 +107,7 @@ def test_every_committed_provenance_is_explained() -> None:
 
 def test_committed_numbers_of_dan() -> None:
     path = Path(__file__).parents[2] / "results" / "published.csv"
-    first, second = read(path, "dan", ["Table2", "Table1"])
+    first, second = read_published(path, "dan", ["Table2", "Table1"])
     assert (first.dataset, second.dataset) == ("Office-10+Caltech-10", "Office-31"), "in the order asked for"
     assert second.tasks == ("A->W", "D->W", "W->D", "A->D", "D->A", "W->A", "Avg")
     assert second.difference("DAN", "CNN", "Avg") == PublishedDifference(pytest.approx(2.8), "", "")
@@ -117,7 +116,7 @@ def test_committed_numbers_of_dan() -> None:
 def test_committed_numbers_of_jan() -> None:
     path = Path(__file__).parents[2] / "results" / "published.csv"
     names = ["Table1 ResNet", "Table1 AlexNet", "Table2 ResNet", "Table2 AlexNet", "CDAN Office-Home table"]
-    tables = read(path, "jan", names)
+    tables = read_published(path, "jan", names)
     baselines = [table.name_of(("ResNet-50", "AlexNet")) for table in tables]
     gains = [table.difference("JAN", base, "Avg") for table, base in zip(tables, baselines, strict=True)]
     assert [round(gain.value, 1) for gain in gains if gain] == [8.2, 5.9, 5.1, 5.4, 12.2, 13.9]

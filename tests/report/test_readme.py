@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 from benchmarks.machine.errors import UserError
 from methods.contract import papers
-from report import build, headline, records, render
+from report import build, headline, records
 from report.__main__ import main
+from report.table import cell_text
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -86,5 +87,5 @@ def test_the_table_of_digits_is_the_committed_result() -> None:
     accuracies, differences = table.grids[:2]
     for row, grid, place in ((rows[0], accuracies, 0), (rows[1], accuracies, 1), (rows[2], differences, 0)):
         shown = dict(zip(header[1:], row[1:], strict=True))
-        found = dict(zip(grid.columns, map(render.cell_text, grid.lines[place].cells), strict=True))
+        found = dict(zip(grid.columns, map(cell_text, grid.lines[place].cells), strict=True))
         assert shown == {name: found[name] for name in shown}

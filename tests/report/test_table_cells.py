@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from report.render import cell_text
 from report.statistics import Comparison
-from report.table import Basis, decision
+from report.table import Basis, cell_text, decision
 
 
 @pytest.mark.parametrize(

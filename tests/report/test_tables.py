@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from methods.contract import Claim
-from report import ledger, published, render
+from report import ledger, records
 from report.build import table_of
 from report.records import COMMITTED, LOCAL, Group, groups, load
 from report.runs import Entry, Run
-from report.table import Grid, Interval, Line, Number, Table
+from report.table import Grid, Interval, Line, Number, Table, as_csv, as_markdown, as_text, cell_text
 from tests.report.samples import ABLATIONS, BASE, FULL, MAIN, PAPER, SINGLE, SWEEP, VALUES, rows, write, write_published
 
 GROUP = Group("digits-mini", "full", "lenet", "finetune")
@@ -52,7 +52,7 @@ def cells(table: Table, name: str, label: str, origin: str = COMMITTED) -> dict[
     """Column -> text."""
     found = grid(table, name)
     (line,) = (line for line in found.lines if (line.label, line.origin) == (label, origin))
-    return dict(zip(found.columns, map(render.cell_text, line.cells), strict=True))
+    return dict(zip(found.columns, map(cell_text, line.cells), strict=True))
 
 
 TEXT = """\
@@ -121,17 +121,17 @@ MARKDOWN = """\
 
 def test_text(tmp_path: Path) -> None:
     local = [row for row in rows() if row["seed"] == "0"]
-    assert render.text(table_of("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)) == TEXT
+    assert as_text(table_of("dan", PAPER, MAIN, frame(tmp_path, rows(), local), GROUP)) == TEXT
 
 
 def test_markdown(tmp_path: Path) -> None:
-    text = render.markdown(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP))
+    text = as_markdown(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP))
     assert text.startswith(MARKDOWN)
 
 
 def test_csv_has_every_cell_at_full_precision(tmp_path: Path) -> None:
     table = table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP)
-    lines = list(csv.DictReader(io.StringIO(render.comma_separated([table]))))
+    lines = list(csv.DictReader(io.StringIO(as_csv([table]))))
     assert len(lines) == sum(len(grid.columns) * len(grid.lines) for grid in table.grids)
     found = {(line["grid"], line["row"], line["column"]): line for line in lines}
     assert float(found["accuracy", "DAN", "mean"]["value"]) == 73.5
@@ -277,7 +277,7 @@ PUBLISHED = [
 
 
 def test_published_numbers_stand_under_the_table(tmp_path: Path) -> None:
-    tables = published.read(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
+    tables = records.read_published(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
     table = table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP, tables)
     found = grid(table, "published")
     assert found.title == "Published: Table1, AlexNet, Office-31"
@@ -290,12 +290,12 @@ def test_published_numbers_stand_under_the_table(tmp_path: Path) -> None:
     }
     assert any(note.startswith("* unverified: ") for note in found.notes)
     assert any(note.startswith("quoted: ") for note in found.notes)
-    assert "68.5 ± 0.4\\*" in render.markdown(table)
+    assert "68.5 ± 0.4\\*" in as_markdown(table)
     assert {line.origin for line in grid(table, "accuracy").lines} == {COMMITTED}, "other data: not beside ours"
 
 
 def test_published_methods_that_nobody_runs_here_are_shown_as_such(tmp_path: Path) -> None:
-    tables = published.read(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
+    tables = records.read_published(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
     paper = dataclasses.replace(PAPER, published_only=("DDC", "GFK"))
     table = table_of("dan", paper, MAIN, frame(tmp_path, rows()), GROUP, tables)
     assert [line.label for line in grid(table, "published").lines] == ["source only", "DAN", "DDC"], "there is no GFK"
@@ -304,15 +304,15 @@ def test_published_methods_that_nobody_runs_here_are_shown_as_such(tmp_path: Pat
 
 def test_verified_numbers_have_no_asterisk(tmp_path: Path) -> None:
     verified = [(*line[:4], "paper") for line in PUBLISHED]
-    tables = published.read(write_published(tmp_path / "published.csv", verified), "dan", ["Table1"])
-    text = render.text(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP, tables))
+    tables = records.read_published(write_published(tmp_path / "published.csv", verified), "dan", ["Table1"])
+    text = as_text(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP, tables))
     assert "*" not in text
 
 
 def test_published_stands_beside_ours_on_the_same_data(tmp_path: Path) -> None:
     names = {"mnist:optdigits": "amazon:webcam", "optdigits:mnist": "webcam:amazon"}
     office = [row | {"task": names[row["task"]]} for row in rows(dataset="office31", backbone="alexnet")][::-1]
-    tables = published.read(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
+    tables = records.read_published(write_published(tmp_path / "published.csv", PUBLISHED), "dan", ["Table1"])
     table = table_of(
         "dan", PAPER, MAIN, frame(tmp_path, office), Group("office31", "full", "alexnet", "finetune"), tables
     )
