@@ -13,11 +13,11 @@ from benchmarks.records.store import Store, recipe_values
 from datasets.store import Location
 from methods.contract import Recipe
 
-RECIPE = Recipe(steps=24, epoch=8, rate=0.01, batch=16)
+RECIPE = Recipe(steps=20, epoch=10, rate=0.01, batch=16)
 
 
 def cells(location: Location, poisoned: bool = False) -> list[Cell]:
-    """Four cells of 24 steps, and one whose rate makes the loss overflow if asked for."""
+    """Four cells of 20 steps, and one whose rate makes the loss overflow if asked for."""
     options = Options(experiments=("digits",), datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=2)
     made = plan.make("dan", options, location).cells
     recipes = [RECIPE] * len(made)

@@ -121,7 +121,8 @@ def test_a_network_travels_to_the_cells_that_start_from_it(
 ) -> None:
     options = Options(experiments=("digits",), datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=1)
     made = [short(cell) for cell in plan.make("adabn", options, digits_mini).cells]
-    cells = [cell for cell in made if cell.needs][:2]  # they bring what they start from with them
+    # It brings what it starts from with it, and no support vector machine.
+    cells = [cell for cell in made if cell.needs and not cell.spec.config["coral"]][:1]
     here, there = tmp_path / "here", tmp_path / "there"
     execute.run(cells, execute.Local(digits_mini, Store(here), 1), expected={})
     summary = execute.run(cells, workers(digits_mini, there), expected={})
