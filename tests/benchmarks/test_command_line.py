@@ -318,6 +318,24 @@ def test_a_broken_method_is_named(
         assert "Traceback" not in error
 
 
+def test_an_interrupted_command_tells_it_by_the_exit_status(
+    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_given: object, **_named: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.cell.training.run_cell", interrupted)
+    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1, "--jobs", 1]
+    where = ["--data", digits_mini.root, "--runs", tmp_path]
+    status, output, error = call(capsys, monkeypatch, "reproduce", *what, *where)
+    assert status == 130
+    assert "the same command goes on from here" in output + error
+    assert "Traceback" not in output + error
+    monkeypatch.setattr(plan, "make", interrupted)
+    status, output, error = call(capsys, monkeypatch, "plan", *what[:-2], *where)
+    assert (status, error.strip()) == (130, "Interrupted.  Nothing finished is lost.")
+
+
 def test_no_command_waits_for_what_only_some_cells_need() -> None:
     """They take seconds to import, and with them every command and every worker process would."""
     code = (
