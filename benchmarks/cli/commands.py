@@ -238,10 +238,11 @@ def _show_again(committed: rerun.Committed, again: Plan, records: Store) -> None
     click.echo(
         f"\n{committed.cell}: {committed.paper} {committed.experiment}, {cell.label}, {choice_of(cell.spec).name}"
     )
-    click.echo(f"  committed: commit {row['commit']}, torch {row['torch']}, {row['device']}, {row['seconds']} s")
-    click.echo(
-        f"  here:      commit {record.commit}, torch {record.versions['torch']}, {record.device}, {record.seconds} s"
-    )
+    then, now = committed.instructions, record.versions["instructions"]
+    made = ", ".join((f"commit {row['commit']}", f"torch {row['torch']}", row["device"], then or "vector unit unknown"))
+    click.echo(f"  committed: {made}, {row['seconds']} s")
+    made = ", ".join((f"commit {record.commit}", f"torch {record.versions['torch']}", record.device, now))
+    click.echo(f"  here:      {made}, {record.seconds} s")
     shown = [one for one in differences if one.metric == "accuracy" or one.size]
     rows = [[one.metric, one.selection, one.old or "-", one.new or "-", f"{one.size:+.4g}"] for one in shown]
     click.echo(
@@ -249,6 +250,10 @@ def _show_again(committed: rerun.Committed, again: Plan, records: Store) -> None
     )
     count = len(differences)
     click.echo(f"{len(moved)} of {count} values differ." if moved else f"All {count} values agree to the last digit.")
+    if moved and then != now:
+        click.echo(
+            "It may have been made with other vector instructions, which sum in another order (REPRODUCIBILITY.md)."
+        )
 
 
 @commands.command("decide")

@@ -26,6 +26,8 @@ class Committed:
     spec: Spec
     rows: tuple[dict[str, str], ...]
     """Of the experiment's table; at least one."""
+    instructions: str
+    """The vector unit that it was computed with; empty where older code did not record it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def find(cells: Sequence[str]) -> list[Committed]:
             rows.setdefault(row["cell"], []).append(row)
         for cell, origin in read_specs(path).items():
             if cell in rows:
-                known.setdefault(cell, Committed(paper, experiment, cell, Spec(**origin["spec"]), tuple(rows[cell])))
+                its, unit = Spec(**origin["spec"]), origin["versions"].get("instructions", "")
+                known.setdefault(cell, Committed(paper, experiment, cell, its, tuple(rows[cell]), unit))
     return [known[_only(wanted, known)] for wanted in dict.fromkeys(cells)]
 
 

@@ -96,6 +96,28 @@ def test_two_machines_leave_the_records_of_one(
     assert list((cluster.place() / "cells").glob("*[!.lock]")) == [], "what a cell left has gone to the store"
 
 
+def test_a_machine_that_leaves_is_counted_and_its_cells_are_tried_again(
+    machines: Any,
+    digits_mini: Location,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    there = workers(digits_mini, tmp_path)
+    asked: dict[str, Any] = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "remote", lambda _function: SimpleNamespace(options=asked.update))
+        there._task(cluster.run_here, 2)
+    assert asked["max_retries"] == execute.ATTEMPTS - 1, "so often Ray runs it again elsewhere"
+    before = cluster._alive() | {"another"}
+    assert there._count(before) == cluster._alive()
+    assert "1 of 3 machines left the cluster; their cells run again" in capsys.readouterr().out
+    monkeypatch.setattr(cluster, "_nodes", list)
+    with pytest.raises(UserError, match="what was finished is kept, and the same command goes on from here"):
+        there._count(before)
+
+
+@pytest.mark.skipif(not os.environ.get("TORTURE"), reason="a machine is started and lost: make torture")
 def test_the_cells_of_a_lost_machine_run_again_elsewhere(
     machines: Any,
     digits_mini: Location,

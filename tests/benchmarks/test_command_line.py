@@ -183,6 +183,12 @@ def test_a_committed_cell_is_run_again(
     _, output, _ = call(capsys, monkeypatch, "rerun", last["cell"], "--jobs", 1, *where)
     assert re.search(r"accuracy\s+last\s+[\d.]+\s+[\d.]+\s+-1\.5\n", output), output
     assert re.search(r"^1 of \d+ values differ\.$", output, re.MULTILINE), output
+    assert "other vector instructions" not in output
+    specs = tmp_path / "results" / "dan" / "specs" / "digits.json"
+    specs.write_text(re.sub(r'"instructions":"[^"]*",', "", specs.read_text()))
+    _, output, _ = call(capsys, monkeypatch, "rerun", last["cell"], "--jobs", 1, *where)
+    assert "vector unit unknown" in output
+    assert "It may have been made with other vector instructions" in output
 
     status, _, error = call(capsys, monkeypatch, "rerun", "ffffff", *where)
     assert (status, "no committed cell is called 'ffffff'" in error) == (2, True)
@@ -316,6 +322,24 @@ def test_a_broken_method_is_named(
         assert error.startswith("Error: ")
         assert says in error
         assert "Traceback" not in error
+
+
+def test_an_interrupted_command_tells_it_by_the_exit_status(
+    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_given: object, **_named: object) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmarks.cell.training.run_cell", interrupted)
+    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1, "--jobs", 1]
+    where = ["--data", digits_mini.root, "--runs", tmp_path]
+    status, output, error = call(capsys, monkeypatch, "reproduce", *what, *where)
+    assert status == 130
+    assert "the same command goes on from here" in output + error
+    assert "Traceback" not in output + error
+    monkeypatch.setattr(plan, "make", interrupted)
+    status, output, error = call(capsys, monkeypatch, "plan", *what[:-2], *where)
+    assert (status, error.strip()) == (130, "Interrupted.  Nothing finished is lost.")
 
 
 def test_no_command_waits_for_what_only_some_cells_need() -> None:

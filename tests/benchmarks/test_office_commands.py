@@ -46,10 +46,11 @@ def planned(office: Location, tmp_path: Path) -> Location:
 
 @pytest.fixture
 def short(monkeypatch: Patch) -> None:
-    """Two steps per cell."""
+    """Two rows, and two steps per cell."""
     for experiment in DAN.paper.experiments:  # type: ignore[union-attr]
         recipes = dict.fromkeys(experiment.recipes, Recipe(steps=2, epoch=1, rate=0.01, batch=4))
         monkeypatch.setitem(experiment.__dict__, "recipes", recipes)
+        monkeypatch.setitem(experiment.__dict__, "rows", (experiment.baseline, experiment.rows[-1]))
 
 
 @pytest.fixture
@@ -206,6 +207,7 @@ def test_office_home_from_its_archive_to_its_table(
     for experiment in DAN.paper.experiments:  # type: ignore[union-attr]
         recipes = dict.fromkeys(experiment.recipes, Recipe(steps=60, epoch=30, rate=0.1, batch=32))
         monkeypatch.setitem(experiment.__dict__, "recipes", recipes)
+        monkeypatch.setitem(experiment.__dict__, "rows", (experiment.baseline, experiment.rows[-1]))
     runs = tmp_path / "runs"
     what = ["reproduce", "dan", "--experiment", "table1", "--dataset", "office-home", "--tasks", "art:clipart"]
     where = ["--data", data, "--mirror", tmp_path / "mirror", "--runs", runs, "--seeds", 1, "--jobs", 1]

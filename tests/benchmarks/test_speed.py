@@ -125,10 +125,7 @@ def test_a_plan_is_timed_over_cells_and_jobs(digits_mini: Location, monkeypatch:
     assert set(asked) == {(count, n) for count in (1, 2) for n in jobs}
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_timed_plan_is_run_and_leaves_nothing(
-    jobs: int, digits_mini: Location, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_timed_plan_is_run_and_leaves_nothing(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     run = execute.run
 
@@ -136,6 +133,6 @@ def test_a_timed_plan_is_run_and_leaves_nothing(
         ended.append(len(run(*given, **named).done))
 
     monkeypatch.setattr(execute, "run", note)
-    speed._run_plan(small_plan.cells(digits_mini)[:2], digits_mini, jobs)
+    speed._run_plan(small_plan.cells(digits_mini)[:2], digits_mini, 2)
     assert ended == [2]
     assert not multiprocessing.active_children(), "the next plan starts its own"
