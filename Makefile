@@ -137,8 +137,8 @@ test: $(VENV)/dev.stamp ## Run the tests
 test-regression: $(VENV)/dev.stamp ## Train on small real data and compare with the committed accuracy bands
 	@$(PY) -m pytest -n auto --dist loadgroup -m regression
 
-test-page: $(VENV)/page.stamp ## Open the pages in a headless Chromium and try them
-	@$(PY) -m pytest -m page tests/report/test_page.py
+test-page: $(VENV)/page.stamp ## Open the pages in a headless Chromium and try them; compile the LaTeX tables
+	@$(PY) -m pytest -m page tests/report
 
 torture: $(VENV)/dev.stamp ## Kill, damage and misuse everything; takes long
 	@$(PY) -m tests.torture $(call option,KILLS,--kills) $(call option,DATA,--data)

@@ -6,6 +6,7 @@ half-understood file looks exactly like a right one.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -349,6 +350,12 @@ def same_data(table: PublishedTable, group: Group) -> bool:
     return table.dataset in DATASETS.get((group.dataset, group.protocol), ())
 
 
+@functools.lru_cache(maxsize=2)
+def _published_rows(path: Path, _changed: int, _size: int) -> list[tuple[int, dict[str, str]]]:
+    """All rows of the file in one of its states: every table asks for some of them."""
+    return list(numbered_rows(path, PUBLISHED))
+
+
 def read_published(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:
     """The tables ``names`` of ``paper``, each split by backbone and data set; none if the file does not exist.
 
@@ -360,7 +367,8 @@ def read_published(path: Path, paper: str, names: Sequence[str]) -> list[Publish
     if not path.is_file():
         return []
     found: dict[tuple[str, str, str], dict[str, dict[str, Accuracy]]] = {}
-    for line, row in numbered_rows(path, PUBLISHED):
+    state = path.stat()
+    for line, row in _published_rows(path, state.st_mtime_ns, state.st_size):
         if row["paper"] != paper or row["table"] not in names:
             continue
         accuracy = accuracy_of(row, path, line)

@@ -162,12 +162,12 @@ def test_a_committed_cell_is_run_again(
 ) -> None:
     monkeypatch.setattr(host, "ROOT", tmp_path)
     where = ["--data", digits_mini.root, "--runs", tmp_path / "runs"]
-    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 2, "--jobs", 1]
+    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1, "--jobs", 1]
     assert call(capsys, monkeypatch, "run", *what, *where)[0] == 0
     assert call(capsys, monkeypatch, "export", "dan", *where)[0] == 0
     table = tables.committed_path("dan", "digits")
-    last = next(row for row in tables.read(table) if (row["method"], row["seed"]) == ("dan", "1"))
-    first = next(row for row in tables.read(table) if row["seed"] == "0")
+    last = next(row for row in tables.read(table) if row["method"] == "dan")
+    first = next(row for row in tables.read(table) if row["method"] != "dan")
     status, output, error = call(
         capsys, monkeypatch, "rerun", last["cell"][:12], first["cell"], "--jobs", 1, *where
     )  # a beginning of the name is enough

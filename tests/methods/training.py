@@ -120,7 +120,8 @@ class Run:
 
     def update(self, step: Callable[[Any, Batch], Losses], batch: Batch) -> dict[str, float]:
         """One optimiser step; the values of its terms."""
-        torch.manual_seed(1000 + self.taken)  # the stream of dropout
+        # The stream of dropout, and no device's besides: ``torch.manual_seed`` formats a traceback for each of them.
+        torch.default_generator.manual_seed(1000 + self.taken)
         return self._descend(step(self.model, batch))
 
     def _descend(self, losses: Losses) -> dict[str, float]:

@@ -56,12 +56,14 @@ def test_a_table_by_hand() -> None:
     assert "\\begin{tabular}{llrrl}" in text
 
 
+@pytest.mark.page
 @pytest.mark.skipif(COMPILER is None, reason="no LaTeX here")
 def test_every_committed_table_compiles(tmp_path: Path) -> None:
     results = Path(__file__).parents[2] / "results"
     compiles_everything(results, tmp_path)
 
 
+@pytest.mark.page
 @pytest.mark.skipif(COMPILER is None, reason="no LaTeX here")
 def test_tables_of_every_experiment_of_every_paper_compile(tmp_path: Path) -> None:
     compiles_everything(papers_samples(tmp_path / "results"), tmp_path)
