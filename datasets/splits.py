@@ -71,7 +71,7 @@ class Split:
     semi: Names
     """Its classes are those with labels; they differ from domain to domain."""
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of the content."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()

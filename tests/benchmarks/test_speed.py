@@ -61,6 +61,7 @@ def test_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_written_replaces_the_same_race_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "bench.csv"
+    speed.host.versions()  # which are asked for once
     monkeypatch.setattr(speed.metadata, "version", {"skada": "0.6.0"}.__getitem__)
     speed.write(path, [made("mmd", "1", this=[1, 2, 3]), made("mmd", "2", this=[5, 5, 5])], ())
     speed.write(path, [made("mmd", "2", this=[7, 7, 7])], ("skada",))
