@@ -21,6 +21,9 @@ HOW = $(WHAT) $(EXPLORING) $(call option,TASKS,--tasks) $(call option,SEEDS,--se
       $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,CUT,--cut) \
       $(call option,VIEWS,--views) $(call option,STATISTICS,--statistics) $(call option,DEVICE,--device) \
       $(call option,PRECISION,--precision) $(call option,THREADS,--threads) $(call option,DATA,--data) $(call option,RUNS,--runs)
+DECIDING = $(SHOWN) $(call option,BACKBONE,--backbone) $(call option,DATA,--data) $(call option,RUNS,--runs) \
+           $(call option,JOBS,--jobs) $(call option,EXECUTOR,--executor) $(call option,ADDRESS,--address) \
+           $(call option,GPUS,--gpus) $(call option,MEMORY,--memory)
 RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continue-committed) \
           $(if $(FORCE),--force) \
           $(call option,EXECUTOR,--executor) $(call option,ADDRESS,--address) $(call option,GPUS,--gpus) \
@@ -36,6 +39,7 @@ USES_compare := $(USES_reproduce) METHODS CHOOSE
 USES_plan := $(PLANNED)
 USES_status := $(PLANNED)
 USES_choose := $(PLANNED) JOBS
+USES_decide := EXPERIMENT DATASET TRACK BACKBONE $(EXECUTED)
 USES_export := EXPERIMENT DATASET
 USES_table := $(TO_SHOW)
 USES_figures := $(TO_SHOW)
@@ -89,6 +93,13 @@ plan-%: $(VENV)/run.stamp ## Show what reproduce-PAPER would run
 
 status-%: $(VENV)/run.stamp ## Show which cells of a paper are done, missing or failed
 	@$(PY) -m benchmarks status $* $(HOW)
+
+# First the number follows from what is committed, or the first stage is completed; then from that, and all of it is run.
+decide-%: $(VENV)/run.stamp ## Run as many replicates of a paper's tables as the spread of a first stage asks for
+	@for stage in first second; do \
+	$(PY) -m report decide $* $(SHOWN) $(call option,BACKBONE,--backbone) && \
+	$(PY) -m benchmarks decide $* $(DECIDING) || exit $$?; done
+	@$(PY) -m report claims && $(PY) -m report contents && $(PY) -m report headline && $(PY) -m report tables
 
 choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the label-free rule
 	@$(PY) -m benchmarks choose $* $(HOW) $(call option,JOBS,--jobs)

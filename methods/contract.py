@@ -334,6 +334,9 @@ class Claim:
     level: float | None = None
     """A value that stands for ``worse``, which is then the same row as ``better``: it is to be above it, or below it
     if not ``higher``."""
+    ranks: str = ""
+    """A metric that is to rank the settings of ``better`` as ``metric`` does, the least first: the effect is the rank
+    correlation of the two, its sign turned, for each task and replicate; ``worse`` is then the same row."""
     whose: str = "paper"
     """Who says it, one of ``WHOSE``."""
     where: str = ""
@@ -341,13 +344,11 @@ class Claim:
     published: float | None = None
     """The effect that is published, in the unit of the metric, where it does not follow from
     ``results/published.csv``; None where it does, and where there is no number."""
-    experiment: str = ""
-    """The one experiment that decides it, another way to say ``on``."""
 
     @property
     def experiments(self) -> tuple[str, ...]:
         """All that decide it."""
-        return (*((self.experiment,) if self.experiment else ()), *self.on, *self.also)
+        return *self.on, *self.also
 
     def whose_on(self, experiment: str) -> str:
         """Whose question it is there, one of ``WHOSE``."""

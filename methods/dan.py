@@ -55,7 +55,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from methods import kernels
+from methods import kernels, recipes
 from methods.contract import (
     Batch,
     Claim,
@@ -322,6 +322,10 @@ CLAIMS = (
     Claim("adaptation-helps", "DAN is more accurate on the target than the same network trained on the source alone.",
           FULL, SOURCE_ONLY, on=("table1", "table1-late", "table2"), also=("digits", "table3", "table3-supervised"),
           where="Tables 1 and 2"),
+    Claim("hard-above-easy", "DAN gains more on the tasks with Amazon than between DSLR and Webcam, which are alike.",
+          FULL, SOURCE_ONLY, on=("table1", "table1-late"), where="Table 1", tasks=recipes.OFFICE_HARD,
+          than=recipes.OFFICE_EASY),
+    Claim("above-ddc", "DAN is more accurate than DDC.", FULL, DDC, on=("table1",), where="Table 1"),
     Claim("layers-above-fc7", "Adapting several layers is more accurate than adapting fc7 alone.",
           FULL, ONE_LAYER_7, on=("table1",), also=("ablations",), where="Table 1"),
     Claim("layers-above-fc8", "Adapting several layers is more accurate than adapting fc8 alone.",
@@ -347,6 +351,7 @@ PAPER = Paper(
     link="https://proceedings.mlr.press/v37/long15.html",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
+    not_run=frozen({"A-distance of the raw input": "no cell measures it, only that of the bottleneck's features"}),
     published_rows=frozen({"source-only": "CNN", **{row: row for row in ("DDC", "DAN", "DAN_7", "DAN_8", "DAN_SK")}}),
 )
 

@@ -36,6 +36,9 @@ PHOTOS = ("office31", "office-home", "imageclef-da", "folder")
 """Data sets of photographs whose usual tasks are used."""
 CLASSIC = frozen({"office31": ("amazon:webcam", "dslr:webcam", "webcam:dslr")})
 """The tasks of the down-sampled and the supervised protocol, as DDC and DAN report them."""
+OFFICE_HARD = ("amazon:webcam", "amazon:dslr", "dslr:amazon", "webcam:amazon")
+OFFICE_EASY = ("dslr:webcam", "webcam:dslr", "dslr:webcam", "webcam:dslr")
+"""The tasks of Office-31 between unlike domains, and those between like ones, as many."""
 CALTECH = frozen(
     {
         "office-caltech10": (

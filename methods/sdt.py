@@ -400,7 +400,7 @@ CLAIMS = (
     Claim("held-out-soft-labels-help", "Soft labels of other classes help on classes without target labels.",
           SOFT, FROM_SOURCE, on=("table2",), where="Table 2"),
     Claim("held-out-helps", "SDT is more accurate than the source alone on classes without target labels.",
-          FULL, FROM_SOURCE, on=("table2-late",), where="Table 2"),
+          FULL, FROM_SOURCE, on=("table2", "table2-late"), where="Table 2"),
     Claim("held-out-both-above-confusion", "On these, confusion with soft labels is better than confusion alone.",
           FULL, CONFUSION, on=("table2",), where="Table 2"),
     Claim("held-out-both-above-soft-labels", "On these, confusion with soft labels is better than soft labels alone.",

@@ -349,6 +349,57 @@ def claims(results: Path) -> None:
     click.echo(statements.chance(rows))
 
 
+def _to_decide(
+    paper: str, names: Sequence[str], datasets: Sequence[str], track: str | None
+) -> Iterator[tuple[str, Paper, Sequence[Experiment]]]:
+    """The experiments that ``make reproduce-PAPER`` runs with these options; of all papers, with none, every one."""
+    for name, found, its, on in selections(paper, names, datasets):
+        if its:
+            yield name, found, chosen_experiments(name, found, its)
+        elif paper != ALL:
+            yield name, found, usual_experiments(found, on, track)
+        else:
+            several = usual_experiments(found, on, track or SHARED_TRACK) if on else found.experiments
+            yield name, found, [one for one in several if track in (None, one.track)]
+
+
+@main.command()
+@selection
+@click.option("--backbone", help="The tables on this backbone; default: the experiment's.")
+@results_option
+@one_sentence
+def decide(
+    paper: str,
+    names: tuple[str, ...],
+    datasets: tuple[str, ...],
+    track: str | None,
+    backbone: str | None,
+    results: Path,
+) -> None:
+    """How many replicates the tables of PAPER, or of all, are to have: replicates.csv beside the committed results."""
+    from report import deciding
+
+    chosen = {name: (found, its) for name, found, its in _to_decide(paper, names, datasets, track)}
+    rows = deciding.decide(chosen, results, deciding.Where(datasets, track, backbone))
+    click.echo(deciding.text(rows))
+    click.echo(f"written to {results / 'replicates.csv'}")
+
+
+@main.command("simulate")
+@click.option(
+    "--page", default="REPRODUCIBILITY.md", type=click.Path(path_type=Path, dir_okay=False), show_default=True
+)
+@results_option
+@one_sentence
+def simulate(page: Path, results: Path) -> None:
+    """How often the rule gives each verdict where the truth is known: the table in PAGE."""
+    from report import headline, simulation
+
+    text = simulation.table(ledger.ledger(papers(), results))
+    write(headline.inserted(page.read_text(), text, str(page), simulation.BEGIN, simulation.END), page)
+    click.echo(text)
+
+
 @main.command("contents")
 @results_option
 @one_sentence

@@ -404,8 +404,9 @@ def _incomplete(experiment: Experiment, run: Run, found: Sequence[Entry], column
     ]:
         notes.append(f"{run.origin}: no results for {_named(absent)}")
     replicates = list(run.frame[run.over].drop_duplicates())
-    if run.over == "seed" and len(replicates) < experiment.seeds:
-        notes.append(f"{run.origin}: n = {len(replicates)} of {experiment.seeds} planned seeds")
+    planned = run.planned or (experiment.seeds if run.over == "seed" else 0)
+    if len(replicates) < planned:
+        notes.append(f"{run.origin}: n = {len(replicates)} of {planned} planned {run.over}s")
     pairs = set(records.plain(run.frame, ["split", "seed"]))
     for entry in found:
         if not run.has(entry):
@@ -458,6 +459,9 @@ def _facts(experiment: Experiment, group: Group, runs: Sequence[Run]) -> tuple[t
         units = run.over if len(replicates) == 1 else f"{run.over}s"
         listed = ", ".join(map(str, replicates))
         facts.append((run.origin, f"{len(replicates)} {units} ({listed}), {devices}, torch {versions}"))
+        if 0 < run.first < len(replicates):
+            number = f"fixed by the spread of the first {run.first}, which intervals and p take"
+            facts.append((f"{run.origin}, number of {units}", number))
     if (agreed := agreement(runs)) is not None:
         facts.append(("agreement", agreed))
     return tuple(facts)

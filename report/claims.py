@@ -30,6 +30,7 @@ UNDECIDED, TOO_FEW = "undecided", "not enough runs"
 VERDICTS = (REPRODUCED, REVERSED, NO_DIFFERENCE, UNDECIDED, TOO_FEW, NOT_RUN)
 MIXED = "mixed"
 
+RANKS = "rank correlation"
 NO_EFFECT = {
     "accuracy": 0.5,
     "test_accuracy": 0.5,
@@ -38,6 +39,7 @@ NO_EFFECT = {
     "alpha.mean": 0.01,
     "linear_mmd": 0.005,
     "trunk_mmd": 0.25,
+    RANKS: 0.1,
 }
 """Metric -> a difference that is too small to matter, in its own unit.
 
@@ -72,7 +74,12 @@ class Decision:
     @property
     def delta(self) -> float:
         """What is too small a difference to matter, in the unit of the metric."""
-        return no_effect(self.claim.metric)
+        return no_effect(measure(self.claim))
+
+    @property
+    def traced(self) -> Basis | None:
+        """The cells whose mean the effect is, less that of others; no correlation, no difference of differences is."""
+        return None if self.claim.ranks or self.claim.than or self.claim.than_setting else self.basis
 
     @property
     def verdict(self) -> str:
@@ -88,6 +95,11 @@ class Decision:
 def name_of(claim: Claim) -> str:
     """As tables name it: with the point, where one statement is several comparisons."""
     return f"{claim.name}, {claim.point}" if claim.point else claim.name
+
+
+def measure(claim: Claim) -> str:
+    """What the effect is a difference in: a metric, or a rank correlation."""
+    return RANKS if claim.ranks else claim.metric
 
 
 def no_effect(metric: str) -> float:
@@ -126,7 +138,7 @@ def in_words(comparison: Comparison | None, delta: float = NO_EFFECT["accuracy"]
 
 def replicates_wanted(comparison: Comparison, delta: float) -> str:
     """How many replicates would be expected to decide it, on the same mean and spread: ``about 12``."""
-    wanted = statistics.needed(comparison.effect, comparison.spread, delta)
+    wanted = statistics.needed(comparison.effect, comparison.spread, delta, comparison.first)
     return f"over {statistics.MANY}" if wanted >= statistics.MANY else f"about {max(wanted, comparison.n + 1)}"
 
 
@@ -145,6 +157,9 @@ def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[
 
     A claim that names the points of the sweep that it compares, or averages over, is decided by these alone.
     """
+    if claim.ranks:
+        lines = tuple(entry for entry in found if same_row(entry.row, claim.better) and run.has(entry))
+        return [(lines, lines)] if len(lines) > 2 else []
     if claim.better_setting or claim.worse_setting:
         pairs = [(named_side(claim.better, claim.better_setting), worse_side(claim, claim.worse_setting))]
     else:
@@ -169,6 +184,9 @@ def decide(claim: Claim, run: Run, better: Side, worse: Side) -> tuple[Compariso
     if claim.tasks and not paired:
         return None, None
     tasks = [task for task, _ in paired]
+    if claim.ranks:
+        cells = tuple(cell for line in better for cell in run.basis(line, tasks).cells)
+        return run.ranked(better, claim.ranks, claim.metric, tasks), Basis(cells)
     than = [other for _, other in paired] if claim.than else []
     pair, less = (better, worse), None
     if claim.than_setting:
@@ -183,7 +201,7 @@ def decisions(claim: Claim, experiment: Experiment, run: Run, found: Sequence[En
     """What a run says of a claim, per setting of a sweep; empty if it lacks a side of it."""
     made = []
     for better, worse in claim_pairs(claim, experiment, run, found):
-        named = claim.better_setting or claim.worse_setting
+        named = claim.better_setting or claim.worse_setting or claim.ranks
         setting = "" if named else better[0].setting or worse[0].setting
         comparison, basis = decide(claim, run, better, worse)
         made.append(Decision(claim, run, better, worse, comparison, basis, setting))
@@ -199,7 +217,7 @@ def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found
             made = decisions(claim, experiment, run, found)
             for one in made:
                 tasks = up_and_down(one.comparison)
-                cells = (*decision(one.comparison, one.basis), *tasks, one.words)
+                cells = (*decision(one.comparison, one.traced), *tasks, one.words)
                 lines.append(Line(one.label, run.origin, cells))
             if not made:
                 lines.append(Line(name_of(claim), run.origin, (*decision(None), *up_and_down(None), NOT_RUN)))
@@ -230,12 +248,19 @@ def up_and_down(comparison: Comparison | None) -> tuple[Cell, Cell]:
 
 def sides(claim: Claim) -> str:
     """What decides a claim, in short."""
+    if claim.ranks:
+        return f"{ranking(claim)}, {RANKS}"
     better, worse = named_side(claim.better, claim.better_setting), worse_side(claim, claim.worse_setting)
     both = f"{side_label(better)} against {side_label(worse)}"
     what = "" if claim.metric == "accuracy" else f", {claim.metric}"
     sense = "" if claim.higher else ", the smaller the better"
     where = f", {', '.join(claim.tasks)}" if claim.tasks else ""
     return f"{both}{what}{sense}{allowance(claim)}{where}{turned(claim)}"
+
+
+def ranking(claim: Claim) -> str:
+    """What is to rank like what."""
+    return f"least {claim.ranks} with greatest {claim.metric} over the settings of {row_label(claim.better)}"
 
 
 def allowance(claim: Claim) -> str:

@@ -80,7 +80,7 @@ def _means(name: Path, before: pd.DataFrame, after: pd.DataFrame, papers: Mappin
     if experiment is None:
         return []
     lines = []
-    frames = [frame.assign(origin=COMMITTED) for frame in (before, after)]
+    frames = [frame.assign(origin=COMMITTED, first=0, planned=0) for frame in (before, after)]
     groups = dict.fromkeys(group for frame in frames for group in records.groups(frame))
     for group in groups:
         sides = [runs_of(frame, group) for frame in frames]

@@ -130,13 +130,13 @@ def figures(papers: Mapping[str, Paper], results: Path) -> dict[Path, Chart]:
     return found
 
 
-def inserted(page: str, text: str, name: str) -> str:
+def inserted(page: str, text: str, name: str, begin: str = BEGIN, end: str = END) -> str:
     """The page of that name, the README or the findings, with the table between its marks.
 
     Raises:
         UserError: the marks are not there, once each and in order.
     """
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise UserError(f"{name} must have the lines {BEGIN.strip()!r} and {END.strip()!r}, once each.")
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    return f"{before}{BEGIN}\n{text}\n{END}{after}"
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise UserError(f"{name} must have the lines {begin.strip()!r} and {end.strip()!r}, once each.")
+    before, after = page.split(begin)[0], page.split(end)[1]
+    return f"{before}{begin}\n{text}\n{end}{after}"

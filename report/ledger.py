@@ -27,7 +27,9 @@ from report.claims import (
     Decision,
     allowance,
     decisions,
+    measure,
     name_of,
+    ranking,
     side_label,
     sides,
     turned,
@@ -187,7 +189,7 @@ def _of_claim(
             experiment=experiment.name,
             group=group,
             compared=compared,
-            metric=claim.metric,
+            metric=measure(claim),
             verdict=verdict,
             why=why,
             decision=one,
@@ -252,6 +254,8 @@ def _gains(
 def _compared(decision: Decision) -> str:
     """What decides, in one line."""
     claim, tasks = decision.claim, decision.tasks
+    if claim.ranks:
+        return f"{ranking(claim)}; mean of {len(tasks)} tasks; paired by {decision.run.over}"
     sense = "above" if claim.higher else "below"
     named = ", ".join(tasks) if len(tasks) == 1 or claim.tasks else f"mean of {len(tasks)} tasks"
     device = f", {decision.run.origin}" if decision.run.origin != records.COMMITTED else ""

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from benchmarks.machine.errors import UserError
+from benchmarks.records import replicates
 from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import PUBLISHED, RESULTS
 from benchmarks.records.store import read_specs
@@ -143,11 +144,20 @@ def files(paper: str, experiment: str, runs: Path | None, results: Path) -> dict
 
 
 def load(paths: dict[str, Path]) -> pd.DataFrame:
-    """The rows of several files under one another, with their ``origin`` as a further column."""
-    frames = [read(path).assign(origin=origin) for origin, path in paths.items()]
+    """The rows of several files under one another, with three further columns.
+
+    ``origin``; and ``first`` and ``planned``: replicates of the first stage that fixed the number of them, and that
+    number; 0 if none did.
+    """
+    frames = [read(path).assign(origin=origin, first=0, planned=0) for origin, path in paths.items()]
     if not frames:
-        return pd.DataFrame(columns=[*RESULTS, "origin"])
-    return pd.concat(frames, ignore_index=True)
+        return pd.DataFrame(columns=[*RESULTS, "origin", "first", "planned"])
+    whole = pd.concat(frames, ignore_index=True)
+    if COMMITTED in paths:
+        folder = paths[COMMITTED].parent
+        for group, fixed in replicates.of_experiment(folder.parent, folder.name, paths[COMMITTED].stem).items():
+            whole.loc[_in_group(whole, Group(*group)) & (whole["origin"] == COMMITTED), ["first", "planned"]] = fixed
+    return whole
 
 
 OWN, COMMON = "folder:", "#common"
@@ -200,10 +210,14 @@ def is_of(dataset: str, wanted: Sequence[str]) -> bool:
 
 def of_group(frame: pd.DataFrame, group: Group) -> pd.DataFrame:
     """The rows of one table."""
+    return frame[_in_group(frame, group)]
+
+
+def _in_group(frame: pd.DataFrame, group: Group) -> pd.Series[bool]:
     mask = pd.Series(True, index=frame.index)
     for name, value in group._asdict().items():
         mask &= frame[name] == value
-    return frame[mask]
+    return mask
 
 
 def kept(frames: Iterable[pd.DataFrame], runs: Path | None, results: Path) -> dict[str, dict[str, Any]]:

@@ -61,6 +61,10 @@ class Run:
     """In order of appearance."""
     over: str
     """What the spread is over: ``seed`` or ``split``."""
+    first: int = 0
+    """Replicates of the first stage that has fixed their number; 0 if none has."""
+    planned: int = 0
+    """That number; 0 if none has been fixed."""
 
     @cached_property
     def _lines(self) -> dict[tuple[str, str, str], _Line]:
@@ -122,7 +126,14 @@ class Run:
                 statistics.paired(one, other)
                 for one, other in zip((first, second), self._sides(*less, metric), strict=True)
             )
-        return statistics.compare(first, second, tasks or self.tasks, self.over, margin=margin, than=than)
+        named = tasks or self.tasks
+        return statistics.compare(first, second, named, self.over, margin=margin, than=than, first=self.first)
+
+    def ranked(self, lines: Sequence[Entry], by: str, metric: str, tasks: Sequence[str] = ()) -> Comparison | None:
+        """How far the least value of one metric goes with the greatest of another over some lines, compared with 0."""
+        turned = [{place: -value for place, value in self.values(line, metric=by).items()} for line in lines]
+        found = statistics.rank_correlation(turned, [self.values(line, metric=metric) for line in lines])
+        return statistics.compare(found, dict.fromkeys(found, 0.0), tasks or self.tasks, self.over, first=self.first)
 
     def _sides(
         self, better: Entry | Sequence[Entry], worse: Entry | Sequence[Entry], metric: str
@@ -225,7 +236,8 @@ def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
         for label, part in parts.items():
             if not part.empty:
                 tasks = tuple(map(str, part.loc[part["metric"] == "accuracy", "task"].drop_duplicates()))
-                found.append(Run(label, origin == LOCAL, part, tasks, statistics.unit(part)))
+                first, planned = int(part["first"].max()), int(part["planned"].max())
+                found.append(Run(label, origin == LOCAL, part, tasks, statistics.unit(part), first, planned))
     return found
 
 

@@ -265,7 +265,7 @@ def _verdict_grid(rows: Sequence[Verdict], sources: Sources | None, name: str, *
     lines = []
     for row in rows:
         found = row.decision.comparison if row.decision else None
-        effect, interval, p, n = decision(found, row.decision.basis if row.decision else None)
+        effect, interval, p, n = decision(found, row.decision.traced if row.decision else None)
         q = MISSING if math.isnan(row.q) else Number(row.q, digits=4)
         label = f"{row.paper}: {row.claim}" if whole else row.claim
         told = row.why or row.full_verdict.removeprefix(row.verdict).strip(" ,()")

@@ -74,6 +74,10 @@ class Comparison:
     """Tasks whose difference is above 0, tested one by one (Holm)."""
     down: tuple[str, ...] = ()
     """Those where it is below 0."""
+    differences: tuple[tuple[float, ...], ...] = ()
+    """Those of each replicate, in the order of the replicates, on each task."""
+    first: int = 0
+    """Of how many replicates the interval's spread is, where a first stage has fixed their number; 0: of all."""
 
     @property
     def mixed(self) -> bool:
@@ -81,9 +85,16 @@ class Comparison:
         return bool(self.down if self.effect > 0 else self.up)
 
     @property
+    def means(self) -> list[float]:
+        """The difference of each replicate, mean over tasks."""
+        return [fmean(of_tasks) for of_tasks in self.differences]
+
+    @property
     def spread(self) -> float:
-        """Standard deviation of one replicate's mean over tasks; nan if n is 1."""
-        return self.se * math.sqrt(self.n)
+        """Standard deviation of one replicate's mean over tasks, as the interval takes it; nan if n is 1."""
+        if self.n == 1:
+            return math.nan
+        return (self.high - self.low) / 2 / quantile(self.first or self.n) * math.sqrt(self.n)
 
 
 def unit(frame: pd.DataFrame) -> str:
@@ -116,6 +127,22 @@ def mean_of(several: Sequence[Values]) -> dict[Place, float]:
         for place, value in first.items()
         if all(place in other for other in others)
     }
+
+
+def rank_correlation(first: Sequence[Values], second: Sequence[Values]) -> dict[Place, float]:
+    """Spearman's correlation over several lines of one value of theirs with another, where all of them have both.
+
+    Args:
+        first: the values of each line.
+        second: other values, line by line; where all are equal there is no correlation.
+    """
+    places = set.intersection(*({*one} & {*other} for one, other in zip(first, second, strict=True)))
+    found = {}
+    for place in sorted(places):
+        one, other = (stats.rankdata([values[place] for values in several]) for several in (first, second))
+        if one.std() > 0 and other.std() > 0:
+            found[place] = float(np.corrcoef(one, other)[0, 1])
+    return found
 
 
 def paired(better: Values, worse: Values) -> dict[Place, float]:
@@ -202,13 +229,13 @@ MANY = 1000
 """More replicates than anybody would run."""
 
 
-def needed(effect: float, spread: float, delta: float) -> int:
+def needed(effect: float, spread: float, delta: float, first: int = 0) -> int:
     """From how many replicates on the same mean and spread would be decided; ``MANY`` if not below that.
 
-    Decided is an interval that leaves out 0, or that lies within ``delta`` of it.
+    Decided is an interval that leaves out 0, or that lies within ``delta`` of it.  ``first``: as in ``t_test``.
     """
     for n in range(2, MANY):
-        half = quantile(n) * spread / math.sqrt(n)
+        half = quantile(first or n) * spread / math.sqrt(n)
         if half < abs(effect) or abs(effect) + half <= delta:
             return n
     return MANY
@@ -261,11 +288,14 @@ def compare(
         differences = differences - both[:, len(tasks) :]
     means = differences.mean(axis=1).tolist()
     by_task = dict(zip(tasks, differences.mean(axis=0).tolist(), strict=True))
+    kept = tuple(map(tuple, differences.tolist()))
     if len(means) == 1:
-        return Comparison(means[0], math.nan, math.nan, math.nan, math.nan, 1, by_task)
+        return Comparison(means[0], math.nan, math.nan, math.nan, math.nan, 1, by_task, differences=kept)
     low, high, p = t_test(means, first)
     up, down = _significant(tasks, differences, first)
-    return Comparison(fmean(means), standard_error(means), low, high, p, len(means), by_task, up, down)
+    se = standard_error(means)
+    stage = first if 2 <= first < len(means) else 0
+    return Comparison(fmean(means), se, low, high, p, len(means), by_task, up, down, kept, stage)
 
 
 def _significant(

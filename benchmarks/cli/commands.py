@@ -26,7 +26,7 @@ from benchmarks.export import rerun, tables
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.networks.backbones import choice_of
-from benchmarks.plan import choices, choosing, plan
+from benchmarks.plan import choices, choosing, deciding, plan
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records.store import Store
 from datasets import folders, protocols, registry, store
@@ -254,6 +254,36 @@ def _show_again(committed: rerun.Committed, again: Plan, records: Store) -> None
         click.echo(
             "It may have been made with other vector instructions, which sum in another order (REPRODUCIBILITY.md)."
         )
+
+
+@commands.command("decide")
+@click.argument("paper")
+@how_options
+@plan_options
+@location_options
+@runs_option
+def decide(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How) -> None:
+    """Run the replicates that results/replicates.csv asks for, and merge them into results/."""
+    location, records = Location(data, mirror), Store(runs)
+    if options.tasks or options.seeds or options.settings:
+        raise UserError("tasks, numbers of seeds and settings are those of the committed tables; leave them out.")
+    rows = deciding.wanted(paper, options)
+    for row in rows:
+        if absent := _prepare_all(*deciding.options_of(row, options, row.first), location):
+            raise UserError(absent[0])
+    committed = tables.committed_cells(*(row.paper for row in rows))
+    planned = deciding.make(rows, options, location, committed)
+    if planned.missing:
+        raise UserError(planned.missing[0])
+    running.say(planned)
+    lacking = [cell for cell in planned.cells if not tables.is_committed(cell, committed)]
+    running.require_complete(running.run(planned, location, records, options, how, continue_committed=True), records)
+    places = dict.fromkeys((use.paper, use.experiment, cell.spec.dataset) for cell in lacking for use in cell.uses)
+    if places:
+        tables.write_local(planned, records, location)
+    for name, experiment, dataset in places:
+        for path, cells in tables.export(name, [experiment], [dataset], records, location).items():
+            click.echo(f"{running.shown(path)}: {cells} cells")
 
 
 @commands.command("choose")

@@ -26,6 +26,7 @@ SUMMARIES = {
     "status": "Cells done, committed, missing and failed, per experiment and data set.",
     "export": "Merge all that was run here into the committed tables under results/.",
     "rerun": "Run committed cells again and print the old values and the new ones.",
+    "decide": "Run the replicates that results/replicates.csv asks for, and merge them into results/.",
     "choose": "Choose a method's open settings by the label-free rule.",
     "bench": "Time the suite against its floor and other suites.",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -267,12 +267,17 @@ def make(name: str, options: Options, location: Location) -> Plan:
     Raises:
         UserError, DataError: an experiment, data set, task, track, backbone or mode that does not exist.
     """
-    plan = Plan()
-    cells: dict[str, Cell] = {}
     every = wanted(name, options)
     if options.settings:
         planned = [experiment for one, its in every for experiment in chosen_experiments(one, its)]
         settings.check(options.settings, [row.method for experiment in planned for row in experiment.rows])
+    return of(every, location)
+
+
+def of(every: Iterable[tuple[str, Options]], location: Location) -> Plan:
+    """The plan of several papers, each with its options; as ``make``."""
+    plan = Plan()
+    cells: dict[str, Cell] = {}
     for one, its in every:
         _add(plan, cells, one, its, location)
     plan.cells = list(cells.values())

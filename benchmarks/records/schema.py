@@ -33,6 +33,12 @@ PREDICTIONS_FILE = "predictions.csv"
 PREDICTIONS = ("file", "predicted", "probability", "label")
 """``kept/<cell>/predictions.csv``: one row per image; the label is empty where it is not known."""
 
+REPLICATES = (
+    *("paper", "experiment", "dataset", "protocol", "backbone", "track"),
+    *("first", "most", "claim", "spread", "delta", "planned"),
+)
+"""``results/replicates.csv``: one row per table whose number of replicates follows from a first stage."""
+
 POINT = ("domain", "class", "predicted", "x", "y")
 """A t-SNE point: ``source`` or ``target``; class and prediction from 0 on; coordinates without unit."""
 TSNE = (

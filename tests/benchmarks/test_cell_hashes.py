@@ -85,7 +85,14 @@ def compared(paper: str) -> list[tuple[str, ...]]:
         better = side(claim.better, claim.better_setting)
         worse = side(claim.worse, claim.worse_setting, claim.level)
         less = side(claim.better, claim.than_setting) if claim.than_setting else ""
-        rest = (claim.metric, str(claim.higher), " ".join(claim.tasks), " ".join(claim.than), less, f"{claim.margin:g}")
+        rest = (
+            f"{claim.metric} by {claim.ranks}" if claim.ranks else claim.metric,
+            str(claim.higher),
+            " ".join(claim.tasks),
+            " ".join(claim.than),
+            less,
+            f"{claim.margin:g}",
+        )
         rows += [(paper, experiment, better, worse, *rest) for experiment in claim.experiments]
     return sorted(rows)
 

@@ -140,7 +140,10 @@ def experiment_rows(name: str, paper: Paper, experiment: Experiment) -> Iterator
     dataset = "folder:photos" if recipe == "folder" else recipe
     tasks = experiment.tasks.get(dataset, TASKS.get(dataset, PHOTOS))
     metrics = {claim.metric for claim in paper.claims if experiment.name in claim.experiments} | {"mmd", "a_distance"}
-    metrics |= {experiment.selects} - {""}
+    metrics |= {
+        experiment.selects,
+        *(claim.ranks for claim in paper.claims if experiment.name in claim.experiments),
+    } - {""}
     if any(metric.startswith("alpha.") for metric in metrics):
         metrics |= {"alpha.bn1", "alpha.bn2", "alpha.mean"}
     steps = range(

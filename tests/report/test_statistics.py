@@ -197,6 +197,26 @@ def test_replicates_that_would_decide(effect: float, spread: float, delta: float
     assert statistics.needed(effect, spread, delta) == n
 
 
+def test_a_first_stage_keeps_its_quantile_and_its_spread() -> None:
+    """2.776 x 1 / sqrt(49) = 0.397, with 48 0.401; and what an interval says of the spread is that of the stage."""
+    assert statistics.needed(0.4, 1.0, 0.5, first=5) == 49
+    values = series({"a:b": (1.0, 2.0, 3.0, 4.0, 5.0, 30.0, -30.0)})
+    found = statistics.compare(values, dict.fromkeys(values, 0.0), ("a:b",), "seed", first=5)
+    assert found is not None
+    assert (found.first, found.n) == (5, 7)
+    assert found.spread == pytest.approx(math.sqrt(2.5))
+
+
+def test_rank_correlation_is_spearmans_where_all_lines_have_both_values() -> None:
+    """By hand: ranks 1 2 3 4 beside 2 1 4 3 are 1 - 6 x 4 / (4 x 15) = 0.6; ties as scipy has them."""
+    first = [series({"a:b": (one, 1), "b:a": (tied,)}) for one, tied in ((1, 5), (2, 5), (3, 6), (9, 7))]
+    second = [series({"a:b": (one,), "b:a": (tied,)}) for one, tied in ((20, 1), (10, 2), (40, 2), (30, 0))]
+    found = statistics.rank_correlation(first, second)
+    tied = stats.spearmanr([5, 5, 6, 7], [1, 2, 2, 0]).statistic
+    assert found == {("a:b", "0", 0): pytest.approx(0.6), ("b:a", "0", 0): pytest.approx(tied)}
+    assert statistics.rank_correlation(first[:2], [second[0]] * 2) == {}, "equal values have no ranks"
+
+
 @pytest.mark.parametrize(
     ("spread", "first", "most", "n"),
     [

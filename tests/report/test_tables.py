@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from methods.contract import Claim
-from report import records
+from report import ledger, records
 from report.build import table_of
 from report.records import COMMITTED, LOCAL, Group, groups, load
 from report.runs import Entry, Run
@@ -537,8 +537,12 @@ def test_a_claim_may_be_that_a_difference_is_larger_at_one_setting_than_at_anoth
     assert "less the same at lam=0.1" in notes[0]
     mean = line.cells[0]
     assert isinstance(mean, Number)
-    assert mean.basis is not None
-    assert len(mean.basis.cells) == len(mean.basis.minus) == 6, "each side has the cells of two lines"
+    assert mean.basis is None, "it is no mean of cells less that of others"
+    write(tmp_path / "dan/sensitivity.csv", lines)
+    (row, *_) = ledger.ledger({"dan": dataclasses.replace(PAPER, claims=(claim,))}, tmp_path)
+    assert row.decision is not None
+    assert row.decision.basis is not None
+    assert len(row.decision.basis.cells) == len(row.decision.basis.minus) == 6, "each side has the cells of two lines"
     _, line, _ = decided(tmp_path, claim, [row for row in lines if row["setting"] == "lam=1.0"])
     assert line.cells[-1] == "not run here"
 
@@ -563,6 +567,28 @@ def test_a_claim_may_be_about_a_level(higher: bool, effect: float, tmp_path: Pat
     assert isinstance(mean, Number)
     assert mean.basis is not None
     assert {len(mean.basis.cells), len(mean.basis.minus)} == {0, 6}
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(-1, "reproduced"), (1, "reversed")])
+def test_a_claim_may_be_that_one_metric_ranks_the_settings_as_another_does(
+    sign: int, verdict: str, tmp_path: Path
+) -> None:
+    """The less of the one, the more of the other; in the third replicate two settings have changed places."""
+    claim = Claim("rule", "The less the better.", FULL, FULL, on=("sensitivity",), ranks="mmd")
+    data = []
+    for place, setting in enumerate(("lam=0.1", "lam=1.0", "lam=10.0", "lam=100.0")):
+        tested = averaged(setting, {"a:b": [50.0 + place, 50 + place, 50 + (place if place < 2 else 5 - place)]})
+        data += tested
+        data += [{**line, "metric": "mmd", "value": f"{5 + sign * place}"} for line in tested]
+    effect, line, notes = decided(tmp_path, claim, data)
+    assert effect == pytest.approx(-sign * (1 + 1 + 0.8) / 3)
+    assert (line.label, line.cells[-1]) == ("rule", verdict)
+    assert "(least mmd with greatest accuracy over the settings of DAN, rank correlation)" in notes[0]
+    mean = line.cells[0]
+    assert isinstance(mean, Number)
+    assert mean.basis is None, "it is no mean of cells"
+    _, line, _ = decided(tmp_path, claim, [row for row in data if row["setting"] in ("lam=0.1", "lam=1.0")])
+    assert line.cells[-1] == "not run here"
 
 
 def test_a_level_of_0_compares_tasks(tmp_path: Path) -> None:
