@@ -180,13 +180,11 @@ def test_a_committed_cell_is_run_again(
         if (row["cell"], row["metric"], row["selection"]) == (last["cell"], "accuracy", "last"):
             row["value"] = f"{float(row['value']) + 1.5:.6g}"
     files.write_csv(table, schema.RESULTS, rows)
-    _, output, _ = call(capsys, monkeypatch, "rerun", last["cell"], "--jobs", 1, *where)
-    assert re.search(r"accuracy\s+last\s+[\d.]+\s+[\d.]+\s+-1\.5\n", output), output
-    assert re.search(r"^1 of \d+ values differ\.$", output, re.MULTILINE), output
-    assert "other vector instructions" not in output
     specs = tmp_path / "results" / "dan" / "specs" / "digits.json"
     specs.write_text(re.sub(r'"instructions":"[^"]*",', "", specs.read_text()))
     _, output, _ = call(capsys, monkeypatch, "rerun", last["cell"], "--jobs", 1, *where)
+    assert re.search(r"accuracy\s+last\s+[\d.]+\s+[\d.]+\s+-1\.5\n", output), output
+    assert re.search(r"^1 of \d+ values differ\.$", output, re.MULTILINE), output
     assert "vector unit unknown" in output
     assert "It may have been made with other vector instructions" in output
 

@@ -211,7 +211,7 @@ def test_granted_images_are_learned_from(protocol: str, office: Location) -> Non
             problem.labelled_target, images=classed(problem.labelled_target.images, problem.labelled_target.labels, 1)
         ),
     )
-    recipe = Recipe(steps=300, epoch=150, rate=0.02, batch=32)
+    recipe = Recipe(steps=160, epoch=80, rate=0.03, batch=32)
     with_labels = run_cell(cell(protocol, recipe=recipe), problem, commit="test").value("accuracy")
     without = run_cell(cell(protocol, recipe=recipe), dataclasses.replace(problem, labelled_target=None), commit="test")
     if protocol == "supervised":
