@@ -30,7 +30,7 @@ from tests.datasets.data_helpers import Tiny
 
 LEAST = {"record": 4, "cell": 12, "export": 8, "activations": 15, "data": 10}
 """Moments at the least at which each operation can be killed."""
-EVERY = 1 if os.environ.get("TORTURE") else 4
+EVERY = 1 if os.environ.get("TORTURE") else 5
 """Which of the moments of longer operations are tried."""
 
 
