@@ -135,7 +135,7 @@ test: $(VENV)/dev.stamp ## Run the tests
 	@$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not regression and not page"
 
 test-regression: $(VENV)/dev.stamp ## Train on small real data and compare with the committed accuracy bands
-	@$(PY) -m pytest -n auto --dist loadgroup -m regression
+	@$(PY) -m pytest -n auto --maxschedchunk 1 -m regression
 
 test-page: $(VENV)/page.stamp ## Open the pages in a headless Chromium and try them; compile the LaTeX tables
 	@$(PY) -m pytest -m page tests/report

@@ -51,18 +51,8 @@ def violations(band: Band, records: list[Record], baseline: list[Record]) -> lis
     return found
 
 
-def apart(band: Band) -> object:
-    """The band with a process of its own where several test at once, so that its cells are run once."""
-    name = f"{band.paper} {band.task}"
-    return pytest.param(band, id=name, marks=pytest.mark.xdist_group(name))
-
-
-@pytest.fixture(scope="module", params=map(apart, bands()))
-def run(
-    request: pytest.FixtureRequest, digits_mini: Location, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Band, list[Cell], list[Record], list[Record]]:
-    """A band, its cells, and the records of the method and of its baseline."""
-    band: Band = request.param
+def run(band: Band, digits_mini: Location, runs: Path) -> tuple[list[Cell], list[Record], list[Record]]:
+    """The cells of a band, and the records of the method and of its baseline."""
     options = Options(datasets=(band.dataset,), tasks=(band.task,), seeds=SEEDS)
     compared = {(band.paper, "default"), ("source_only", "default")}
     cells = [
@@ -71,19 +61,14 @@ def run(
         if compared & {(use.row.method, use.row.variant) for use in cell.uses}
     ]
     # A folder that is kept between runs saves nothing here: the code under test may have changed.
-    store = Store(tmp_path_factory.mktemp("regression"))
+    store = Store(runs)
     summary = execute.run(cells, execute.Local(digits_mini, store, 1), expected={})
     assert not summary.failed, summary.failed
     records = [store.read(cell.spec.hash) for cell in cells]
     method = [record for record in records if record.spec["method"] == band.paper]
     baseline = [record for record in records if record.spec["method"] == "source_only"]
     assert len(method) == len(baseline) == SEEDS
-    return band, cells, method, baseline
-
-
-def test_the_method_is_inside_its_band(run: tuple[Band, list[Cell], list[Record], list[Record]]) -> None:
-    band, _, method, baseline = run
-    assert violations(band, method, baseline) == []
+    return cells, method, baseline
 
 
 def rerun(
@@ -106,10 +91,9 @@ def first_of(band: Band, cells: list[Cell]) -> Cell:
     return next(cell for cell in cells if cell.spec.method == band.paper and cell.spec.seed == 0)
 
 
-def test_the_band_fails_without_what_the_paper_adds(
-    run: tuple[Band, list[Cell], list[Record], list[Record]], digits_mini: Location, tmp_path: Path
+def fails_without_what_the_paper_adds(
+    band: Band, cells: list[Cell], baseline: list[Record], digits_mini: Location, tmp_path: Path
 ) -> None:
-    band, cells, _, baseline = run
     off = rerun(first_of(band, cells), digits_mini, tmp_path, OFF.get(band.paper, {"weight": 0.0}))
     found = violations(band, [off], baseline)
     assert any(text.startswith("the gain") for text in found)
@@ -118,9 +102,17 @@ def test_the_band_fails_without_what_the_paper_adds(
         assert any(text.startswith("the domains are") for text in found)
 
 
-def test_the_band_fails_with_shuffled_labels(
-    run: tuple[Band, list[Cell], list[Record], list[Record]], digits_mini: Location, tmp_path: Path
+def fails_with_shuffled_labels(
+    band: Band, cells: list[Cell], baseline: list[Record], digits_mini: Location, tmp_path: Path
 ) -> None:
-    band, cells, _, baseline = run
     record = rerun(first_of(band, cells), digits_mini, tmp_path, shuffled=True)
     assert any(text.startswith("accuracy") for text in violations(band, [record], baseline))
+
+
+@pytest.mark.parametrize("band", [pytest.param(band, id=f"{band.paper} {band.task}") for band in bands()])
+def test_a_method_is_inside_its_band_and_nothing_else_is(band: Band, digits_mini: Location, tmp_path: Path) -> None:
+    """One test for each band, as several processes share the tests out and its cells are to be run once."""
+    cells, method, baseline = run(band, digits_mini, tmp_path / "runs")
+    assert violations(band, method, baseline) == []
+    fails_without_what_the_paper_adds(band, cells, baseline, digits_mini, tmp_path / "off")
+    fails_with_shuffled_labels(band, cells, baseline, digits_mini, tmp_path / "shuffled")
