@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,16 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     path.write_text('{"cell": "0123", "spec"')
     with pytest.raises(UserError, match=r"0123\.json is not a readable record"):
         store.read("0123")
+
+
+@pytest.mark.parametrize("values", [[], [{}], [None], True, [{"metric": "accuracy", "selection": "last"}]], ids=str)
+def test_a_record_whose_values_are_none_is_named(values: object, tmp_path: Path) -> None:
+    store, of = Store(tmp_path), spec()
+    store.write(record_of(of))
+    content = json.loads(store.record_path(of.hash).read_text())
+    store.record_path(of.hash).write_text(json.dumps({**content, "values": values}))
+    with pytest.raises(UserError, match="is not a readable record"):
+        store.read(of.hash)
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_rubbish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
