@@ -62,6 +62,9 @@ endef
 $(foreach name,$(filter-out $(used),$(GIVEN)),$(call refuse,$(name)))
 $(foreach name,$(GIVEN),$(if $(strip $(value $(name))),,$(error $(name) is empty: give it a value or leave it out)))
 
+# What is written of results/ and committed with it.
+WRITTEN = $(PY) -m report claims && $(PY) -m report contents && $(PY) -m report headline && $(PY) -m report tables
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help env audit bench torture test test-page test-regression check-regression check format data report claims paper-tables clean
@@ -99,14 +102,14 @@ decide-%: $(VENV)/run.stamp ## Run as many replicates of a paper's tables as the
 	@for stage in first second; do \
 	$(PY) -m report decide $* $(SHOWN) $(call option,BACKBONE,--backbone) && \
 	$(PY) -m benchmarks decide $* $(DECIDING) || exit $$?; done
-	@$(PY) -m report claims && $(PY) -m report contents && $(PY) -m report headline && $(PY) -m report tables
+	@$(WRITTEN)
 
 choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the label-free rule
 	@$(PY) -m benchmarks choose $* $(HOW) $(call option,JOBS,--jobs)
 
 export-%: $(VENV)/run.stamp ## Merge what was run here into results/
 	@$(PY) -m benchmarks export $* $(WHAT) $(call option,DATA,--data) $(call option,RUNS,--runs)
-	@$(PY) -m report claims && $(PY) -m report contents && $(PY) -m report headline && $(PY) -m report tables
+	@$(WRITTEN)
 
 table-%: $(VENV)/run.stamp ## Print a paper's tables from what is there, without running anything
 	@$(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs)
@@ -120,8 +123,8 @@ report: $(VENV)/run.stamp ## Write everything as web pages into report/site/
 claims: $(VENV)/run.stamp ## Write the ledger of claims, results/claims.csv
 	@$(PY) -m report claims
 
-paper-tables: claims ## Write all committed tables into report/tables/, the ledger and the list of contents
-	@$(PY) -m report contents && $(PY) -m report headline && $(PY) -m report tables
+paper-tables: $(VENV)/run.stamp ## Write all committed tables into report/tables/, the ledger and the list of contents
+	@$(WRITTEN)
 
 bench: $(VENV)/run.stamp ## Time the suite against its floor, with PEERS=1 also against skada and pytorch-adapt
 	@$(if $(PEERS),$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["peers"])' > $(VENV)/peers.txt && \

@@ -4,11 +4,12 @@ Workers are forked from a server that has imported what cells need, so that a wo
 takes each new process seconds.
 
 Ranks are data parallelism by ``torch.distributed``: ``torchrun --nproc-per-node 4 -m benchmarks reproduce ...`` starts
-them, one per GPU. Each takes its share of every batch and averages its gradient with the others'
-(``DistributedDataParallel``); all go through the same cells in the same order. One of them, the leader, writes;
-nothing is written by the others. Started alone, a process is its own leader and nothing here does anything. The
-average of the shares' losses is the loss of the batch where that is a mean over examples. What is computed over the
-batch as a whole, BatchNorm's statistics or a discrepancy between domains, is computed over each share instead.
+them, one per GPU.  Each takes its share of every batch and averages its gradient with the others'
+(``DistributedDataParallel``); all go through the same cells in the same order.  One of them, the leader, writes;
+nothing is written by the others.  Started alone, a process is its own leader and nothing here does anything.
+
+The average of the shares' losses is the loss of the batch where that is a mean over examples.  What is computed over
+the batch as a whole, BatchNorm's statistics or a discrepancy between domains, is computed over each share instead.
 """
 
 from __future__ import annotations

@@ -134,6 +134,6 @@ def test_a_timed_plan_is_run_and_leaves_nothing(digits_mini: Location, monkeypat
         ended.append(len(run(*given, **named).done))
 
     monkeypatch.setattr(execute, "run", note)
-    speed._run_plan(small_plan.cells(digits_mini)[:2], digits_mini, 1)
+    speed._run_plan(small_plan.cells(digits_mini)[:2], digits_mini, 2)
     assert ended == [2]
     assert not multiprocessing.active_children(), "the next plan starts its own"
