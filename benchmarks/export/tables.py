@@ -301,20 +301,21 @@ def expected_seconds(cells: Iterable[Cell], store: Store) -> dict[str, float]:
 
     Where there are none, from the committed results, which another machine may have made.
     """
-    known: dict[tuple[str, ...], list[float]] = {}
+    known: dict[tuple[object, ...], list[float]] = {}
     for finished in store.cells():
         with contextlib.suppress(UserError):  # a record of another cell that is damaged costs an estimate, no more
             record = store.read(finished)
             known.setdefault(_kind(record.spec), []).append(record.seconds)
     kinds = {cell.spec.hash: _kind(vars(cell.spec)) for cell in cells}
     if any(kind not in known for kind in kinds.values()):
-        committed: dict[tuple[str, ...], list[float]] = {}
+        committed: dict[tuple[object, ...], list[float]] = {}
         for spec, seconds in committed_times():
             committed.setdefault(_kind(spec), []).append(seconds)
         known = committed | known
     return {cell: sum(known[kind]) / len(known[kind]) for cell, kind in kinds.items() if kind in known}
 
 
-def _kind(spec: dict[str, object]) -> tuple[str, ...]:
-    names = ("method", "dataset", "recipe", "backbone", "track", "device", "threads")
-    return tuple(canonical(spec[name]) for name in names)
+def _kind(spec: Mapping[str, object]) -> tuple[object, ...]:
+    """What cells have in common that take about as long."""
+    names = ("method", "dataset", "backbone", "track", "device", "threads")
+    return canonical(spec["recipe"]), *(spec[name] for name in names)

@@ -20,16 +20,16 @@ def numbered_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dic
     wanted = set(columns)
     try:
         with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            header = set(reader.fieldnames or ())
-            if missing := sorted(wanted - header):
+            reader = csv.reader(stream, strict=True)
+            header = next(reader, [])
+            if missing := sorted(wanted - {*header}):
                 raise UserError(f"{path}, line 1: missing column {', '.join(missing)}.")
-            if unknown := sorted(header - wanted):
+            if unknown := sorted({*header} - wanted):
                 raise UserError(f"{path}, line 1: unknown column {', '.join(unknown)}.")
-            for row in reader:
-                if None in row or None in row.values():
+            for fields in filter(None, reader):  # an empty line is no row
+                if len(fields) != len(header):
                     raise UserError(f"{path}, line {reader.line_num}: expected {len(wanted)} fields.")
-                yield reader.line_num, row
+                yield reader.line_num, dict(zip(header, fields, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} cannot be read as a CSV file: {error}; restore it.") from error
 

@@ -66,11 +66,11 @@ def started(location: Location) -> Cell:
 
 
 @pytest.fixture(scope="module")
-def alone(digits_mini: Location, tmp_path_factory: pytest.TempPathFactory) -> Store:
+def alone(few_digits: Location, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """What this process alone makes of the cells."""
     store = Store(tmp_path_factory.mktemp("alone"))
-    cells = [*small_plan.cells(digits_mini), started(digits_mini)]
-    assert not execute.run(cells, execute.Local(digits_mini, store, 1), expected={}).failed
+    cells = [*small_plan.cells(few_digits), started(few_digits)]
+    assert not execute.run(cells, execute.Local(few_digits, store, 1), expected={}).failed
     return store
 
 
@@ -99,13 +99,13 @@ def short(cell: Cell) -> Cell:
 
 
 def test_a_cluster_leaves_the_records_of_one_process(
-    machines: Any, digits_mini: Location, alone: Store, reference: dict[str, Any], tmp_path: Path
+    machines: Any, few_digits: Location, alone: Store, reference: dict[str, Any], tmp_path: Path
 ) -> None:
-    there, here = workers(digits_mini, tmp_path), Store(tmp_path)
+    there, here = workers(few_digits, tmp_path), Store(tmp_path)
     assert there.jobs == 2
-    late = started(digits_mini)
+    late = started(few_digits)
     (need,) = late.needs.values()
-    summary = execute.run([*small_plan.cells(digits_mini)[:2], late], there, expected={})
+    summary = execute.run([*small_plan.cells(few_digits)[:2], late], there, expected={})
     assert (len(summary.done), summary.failed) == (4, [])
     assert {cell: reference[cell] for cell in here.cells()} == finished(tmp_path)
     assert here.model_path(need.spec.hash).is_file(), "its network came along"
@@ -115,19 +115,19 @@ def test_a_cluster_leaves_the_records_of_one_process(
     # What is done is not run again, and its network serves cells that come later.
     here.forget(late.spec.hash)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
-    assert not execute.run([late], workers(digits_mini, tmp_path), expected={}).failed
+    assert not execute.run([late], workers(few_digits, tmp_path), expected={}).failed
     assert finished(tmp_path)[late.spec.hash] == reference[late.spec.hash]
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
 def test_a_machine_that_leaves_is_counted_and_its_cells_are_tried_again(
     machines: Any,
-    digits_mini: Location,
+    few_digits: Location,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    there = workers(digits_mini, tmp_path)
+    there = workers(few_digits, tmp_path)
     asked: dict[str, Any] = {}
     with monkeypatch.context() as patch:
         patch.setattr(ray, "remote", lambda _function: SimpleNamespace(options=asked.update))
@@ -144,16 +144,16 @@ def test_a_machine_that_leaves_is_counted_and_its_cells_are_tried_again(
 @pytest.mark.skipif(not os.environ.get("TORTURE"), reason="a machine is started and lost: make torture")
 def test_the_cells_of_a_lost_machine_run_again_elsewhere(
     machines: Any,
-    digits_mini: Location,
+    few_digits: Location,
     reference: dict[str, Any],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     doomed = machines.add_node(num_cpus=2)
     machines.wait_for_nodes()
-    there = workers(digits_mini, tmp_path)
+    there = workers(few_digits, tmp_path)
     assert there.jobs == 4
-    ended = there.outcomes(small_plan.cells(digits_mini))
+    ended = there.outcomes(small_plan.cells(few_digits))
     outcomes = [next(ended)]  # from now on all four places are taken
     machines.remove_node(doomed, allow_graceful=False)
     outcomes += ended
@@ -163,30 +163,30 @@ def test_the_cells_of_a_lost_machine_run_again_elsewhere(
 
 
 def test_a_failing_cell_is_recorded_and_stops_no_other(
-    machines: Any, digits_mini: Location, reference: dict[str, Any], tmp_path: Path
+    machines: Any, few_digits: Location, reference: dict[str, Any], tmp_path: Path
 ) -> None:
-    cells = small_plan.cells(digits_mini, poisoned=True)[:3]
-    summary = execute.run(cells, workers(digits_mini, tmp_path), expected={})
+    cells = small_plan.cells(few_digits, poisoned=True)[:3]
+    summary = execute.run(cells, workers(few_digits, tmp_path), expected={})
     assert [outcome.cell for outcome in summary.failed] == [cells[1].spec.hash]
     assert "became" in str(Store(tmp_path).failure(cells[1].spec.hash))
     assert len(finished(tmp_path)) == 2
     assert finished(tmp_path).items() <= reference.items()
 
 
-def test_what_no_machine_offers_is_said(machines: Any, digits_mini: Location, tmp_path: Path) -> None:
+def test_what_no_machine_offers_is_said(machines: Any, few_digits: Location, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no machine of the cluster offers what a cell takes \(1 CPU, 0\.5 GPU\)"):
-        workers(digits_mini, tmp_path, gpus=0.5)
+        workers(few_digits, tmp_path, gpus=0.5)
     with pytest.raises(UserError, match=r"1 CPU, 0 GPU and 1e\+06 GB of memory"):
-        workers(digits_mini, tmp_path, memory=1e6)
+        workers(few_digits, tmp_path, memory=1e6)
 
 
 def test_another_version_of_a_package_is_an_error_of_the_cell(
-    machines: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machines: Any, few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers of other versions do not get among those of this one; another processor may."""
     there = {**host.versions(), "numpy": "0.1", "instructions": "none"}
     monkeypatch.setattr(host, "versions", lambda: there)
-    (failed,) = execute.run(small_plan.cells(digits_mini)[:1], workers(digits_mini, tmp_path), expected={}).failed
+    (failed,) = execute.run(small_plan.cells(few_digits)[:1], workers(few_digits, tmp_path), expected={}).failed
     assert failed.error.endswith("install the same packages on all machines.")
     assert "numpy" in failed.error
     assert "torch" not in failed.error
@@ -231,13 +231,13 @@ def test_activations_are_computed_there_and_kept_here(
     assert not changed.is_in(tmp_path / "machine" / "data")
 
 
-def test_a_parcel_does_not_replace_a_record(digits_mini: Location, reference: dict[str, Any], tmp_path: Path) -> None:
-    cell = small_plan.cells(digits_mini)[0]
+def test_a_parcel_does_not_replace_a_record(few_digits: Location, reference: dict[str, Any], tmp_path: Path) -> None:
+    cell = small_plan.cells(few_digits)[0]
     first, second = Store(tmp_path / "first"), Store(tmp_path / "second")
     first.write_failure(cell.spec, "it failed", "")
     second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) == "it failed"
-    execute.run_one(cell, digits_mini, first, "one", kept=True)
+    execute.run_one(cell, few_digits, first, "one", kept=True)
     second.accept(cell.spec.hash, first.archive(cell.spec.hash))
     assert second.failure(cell.spec.hash) is None
     assert second.read(cell.spec.hash) == first.read(cell.spec.hash)
@@ -248,7 +248,7 @@ def test_a_parcel_does_not_replace_a_record(digits_mini: Location, reference: di
 
 
 def test_an_interrupt_ends_the_cells(
-    machines: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machines: Any, few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_given: Any, **_named: Any) -> Any:
         raise KeyboardInterrupt
@@ -257,15 +257,15 @@ def test_an_interrupt_ends_the_cells(
     real = ray.cancel
     monkeypatch.setattr(ray, "cancel", lambda task, **how: cancelled.append(task) or real(task, **how))
     monkeypatch.setattr(ray, "wait", interrupted)
-    summary = execute.run(small_plan.cells(digits_mini), workers(digits_mini, tmp_path), expected={})
+    summary = execute.run(small_plan.cells(few_digits), workers(few_digits, tmp_path), expected={})
     assert (summary.interrupted, summary.done, summary.failed) == (True, [], [])
     assert len(cancelled) == 2, "both that were under way"
 
 
 @pytest.mark.skipif(not os.environ.get("TORTURE"), reason="a whole cluster from the command line: make torture")
-def test_an_interrupt_leaves_nothing_running(digits_mini: Location, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_nothing_running(few_digits: Location, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "run", "dan", "--dataset", "digits-mini", "--seeds", "1"]
-    where = ["--data", str(digits_mini.root), "--runs", str(tmp_path / "runs"), "--executor", "ray"]
+    where = ["--data", str(few_digits.root), "--runs", str(tmp_path / "runs"), "--executor", "ray"]
     process = subprocess.Popen(
         [*command, *where],
         cwd=host.ROOT,

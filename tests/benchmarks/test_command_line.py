@@ -110,10 +110,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("short")
 def test_reproduce_runs_what_is_missing_and_then_nothing(
-    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat mfeat:optdigits", "--seeds", 1]
-    where = ["--data", digits_mini.root, "--runs", tmp_path]
+    where = ["--data", few_digits.root, "--runs", tmp_path]
     status, output, _ = call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1, *where)
     assert status == 0, output
     assert "4 of 4 cells to run" in output
@@ -137,9 +137,9 @@ def test_reproduce_runs_what_is_missing_and_then_nothing(
 
 @pytest.mark.usefixtures("short")
 def test_committed_results_count_as_done_if_asked(
-    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = digits_mini.root
+    data = few_digits.root
     monkeypatch.setattr(host, "ROOT", tmp_path)
     what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", data]
     first = tmp_path / "first"
@@ -158,10 +158,10 @@ def test_committed_results_count_as_done_if_asked(
 
 @pytest.mark.usefixtures("short")
 def test_a_committed_cell_is_run_again(
-    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "ROOT", tmp_path)
-    where = ["--data", digits_mini.root, "--runs", tmp_path / "runs"]
+    where = ["--data", few_digits.root, "--runs", tmp_path / "runs"]
     what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1, "--jobs", 1]
     assert call(capsys, monkeypatch, "run", *what, *where)[0] == 0
     assert call(capsys, monkeypatch, "export", "dan", *where)[0] == 0
@@ -196,9 +196,9 @@ def test_a_committed_cell_is_run_again(
     assert f"cell {last['cell']} would be another one today (its revision changed)" in error
 
 
-def test_committed_results_tell_how_long_cells_take(digits_mini: Location, tmp_path: Path) -> None:
+def test_committed_results_tell_how_long_cells_take(few_digits: Location, tmp_path: Path) -> None:
     options = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=1)
-    cells = plan.make("dan", options, digits_mini).cells
+    cells = plan.make("dan", options, few_digits).cells
     expected = tables.expected_seconds(cells, Store(tmp_path))
     assert set(expected) == {cell.spec.hash for cell in cells}
     assert all(1 < seconds < 100 for seconds in expected.values())
@@ -228,10 +228,10 @@ def test_all_papers_are_run_on_the_track_that_they_share() -> None:
 
 @pytest.mark.usefixtures("two_papers")
 def test_all_papers_are_one_plan(
-    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     what = ["all", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1]
-    where = ["--data", digits_mini.root, "--runs", tmp_path]
+    where = ["--data", few_digits.root, "--runs", tmp_path]
     _, output, _ = call(capsys, monkeypatch, "plan", *what, *where)
     assert "3 cells, 0 done, 3 to run." in output, "the papers share their source-only cell"
     status, output, error = call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1, *where)
@@ -256,14 +256,14 @@ def test_all_papers_are_one_plan(
 
 @pytest.mark.usefixtures("short")
 def test_a_failed_cell_is_told_by_the_exit_status(
-    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_config: object, _network: object) -> None:
         raise RuntimeError("out of ideas")
 
     monkeypatch.setitem(DAN.__dict__, "build", broken)
     what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1, "--jobs", 1]
-    status, output, error = call(capsys, monkeypatch, "run", *what, "--data", digits_mini.root, "--runs", tmp_path)
+    status, output, error = call(capsys, monkeypatch, "run", *what, "--data", few_digits.root, "--runs", tmp_path)
     assert status == 1
     assert "Failed: dan optdigits:mfeat seed 0: RuntimeError: out of ideas" in error
     assert "Traceback" not in output + error
@@ -273,9 +273,9 @@ def test_a_failed_cell_is_told_by_the_exit_status(
 
 
 def test_a_folder_that_cannot_hold_records_is_named(
-    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    what = ["--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", digits_mini.root]
+    what = ["--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", few_digits.root]
     occupied = tmp_path / "file"
     occupied.touch()
     for command in ("plan", "run", "status"):
@@ -285,9 +285,9 @@ def test_a_folder_that_cannot_hold_records_is_named(
 
 
 def test_a_damaged_record_is_named_and_one_of_another_cell_does_not_matter(
-    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", digits_mini.root]
+    what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--data", few_digits.root]
     other = tmp_path / "cells" / "0123456789abcdef.json"
     other.parent.mkdir()
     other.write_text('{"cell": "0123456789abcdef", "spec": {}, "values": [], "n_test": 1, "history": []}')
@@ -323,14 +323,14 @@ def test_a_broken_method_is_named(
 
 
 def test_an_interrupted_command_tells_it_by_the_exit_status(
-    digits_mini: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_given: object, **_named: object) -> object:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("benchmarks.cell.training.run_cell", interrupted)
     what = ["dan", "--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1, "--jobs", 1]
-    where = ["--data", digits_mini.root, "--runs", tmp_path]
+    where = ["--data", few_digits.root, "--runs", tmp_path]
     status, output, error = call(capsys, monkeypatch, "reproduce", *what, *where)
     assert status == 130
     assert "the same command goes on from here" in output + error
@@ -357,12 +357,12 @@ def examples() -> list[str]:
 
 
 def test_a_new_method_takes_one_file(
-    newcomer: Path, digits_mini: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    newcomer: Path, few_digits: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is in the list, the plan, the run, the tables and make help, with no other edit."""
     newcomer.write_text("".join(examples()))
     runs = newcomer.parent.parent / "runs"
-    what = ["newcomer", "--tasks", "optdigits:mfeat", "--data", digits_mini.root, "--runs", runs]
+    what = ["newcomer", "--tasks", "optdigits:mfeat", "--data", few_digits.root, "--runs", runs]
     assert "newcomer" in call(capsys, monkeypatch, "list")[1]
     assert "4 cells, 0 done, 4 to run." in call(capsys, monkeypatch, "plan", *what)[1]
     assert call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1)[0] == 0
@@ -378,13 +378,13 @@ def test_a_new_method_takes_one_file(
 
 
 def test_a_method_without_a_paper_is_run_beside_source_only(
-    newcomer: Path, digits_mini: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    newcomer: Path, few_digits: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newcomer.write_text(examples()[0])
     short = Recipe(steps=8, epoch=4, rate=0.01, batch=16)
     monkeypatch.setattr(recipes, "LENET", dataclasses.replace(recipes.LENET, recipe=short))
     runs = newcomer.parent.parent / "runs"
-    what = ["newcomer", "--tasks", "optdigits:mfeat", "--seeds", 1, "--data", digits_mini.root, "--runs", runs]
+    what = ["newcomer", "--tasks", "optdigits:mfeat", "--seeds", 1, "--data", few_digits.root, "--runs", runs]
     status, output, error = call(capsys, monkeypatch, "reproduce", *what, "--jobs", 1)
     assert (status, "3 of 3 cells to run" in output) == (0, True), error
     table = CliRunner().invoke(report.main, ["table", "newcomer", "--runs", str(runs)]).output
@@ -394,14 +394,14 @@ def test_a_method_without_a_paper_is_run_beside_source_only(
 
 
 def test_every_paper_and_data_set_is_listed(
-    digits_mini: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, output, _ = call(capsys, monkeypatch, "list")
     for name, paper in contract.papers().items():
         assert f"{name}: {paper.title}" in output
         assert all(f"\n{one.name} " in output and one.title in output for one in paper.experiments)
     assert max(map(len, output.splitlines())) < 180, "a line fits a wide window"
-    _, output, _ = call(capsys, monkeypatch, "data", "--list", "--data", digits_mini.root)
+    _, output, _ = call(capsys, monkeypatch, "data", "--list", "--data", few_digits.root)
     assert re.search(r"optdigits .* prepared", output)
     assert re.search(r"svhn .* not here", output)
 

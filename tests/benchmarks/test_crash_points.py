@@ -56,11 +56,11 @@ def every_moment(operation: Callable[[], object], folder: Path, check: Callable[
     assert count + EVERY > least, "the operation is killed too seldom to tell anything"
 
 
-def test_a_record(digits_mini: Location, folder: Path) -> None:
+def test_a_record(few_digits: Location, folder: Path) -> None:
     """A reader sees the whole record or none."""
-    cell = cells(digits_mini)[0]
+    cell = cells(few_digits)[0]
     kept = folder.parent / "made"
-    execute.run_one(cell, digits_mini, Store(kept), "test")
+    execute.run_one(cell, few_digits, Store(kept), "test")
     record, here = Store(kept).read(cell.spec.hash), Store(folder)
 
     def write() -> None:
@@ -75,17 +75,17 @@ def test_a_record(digits_mini: Location, folder: Path) -> None:
 
 
 def test_a_cell_with_checkpoints_and_a_kept_network(
-    digits_mini: Location, folder: Path, monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_AFTER", 0.0)
-    cell, where = cells(digits_mini)[1], Store(folder)
+    cell, where = cells(few_digits)[1], Store(folder)
 
     def run() -> None:
-        outcome = execute.run_one(cell, digits_mini, where, "test", kept=True)
+        outcome = execute.run_one(cell, few_digits, where, "test", kept=True)
         assert outcome.error == ""
 
     alone = folder.parent / "alone"
-    execute.run_one(cell, digits_mini, Store(alone), "test", kept=True)
+    execute.run_one(cell, few_digits, Store(alone), "test", kept=True)
     expected = finished(alone)
     parameters = training.load_parameters(Store(alone).model_path(cell.spec.hash))
 
@@ -99,16 +99,16 @@ def test_a_cell_with_checkpoints_and_a_kept_network(
     every_moment(run, folder, check, LEAST["cell"])
 
 
-def test_an_export(digits_mini: Location, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export(few_digits: Location, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "ROOT", folder)
     runs = Store(folder.parent / "runs")
-    some = cells(digits_mini)[:2]
+    some = cells(few_digits)[:2]
     for cell in some:
-        execute.run_one(cell, digits_mini, runs, "test")
-    tables.write_local(Plan(some), runs, digits_mini)
+        execute.run_one(cell, few_digits, runs, "test")
+    tables.write_local(Plan(some), runs, few_digits)
 
     def export() -> None:
-        assert tables.export("dan", ["digits"], [], runs, digits_mini)
+        assert tables.export("dan", ["digits"], [], runs, few_digits)
 
     export()
     expected = crash.tree(folder)

@@ -78,17 +78,17 @@ def test_report_and_harness_mean_the_same_tables(
     assert shown - of_folders == planned
 
 
-def test_other_cells_today_are_a_first_stage_of_their_own(digits_mini: Location) -> None:
+def test_other_cells_today_are_a_first_stage_of_their_own(few_digits: Location) -> None:
     row = dataclasses.replace(DIGITS, planned=3)
-    first = {cell.spec.hash for cell in deciding.make([DIGITS], Options(), digits_mini, {}).cells}
+    first = {cell.spec.hash for cell in deciding.make([DIGITS], Options(), few_digits, {}).cells}
     for committed, seeds in (({}, 2), ({("dan", "digits"): first}, 3), ({("jan", "digits"): first}, 2)):
-        cells = deciding.make([row], Options(), digits_mini, committed).cells
+        cells = deciding.make([row], Options(), few_digits, committed).cells
         assert {cell.spec.seed for cell in cells} == set(range(seeds))
         assert first <= {cell.spec.hash for cell in cells}
 
 
 def test_two_stages_then_nothing_to_do(
-    digits_mini: Location, kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A committed seed, two of the first stage, three in all; and the committed rows are what they were."""
     task = "optdigits:mfeat"
@@ -96,7 +96,7 @@ def test_two_stages_then_nothing_to_do(
         short = dict.fromkeys(experiment.recipes, Recipe(steps=2, epoch=1, rate=0.01, batch=4))
         monkeypatch.setitem(experiment.__dict__, "recipes", short)
         monkeypatch.setitem(experiment.__dict__, "tasks", {"digits-mini": (task,)})
-    place = ["--data", digits_mini.root, "--runs", kept.parent / "runs", "--jobs", 1]
+    place = ["--data", few_digits.root, "--runs", kept.parent / "runs", "--jobs", 1]
     what = ["dan", "--experiment", "digits", "--dataset", "digits-mini", "--seeds", 1]
     assert call(capsys, monkeypatch, "run", *what, *place)[0] == 0
     assert call(capsys, monkeypatch, "export", "dan", *place[:4])[0] == 0

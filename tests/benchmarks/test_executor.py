@@ -47,10 +47,10 @@ def finished(runs: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def reference(digits_mini: Location, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def reference(few_digits: Location, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """The records of the plan run one cell after another, undisturbed."""
     runs = tmp_path_factory.mktemp("reference")
-    assert run(digits_mini, runs) == 0
+    assert run(few_digits, runs) == 0
     records = finished(runs)
     assert len(records) == 4
     return records
@@ -61,23 +61,23 @@ several = pytest.mark.skipif(host.cores() < 2, reason="one core runs the cells i
 
 @several
 def test_killed_and_started_again_it_ends_with_the_same_records(
-    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
+    few_digits: Location, reference: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:
     """The workers of a killed run stop by themselves; `make torture` kills a hundred times, at random moments."""
-    process = start(digits_mini, tmp_path, jobs=2)
+    process = start(few_digits, tmp_path, jobs=2)
     wait_for(lambda: len(finished(tmp_path)) >= 1)
     kept, group = finished(tmp_path), os.getpgid(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()  # not for the end of its output, which workers that went on would keep open
     wait_for(lambda: not alive(group))
     assert kept.items() <= finished(tmp_path).items(), "a finished cell was lost"
-    assert run(digits_mini, tmp_path, jobs=2) == 0
+    assert run(few_digits, tmp_path, jobs=2) == 0
     assert finished(tmp_path) == reference
     assert not multiprocessing.active_children()
 
 
 def test_an_interrupt_ends_the_run_cleanly(
-    digits_mini: Location,
+    few_digits: Location,
     reference: dict[str, dict[str, Any]],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -94,7 +94,7 @@ def test_an_interrupt_ends_the_run_cleanly(
     interrupter = threading.Thread(target=interrupt)
     try:
         interrupter.start()
-        assert run(digits_mini, tmp_path, jobs=min(2, host.cores())) == 130
+        assert run(few_digits, tmp_path, jobs=min(2, host.cores())) == 130
         interrupter.join()
     finally:
         signal.signal(signal.SIGINT, before)
@@ -111,14 +111,14 @@ def test_workers_leave_interrupts_to_the_run() -> None:
 
 
 def test_a_failing_cell_is_recorded_and_stops_no_other(
-    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    few_digits: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(digits_mini, tmp_path, poisoned=True) == 1
+    assert run(few_digits, tmp_path, poisoned=True) == 1
     output = capsys.readouterr().out
     good = finished(tmp_path)
     assert len(good) == 3
     assert good.items() <= reference.items()
-    bad = cells(digits_mini, poisoned=True)[1]
+    bad = cells(few_digits, poisoned=True)[1]
     error = Store(tmp_path).failure(bad.spec.hash)
     assert error is not None
     assert "became" in error
@@ -127,9 +127,9 @@ def test_a_failing_cell_is_recorded_and_stops_no_other(
 
 
 def test_two_runs_at_once_share_the_work(
-    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both = [Child(lambda: run(digits_mini, tmp_path), tmp_path / f"output-{number}") for number in range(2)]
+    both = [Child(lambda: run(few_digits, tmp_path), tmp_path / f"output-{number}") for number in range(2)]
     assert [child.wait() for child in both] == [0, 0]
     assert finished(tmp_path) == reference
 
@@ -137,15 +137,15 @@ def test_two_runs_at_once_share_the_work(
         raise AssertionError("a cell that another run had finished was run again")
 
     monkeypatch.setattr("benchmarks.cell.training.run_cell", again)
-    cell = cells(digits_mini)[0]
-    outcome = execute.run_one(cell, digits_mini, Store(tmp_path), "test")
+    cell = cells(few_digits)[0]
+    outcome = execute.run_one(cell, few_digits, Store(tmp_path), "test")
     assert outcome.error == ""
     assert outcome.accuracy == Store(tmp_path).read(cell.spec.hash).value("accuracy")
 
 
 @several
 def test_a_killed_worker_costs_nothing(
-    digits_mini: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    few_digits: Location, reference: dict[str, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def kill_one() -> None:
         wait_for(lambda: len(finished(tmp_path)) >= 1)
@@ -153,7 +153,7 @@ def test_a_killed_worker_costs_nothing(
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    assert run(digits_mini, tmp_path, jobs=2) == 0
+    assert run(few_digits, tmp_path, jobs=2) == 0
     killer.join()
     assert "A worker process was ended from outside; going on." in capsys.readouterr().out
     assert finished(tmp_path) == reference

@@ -108,34 +108,34 @@ def run(cells: list[Cell], location: Location, store: Store) -> None:
 
 
 def test_a_cell_that_trains_nothing_is_the_network_that_it_starts_from(
-    add: Any, digits_mini: Location, tmp_path: Path
+    add: Any, few_digits: Location, tmp_path: Path
 ) -> None:
     add(made_up(None))
     store = Store(tmp_path)
-    base, started = planned(digits_mini)
+    base, started = planned(few_digits)
     assert started.spec.needs == {"base": base.spec.hash}
-    run([started], digits_mini, store)  # the base is trained although nobody asked for it
+    run([started], few_digits, store)  # the base is trained although nobody asked for it
     first, second = store.read(base.spec.hash), store.read(started.spec.hash)
     assert second.value("accuracy") == first.value("accuracy")
     assert len(second.history) == 1
-    assert second.diagnostics == {"seen": 2000.0}
+    assert second.diagnostics == {"seen": 334.0}
 
 
-def test_training_goes_on_from_the_network(add: Any, digits_mini: Location, tmp_path: Path) -> None:
+def test_training_goes_on_from_the_network(add: Any, few_digits: Location, tmp_path: Path) -> None:
     add(made_up(_step))
     store = Store(tmp_path)
-    base, started = planned(digits_mini)
-    run([base, started], digits_mini, store)
+    base, started = planned(few_digits)
+    run([base, started], few_digits, store)
     first, second = store.read(base.spec.hash), store.read(started.spec.hash)
     assert second.history[0]["classification"] < first.history[0]["classification"]
 
 
 def test_a_network_is_trained_once_and_made_again_where_it_is_lost(
-    add: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    add: Any, few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(made_up(None))
     store = Store(tmp_path)
-    base, started = planned(digits_mini)
+    base, started = planned(few_digits)
     trained = []
     real = training.run_cell
 
@@ -144,36 +144,36 @@ def test_a_network_is_trained_once_and_made_again_where_it_is_lost(
         return real(spec, *arguments, **named)
 
     monkeypatch.setattr("benchmarks.cell.training.run_cell", counted)
-    run([started, base], digits_mini, store)
+    run([started, base], few_digits, store)
     assert trained == [base.spec.hash, started.spec.hash]
     before = store.record_path(base.spec.hash).read_bytes()
     weights = torch.load(store.model_path(base.spec.hash), weights_only=True)
     store.model_path(base.spec.hash).unlink()
     store.record_path(started.spec.hash).unlink()
-    run([started], digits_mini, store)
+    run([started], few_digits, store)
     assert trained[2:] == [base.spec.hash, started.spec.hash]
     assert store.record_path(base.spec.hash).read_bytes() == before, "a record that stands is not written again"
     again = torch.load(store.model_path(base.spec.hash), weights_only=True)
     assert all(torch.equal(weights[key], again[key]) for key in weights)
 
 
-def test_a_damaged_network_is_a_sentence(add: Any, digits_mini: Location, tmp_path: Path) -> None:
+def test_a_damaged_network_is_a_sentence(add: Any, few_digits: Location, tmp_path: Path) -> None:
     add(made_up(None))
     store = Store(tmp_path)
-    base, started = planned(digits_mini)
-    run([started], digits_mini, store)
+    base, started = planned(few_digits)
+    run([started], few_digits, store)
     path = store.model_path(base.spec.hash)
     path.write_bytes(path.read_bytes()[:100])
     store.record_path(started.spec.hash).unlink()
-    outcome = execute.run_one(started, digits_mini, store, "test")
+    outcome = execute.run_one(started, few_digits, store, "test")
     assert "is damaged; delete it and run again" in outcome.error
     with pytest.raises(UserError, match="damaged"):
         training.load_parameters(path)
 
 
-def test_what_a_cell_needs_is_part_of_its_identity_and_of_no_older_one(add: Any, digits_mini: Location) -> None:
+def test_what_a_cell_needs_is_part_of_its_identity_and_of_no_older_one(add: Any, few_digits: Location) -> None:
     add(made_up(None))
-    base, started = planned(digits_mini)
+    base, started = planned(few_digits)
     other = dataclasses.replace(started.spec, needs={"base": "0" * 16})
     assert other.hash != started.spec.hash
     content = json.loads(canonical(dataclasses.asdict(base.spec)))
@@ -181,12 +181,12 @@ def test_what_a_cell_needs_is_part_of_its_identity_and_of_no_older_one(add: Any,
     assert dataclasses.replace(base.spec, needs={}).hash == base.spec.hash
 
 
-def test_a_need_may_be_of_another_recipe_and_task(add: Any, digits_mini: Location) -> None:
+def test_a_need_may_be_of_another_recipe_and_task(add: Any, few_digits: Location) -> None:
     longer = dataclasses.replace(RECIPE, steps=24)
     method = made_up(None)
     need = Need("source_only", source_only.Config(), task="mnist:mfeat", recipe=longer)
     add(dataclasses.replace(method, needs=lambda config, recipe: {"base": need}))
-    base, started = planned(digits_mini)
+    base, started = planned(few_digits)
     needed = started.needs["base"].spec
     assert needed.task == "mnist:mfeat"
     assert needed.recipe == recipe_values(longer)
@@ -195,10 +195,10 @@ def test_a_need_may_be_of_another_recipe_and_task(add: Any, digits_mini: Locatio
     assert started.needs["base"].label.endswith("for others to start from")
 
 
-def test_a_need_may_be_of_another_batchnorm_mode(add: Any, digits_mini: Location) -> None:
+def test_a_need_may_be_of_another_batchnorm_mode(add: Any, few_digits: Location) -> None:
     method = made_up(None)
     add(dataclasses.replace(method, needs=lambda config, recipe: {"base": Need("source_only", batchnorm="joint")}))
-    base, started = plan.make("started", Options(backbone="lenet-bn"), digits_mini).cells
+    base, started = plan.make("started", Options(backbone="lenet-bn"), few_digits).cells
     assert (base.spec.batchnorm, started.spec.batchnorm) == ("source", "source")
     needed = started.needs["base"].spec
     assert needed.batchnorm == "joint"
@@ -206,15 +206,15 @@ def test_a_need_may_be_of_another_batchnorm_mode(add: Any, digits_mini: Location
 
 
 def test_tasks_and_seeds_that_are_run_one_after_the_other_stay_in_one_table(
-    add: Any, digits_mini: Location, tmp_path: Path
+    add: Any, few_digits: Location, tmp_path: Path
 ) -> None:
     """Each starts from a network of its own, which makes none of them outdated."""
     add(made_up(None))
     store = Store(tmp_path)
     for tasks, seeds in (("optdigits:mfeat",), 1), (("mfeat:optdigits",), 1), (("optdigits:mfeat",), 2):
-        part = plan.make("started", Options(experiments=("started",), tasks=tasks, seeds=seeds), digits_mini)
-        run(part.cells, digits_mini, store)
-        (path,) = tables.write_local(part, store, digits_mini)
+        part = plan.make("started", Options(experiments=("started",), tasks=tasks, seeds=seeds), few_digits)
+        run(part.cells, few_digits, store)
+        (path,) = tables.write_local(part, store, few_digits)
     rows = tables.read(path)
     found = {(row["task"], row["seed"]) for row in rows if row["method"] == "started"}
     assert found == {("optdigits:mfeat", "0"), ("mfeat:optdigits", "0"), ("optdigits:mfeat", "1")}
@@ -222,7 +222,7 @@ def test_tasks_and_seeds_that_are_run_one_after_the_other_stay_in_one_table(
 
 @pytest.mark.parametrize("protocol", ["full", "down-sampled", "supervised", "semi-supervised"])
 def test_a_need_without_granted_labels_is_the_cell_of_the_protocol_without(
-    protocol: str, add: Any, digits_mini: Location
+    protocol: str, add: Any, few_digits: Location
 ) -> None:
     """The very cell that a table under that protocol has, so that the two share a network."""
     method = made_up(None)
@@ -233,7 +233,7 @@ def test_a_need_without_granted_labels_is_the_cell_of_the_protocol_without(
         one = dataclasses.replace(experiment, protocol=of, seeds=2 if of != "full" else 1)
         paper = dataclasses.replace(method.paper, experiments=(one,))  # type: ignore[type-var]
         add(dataclasses.replace(method, paper=paper, needs=lambda config, recipe: {"base": need}))
-        return planned(digits_mini)
+        return planned(few_digits)
 
     without = "full" if protocol == "full" else "down-sampled"
     wanted = [cell.spec.hash for cell in cells(without, Need("source_only")) if cell.spec.method == "source_only"]
@@ -247,7 +247,7 @@ def test_a_need_without_granted_labels_is_the_cell_of_the_protocol_without(
 
 
 def test_a_need_without_configuration_is_the_row_of_the_table(
-    add: Any, digits_mini: Location, monkeypatch: pytest.MonkeyPatch
+    add: Any, few_digits: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The default variant with what was chosen for it, so that the two share a cell."""
     place = {"method": "dan", "dataset": "digits-mini", "backbone": "lenet", "track": "finetune"}
@@ -259,14 +259,14 @@ def test_a_need_without_configuration_is_the_row_of_the_table(
     rows = (Row("source_only"), Row("dan"), Row("started"))
     paper = dataclasses.replace(method.paper, experiments=(dataclasses.replace(experiment, rows=rows),))
     add(dataclasses.replace(method, paper=paper, needs=lambda config, recipe: {"base": Need("dan")}))
-    _, row, started = planned(digits_mini)
+    _, row, started = planned(few_digits)
     assert row.spec.config["weight"] == 0.4
     assert started.spec.needs == {"base": row.spec.hash}
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_adabn_is_a_function_of_its_spec_and_draws_by_the_seed(
-    add: Any, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    add: Any, few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Features of a network of twelve steps are hard to separate, and nothing here asks for the best separation.
     monkeypatch.setattr(svm, "LinearSVC", lambda **given: LinearSVC(**{**given, "max_iter": 1}))
@@ -288,8 +288,8 @@ def test_adabn_is_a_function_of_its_spec_and_draws_by_the_seed(
     records = []
     for folder in ("one", "two"):
         store = Store(tmp_path / folder)
-        cells = [cell for cell in planned(digits_mini) if cell.needs][: 2 if folder == "one" else 1]
-        run(cells, digits_mini, store)
+        cells = [cell for cell in planned(few_digits) if cell.needs][: 2 if folder == "one" else 1]
+        run(cells, few_digits, store)
         records.append([store.read(cell.spec.hash) for cell in cells])
     for first, again in zip(*records, strict=False):
         assert (first.values, first.history, first.diagnostics) == (again.values, again.history, again.diagnostics)

@@ -113,12 +113,12 @@ def test_topics_run(topic: str, tmp_path: Path) -> None:
         assert all((times > 0).all() for times in one.times.values())
 
 
-def test_a_plan_is_timed_over_cells_and_jobs(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_timed_over_cells_and_jobs(few_digits: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(speed, "PLANS", (1, 2))
     note = {"jobs": lambda cells, _location, jobs: asked.append((len(cells), jobs))}
     monkeypatch.setattr(speed, "ways", lambda: note)
-    found = list(speed.plans(digits_mini))
+    found = list(speed.plans(few_digits))
     jobs = range(1, min(2, host.cores()) + 1)
     assert [one.size for one in found] == ["1", "2"]
     assert all(set(one.times) == {f"{n} jobs" for n in jobs} for one in found)
@@ -126,7 +126,7 @@ def test_a_plan_is_timed_over_cells_and_jobs(digits_mini: Location, monkeypatch:
     assert set(asked) == {(count, n) for count in (1, 2) for n in jobs}
 
 
-def test_a_timed_plan_is_run_and_leaves_nothing(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timed_plan_is_run_and_leaves_nothing(few_digits: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[int] = []
     run = execute.run
 
@@ -134,6 +134,6 @@ def test_a_timed_plan_is_run_and_leaves_nothing(digits_mini: Location, monkeypat
         ended.append(len(run(*given, **named).done))
 
     monkeypatch.setattr(execute, "run", note)
-    speed._run_plan(small_plan.cells(digits_mini)[:2], digits_mini, 2)
+    speed._run_plan(small_plan.cells(few_digits)[:2], few_digits, 2)
     assert ended == [2]
     assert not multiprocessing.active_children(), "the next plan starts its own"

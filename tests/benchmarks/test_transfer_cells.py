@@ -70,8 +70,8 @@ def stable(record: Record) -> dict[str, Any]:
     return {name: value for name, value in dataclasses.asdict(record).items() if name not in UNSTABLE_FIELDS}
 
 
-def test_treatments_start_from_the_base_networks_of_both_sides(digits_mini: Location) -> None:
-    found = cells(digits_mini)
+def test_treatments_start_from_the_base_networks_of_both_sides(few_digits: Location) -> None:
+    found = cells(few_digits)
     base = found["base", ""]
     assert len([key for key in found if key[0] == "base"]) == 1, "the base network stands outside the sweep"
     assert (base.spec.task, base.needs) == ("mnist-a:mnist-b", {})
@@ -87,11 +87,11 @@ def test_treatments_start_from_the_base_networks_of_both_sides(digits_mini: Loca
     assert {cell.spec.data["splits"] for cell in found.values()} == {base.spec.data["splits"]}
 
 
-def test_a_trained_treatment_keeps_the_frozen_layers_of_its_base_network(digits_mini: Location, tmp_path: Path) -> None:
-    found, store = cells(digits_mini), Store(tmp_path)
+def test_a_trained_treatment_keeps_the_frozen_layers_of_its_base_network(few_digits: Location, tmp_path: Path) -> None:
+    found, store = cells(few_digits), Store(tmp_path)
     frozen, learned = found["AnB", "n=3"], found["AnB+", "n=3"]
     for cell in (frozen, learned):
-        assert execute.run_one(cell, digits_mini, store, "test", kept=True).error == ""
+        assert execute.run_one(cell, few_digits, store, "test", kept=True).error == ""
     source = torch.load(store.model_path(frozen.needs["base"].spec.hash), weights_only=True)
     kept = torch.load(store.model_path(frozen.spec.hash), weights_only=True)
     moved = torch.load(store.model_path(learned.spec.hash), weights_only=True)
@@ -104,37 +104,37 @@ def test_a_trained_treatment_keeps_the_frozen_layers_of_its_base_network(digits_
 
 @pytest.mark.parametrize("n", [3, 6])
 def test_cached_frozen_layers_give_what_uncached_ones_give(
-    n: int, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    n: int, few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = cells(digits_mini)["AnB", f"n={n}"]
-    same_path(cell, digits_mini, tmp_path, monkeypatch, expected=2)
+    cell = cells(few_digits)["AnB", f"n={n}"]
+    same_path(cell, few_digits, tmp_path, monkeypatch, expected=2)
 
 
 @pytest.mark.usefixtures("augmented")
 def test_cached_views_give_what_uncached_ones_give(
-    digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = cells(digits_mini, views=3)
+    found = cells(few_digits, views=3)
     assert {setting for _, setting in found} == {"views=3", "n=3;views=3", "n=6;views=3"}
     cell = found["AnB", "n=3;views=3"]
     assert cell.needs["base"].spec.views == 3, "base networks see the same views"
-    same_path(cell, digits_mini, tmp_path, monkeypatch, expected=2)
+    same_path(cell, few_digits, tmp_path, monkeypatch, expected=2)
 
 
 @pytest.mark.usefixtures("augmented")
 @pytest.mark.parametrize("views", [0, 3])
-def test_frozen_and_trained_rows_see_the_same_images(views: int, digits_mini: Location) -> None:
+def test_frozen_and_trained_rows_see_the_same_images(views: int, few_digits: Location) -> None:
     """At every step a frozen row learns from the images that base learns from, or from what its layers make of them."""
-    found = {(row, setting.split(";")[0]): cell for (row, setting), cell in cells(digits_mini, views=views).items()}
+    found = {(row, setting.split(";")[0]): cell for (row, setting), cell in cells(few_digits, views=views).items()}
     assert {cell.spec.views for cell in found.values()} == {views}
     prepared = {}
     for key in (("base", f"views={views}" if views else ""), ("BnB+", "n=3"), ("AnB", "n=3"), ("random", "n=6")):
         cell = found[key]
         needed = {
-            name: training.prepare(need.spec, loading.problem_of(need, digits_mini), None, {}).state.model.state_dict()
+            name: training.prepare(need.spec, loading.problem_of(need, few_digits), None, {}).state.model.state_dict()
             for name, need in cell.needs.items()
         }
-        one = training.prepare(cell.spec, loading.problem_of(cell, digits_mini), None, needed)
+        one = training.prepare(cell.spec, loading.problem_of(cell, few_digits), None, needed)
         sampler = loading.Sampler(one.data, Recipe(**cell.spec.recipe), cell.spec.seed)
         prepared[key[0]] = (one.state.model, [sampler(step) for step in (0, 1, 17)])
     _, images = prepared.pop("base")
@@ -154,28 +154,28 @@ def test_frozen_and_trained_rows_see_the_same_images(views: int, digits_mini: Lo
         assert layers is None or layers.passed == bool(views)
 
 
-def test_the_control_shares_nothing_with_base_but_its_start(digits_mini: Location, tmp_path: Path) -> None:
-    found, store = cells(digits_mini), Store(tmp_path)
+def test_the_control_shares_nothing_with_base_but_its_start(few_digits: Location, tmp_path: Path) -> None:
+    found, store = cells(few_digits), Store(tmp_path)
     base, twice = found["base", ""], found["base, twice the steps", ""]
     assert dataclasses.replace(twice.spec, recipe=base.spec.recipe) == base.spec
     assert (twice.spec.recipe["steps"], twice.spec.recipe["epoch"]) == (48, 4)
     assert not twice.needs
     assert twice.spec.hash not in {need.spec.hash for cell in found.values() for need in cell.needs.values()}
-    records = run([twice], digits_mini, store)
+    records = run([twice], few_digits, store)
     assert records.keys() == {twice.spec.hash}, "it does not go on from base"
     history = records[twice.spec.hash].history
     assert [epoch["step"] for epoch in history] == [4.0 * i for i in range(1, 13)]
-    shorter = run([base], digits_mini, store)[base.spec.hash].history
+    shorter = run([base], few_digits, store)[base.spec.hash].history
     first = next(epoch["classification"] for epoch in shorter if epoch["step"] == 4)
     assert first != history[0]["classification"]
 
 
 @pytest.mark.usefixtures("augmented")
 def test_nothing_is_cached_where_images_are_augmented_anew(
-    digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = cells(digits_mini)["AnB", "n=3"]
-    same_path(cell, digits_mini, tmp_path, monkeypatch, expected=0)
+    cell = cells(few_digits)["AnB", "n=3"]
+    same_path(cell, few_digits, tmp_path, monkeypatch, expected=0)
 
 
 def same_path(cell: Cell, location: Location, folder: Path, patch: pytest.MonkeyPatch, expected: int) -> None:
@@ -207,12 +207,12 @@ def same_path(cell: Cell, location: Location, folder: Path, patch: pytest.Monkey
 
 
 def test_a_killed_study_ends_with_the_same_records(
-    digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A treatment is stopped in the middle of its base network, of itself, and between both."""
-    cell = cells(digits_mini)["AnB", "n=3"]
+    cell = cells(few_digits)["AnB", "n=3"]
     whole = Store(tmp_path / "whole")
-    wanted = run([cell], digits_mini, whole)
+    wanted = run([cell], few_digits, whole)
     monkeypatch.setattr(training, "CHECKPOINT_AFTER", 0.0)
     killed = Store(tmp_path / "killed")
     real, count = training.State.save, 0
@@ -231,7 +231,7 @@ def test_a_killed_study_ends_with_the_same_records(
     stops = 0
     while not killed.has(cell.spec.hash):
         try:
-            execute._finish(cell, digits_mini, killed, "test", kept=False)
+            execute._finish(cell, few_digits, killed, "test", kept=False)
         except Killed:
             stops += 1
     assert stops == 2
@@ -242,9 +242,9 @@ def test_a_killed_study_ends_with_the_same_records(
     assert not list((tmp_path / "killed" / "checkpoints").iterdir())
 
 
-def test_one_side_alone_has_the_rule_of_the_paper_and_no_distances(digits_mini: Location, tmp_path: Path) -> None:
-    base = cells(digits_mini)["base", ""]
-    record = run([base], digits_mini, Store(tmp_path))[base.spec.hash]
+def test_one_side_alone_has_the_rule_of_the_paper_and_no_distances(few_digits: Location, tmp_path: Path) -> None:
+    base = cells(few_digits)["base", ""]
+    record = run([base], few_digits, Store(tmp_path))[base.spec.hash]
     accuracies = [epoch["test_accuracy"] for epoch in record.history]
     assert len(accuracies) == 12
     assert {row["metric"] for row in record.values} == {"accuracy"}
@@ -260,20 +260,20 @@ def test_ten_best() -> None:
 
 
 def test_later_splits_and_tasks_join_the_committed_ones(
-    digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a study goes on from a fresh clone: what is there stays, although it starts from other networks."""
     monkeypatch.setattr("benchmarks.machine.host.ROOT", tmp_path)
     tasks = ("mnist-a:mnist-b", "mnist-b:mnist-a")
-    planned = plan.make("yosinski", Options(experiments=("smoke",), tasks=tasks, seeds=2), digits_mini)
+    planned = plan.make("yosinski", Options(experiments=("smoke",), tasks=tasks, seeds=2), few_digits)
     path = tables.committed_path("yosinski", "smoke")
     every = set()
     for task, split in itertools.product(tasks, range(2)):
         part = [cell for cell in planned.cells if (cell.spec.task, cell.spec.split) == (task, split)]
         store = Store(tmp_path / f"runs {task} {split}")
         finish(Plan(part), store)
-        tables.write_local(Plan(part), store, digits_mini)
-        tables.export("yosinski", ["smoke"], [], store, digits_mini)
+        tables.write_local(Plan(part), store, few_digits)
+        tables.export("yosinski", ["smoke"], [], store, few_digits)
         every |= {cell.spec.hash for cell in part}
         assert {row["cell"] for row in tables.read(path)} == every
     assert len(every) == len(planned.cells) == 4 * 12
@@ -284,9 +284,9 @@ def test_later_splits_and_tasks_join_the_committed_ones(
 
 
 def test_the_rate_falls_at_the_milestones(
-    digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = cells(digits_mini)["base", ""]
+    base = cells(few_digits)["base", ""]
     rates = []
     real = torch.optim.SGD.step
 
@@ -295,29 +295,29 @@ def test_the_rate_falls_at_the_milestones(
         return real(self, *arguments)
 
     monkeypatch.setattr(torch.optim.SGD, "step", step)
-    run([base], digits_mini, Store(tmp_path))
+    run([base], few_digits, Store(tmp_path))
     assert rates == [pytest.approx([0.01, 0.02])] * 12 + [pytest.approx([0.001, 0.002])] * 12
 
 
-def test_milestones_are_in_the_identity_of_a_cell_only_where_there_are_any(digits_mini: Location) -> None:
+def test_milestones_are_in_the_identity_of_a_cell_only_where_there_are_any(few_digits: Location) -> None:
     assert "milestones" not in recipe_values(Recipe(steps=1, epoch=1, rate=1.0))
-    base = cells(digits_mini)["base", ""].spec
+    base = cells(few_digits)["base", ""].spec
     assert base.recipe["milestones"] == (0.5,)
     again = dataclasses.replace(base, recipe=json.loads(json.dumps(base.recipe)))
     assert again.hash == base.hash
     assert Recipe(**again.recipe).milestones == [0.5]
 
 
-def test_another_precision_is_a_setting(digits_mini: Location) -> None:
-    assert {cell.spec.precision for cell in cells(digits_mini).values()} == {"fp32"}
-    assert {setting for _, setting in cells(digits_mini, precision="bf16")} == {
+def test_another_precision_is_a_setting(few_digits: Location) -> None:
+    assert {cell.spec.precision for cell in cells(few_digits).values()} == {"fp32"}
+    assert {setting for _, setting in cells(few_digits, precision="bf16")} == {
         f"{n}precision=bf16" for n in ("", "n=3;", "n=6;")
     }
 
 
-def test_views_are_refused_where_nothing_is_augmented(digits_mini: Location) -> None:
+def test_views_are_refused_where_nothing_is_augmented(few_digits: Location) -> None:
     with pytest.raises(UserError, match="views are cached"):
-        cells(digits_mini, views=3)
+        cells(few_digits, views=3)
 
 
 def test_the_papers_schedule_is_whole() -> None:

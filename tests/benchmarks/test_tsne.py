@@ -25,7 +25,7 @@ IMAGES = 60
 
 
 @pytest.fixture
-def mapped(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> Plan:
+def mapped(few_digits: Location, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """DAN's paper with one short experiment, whose two cells are mapped."""
     dan = contract.load("dan")
     assert dan.paper is not None
@@ -42,7 +42,7 @@ def mapped(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> Plan:
     everything = {name: contract.load(name) for name in contract.names()}
     monkeypatch.setattr(contract, "_methods", lambda: {**everything, "dan": dataclasses.replace(dan, paper=paper)})
     monkeypatch.setattr(tsne, "IMAGES", IMAGES)
-    return plan.make("dan", Options(), digits_mini)
+    return plan.make("dan", Options(), few_digits)
 
 
 def run(cells: list[Cell], location: Location, store: Store) -> None:
@@ -50,15 +50,15 @@ def run(cells: list[Cell], location: Location, store: Store) -> None:
     assert not summary.failed, summary.failed
 
 
-def test_a_map_holds_both_domains_with_their_classes(mapped: Plan, digits_mini: Location, tmp_path: Path) -> None:
+def test_a_map_holds_both_domains_with_their_classes(mapped: Plan, few_digits: Location, tmp_path: Path) -> None:
     store, cell = Store(tmp_path), mapped.cells[0]
     assert not execute.is_done(cell, store)
-    run([cell], digits_mini, store)
+    run([cell], few_digits, store)
     assert execute.is_done(cell, store)
     points = files.read_csv(store.tsne_path(cell.spec.hash), schema.POINT)
     assert [point["domain"] for point in points] == ["source"] * IMAGES + ["target"] * IMAGES
     for part, domain in (("source", "optdigits"), ("target", "mfeat")):
-        labels = data_store.load(domain, "train", digits_mini).labels
+        labels = data_store.load(domain, "train", few_digits).labels
         found = np.bincount([int(point["class"]) for point in points if point["domain"] == part], minlength=10)
         # A random part of so many images has about the classes' shares, and not those of the other domain's order.
         assert np.abs(found / IMAGES - np.bincount(labels, minlength=10) / len(labels)).max() < 0.15
@@ -70,37 +70,37 @@ def test_a_map_holds_both_domains_with_their_classes(mapped: Plan, digits_mini: 
     assert np.std([float(point["x"]) for point in points]) > 0
 
 
-def test_a_map_is_made_of_the_network_that_was_kept(mapped: Plan, digits_mini: Location, tmp_path: Path) -> None:
+def test_a_map_is_made_of_the_network_that_was_kept(mapped: Plan, few_digits: Location, tmp_path: Path) -> None:
     store, cell = Store(tmp_path), mapped.cells[0]
-    run([dataclasses.replace(cell, tsne=False)], digits_mini, store)
+    run([dataclasses.replace(cell, tsne=False)], few_digits, store)
     assert not store.tsne_path(cell.spec.hash).exists()
     assert not execute.is_done(cell, store)
-    run([cell], digits_mini, store)  # the record is there: its network is trained once more
+    run([cell], few_digits, store)  # the record is there: its network is trained once more
     first = store.tsne_path(cell.spec.hash).read_bytes()
     network = store.model_path(cell.spec.hash).stat().st_mtime_ns
     store.tsne_path(cell.spec.hash).unlink()
-    run([cell], digits_mini, store)
+    run([cell], few_digits, store)
     assert store.tsne_path(cell.spec.hash).read_bytes() == first
     assert store.model_path(cell.spec.hash).stat().st_mtime_ns == network
 
 
 def test_maps_are_exported_beside_the_tables(
-    mapped: Plan, digits_mini: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mapped: Plan, few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.machine.host.ROOT", tmp_path / "suite")
     store = Store(tmp_path / "runs")
-    run(mapped.cells, digits_mini, store)
-    tables.write_local(mapped, store, digits_mini)
-    table, drawn = tables.export("dan", ["short"], [], store, digits_mini)
+    run(mapped.cells, few_digits, store)
+    tables.write_local(mapped, store, few_digits)
+    table, drawn = tables.export("dan", ["short"], [], store, few_digits)
     assert drawn == tmp_path / "suite/results/dan/maps/short.csv"
     rows = files.read_csv(drawn, schema.TSNE)
     assert {row["cell"] for row in rows} == {cell.spec.hash for cell in mapped.cells}
     assert {row["cell"] for row in rows} == {row["cell"] for row in tables.read(table)}
     assert len(rows) == 2 * 2 * IMAGES
     again = drawn.read_bytes()
-    tables.export("dan", ["short"], [], store, digits_mini)
+    tables.export("dan", ["short"], [], store, few_digits)
     assert drawn.read_bytes() == again
     assert set(tables.committed_cells("dan")) == {("dan", "short")}, "a map is no table"
     store.tsne_path(mapped.cells[0].spec.hash).write_text("domain,class\n")
     with pytest.raises(UserError, match="missing column"):
-        tables.export("dan", ["short"], [], store, digits_mini)
+        tables.export("dan", ["short"], [], store, few_digits)
