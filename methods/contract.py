@@ -374,6 +374,9 @@ class Paper:
     """Methods of published tables that are shown although no row here reproduces them."""
     not_run: Mapping[str, str] = field(default_factory=dict)
     """What of the paper is not reproduced here -> the reason."""
+    comparator: bool = False
+    """Whether the method is shown beside the suite's papers, under the same recipes, and makes no claim to reproduce
+    this one."""
 
 
 @dataclass(frozen=True)
@@ -407,7 +410,7 @@ class Method:
     variants: Mapping[str, Any] = field(default_factory=dict)
     """Variant name -> configuration; has ``default``."""
     paper: Paper | None = None
-    """None for a baseline that no paper of the suite introduces."""
+    """None for a baseline that no paper introduces."""
     revision: int = 1
     """Raised by hand when a change of the module alters its numbers."""
     chosen: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
@@ -483,7 +486,7 @@ def _methods() -> dict[str, Method]:
 
 
 def papers() -> dict[str, Paper]:
-    """Module name -> paper, for every method that a paper of the suite introduces."""
+    """Module name -> paper, for every method that has one: those of the suite, and the comparators."""
     return {name: paper for name in names() if (paper := load(name).paper) is not None}
 
 

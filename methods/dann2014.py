@@ -334,7 +334,6 @@ PAPER = Paper(
     claims=CLAIMS,
     published_rows=frozen({"DaNN": "DaNN", "SA": "SA"}),
     published_only=("GFK(PLS,PCA)",),
-    key="dann",
 )
 
 METHOD = Method(

@@ -60,6 +60,33 @@ LAST_BLOCKS = Setup(LATE, backbone="lite0", track="late")
 """The last blocks fine-tuned."""
 
 
+def beside(*rows: Row, published: tuple[str, ...] = ()) -> tuple[Experiment, ...]:
+    """What a comparator is run on: the data, networks and trainings of the suite's papers, beside source-only.
+
+    Args:
+        rows: the method, its full form first.
+        published: tables of others that show it on photographs.
+    """
+    everything = (Row("source_only", label="source-only"), *rows)
+    full = rows[0].label
+    return (
+        *asked(f"{full} on digits", everything, {"digits": BRIEF_LENET.on("digits-mini", "digits")}),
+        *asked(
+            f"{full} on photographs, on a trunk that is not fine-tuned",
+            everything,
+            {
+                "photos": FROZEN.on(*PHOTOS, published=published),
+                "office-caltech10": FROZEN.on("office-caltech10", tasks=CALTECH),
+            },
+        ),
+        *asked(
+            f"{full} on photographs, the last blocks fine-tuned",
+            everything[:2],
+            {"photos-late": LAST_BLOCKS.on(*PHOTOS, published=published)},
+        ),
+    )
+
+
 def trial(name: str) -> Paper:
     """A method without a paper, all variants beside source-only: LeNet on digits, a frozen trunk on photographs."""
     baseline = Row("source_only", label="source only")

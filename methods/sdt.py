@@ -73,6 +73,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
 from methods import recipes
+from methods.adversarial import scaled_gradient
 from methods.contract import (
     Batch,
     Claim,
@@ -221,11 +222,6 @@ def soft_loss(logits: Tensor, soft_labels: Tensor, temperature: float) -> Tensor
     """L_soft of the class logits of labelled target images, (k, classes), and the soft labels of their classes."""
     log_p = (widened(logits) / temperature).log_softmax(1)
     return -(soft_labels.to(log_p.dtype) * log_p).sum(1).mean()
-
-
-def scaled_gradient(x: Tensor, scale: float) -> Tensor:
-    """The same values, exactly; the gradient is multiplied."""
-    return x.detach() + scale * (x - x.detach())
 
 
 def labelled_loss(model: SDT, passes: Passes, batch: Batch) -> Term:

@@ -15,7 +15,7 @@ from benchmarks.machine.errors import UserError
 from methods.contract import SHARED_TRACK, Experiment, Paper, names, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
 from methods.recipes import trial
-from report import build, comparison, latex, ledger, records, statements
+from report import build, comparison, kept, latex, ledger, records, statements
 from report.build import Loaded, make_command
 from report.claims import VERDICTS
 from report.records import COMMITTED
@@ -291,7 +291,7 @@ def compare_command(
         about = f" on {name}" if name else ""
         raise NoResultsError(f"there is no comparison{about} yet; get it with: make compare DATASET={name or 'NAME'}")
     committed = comparison.found(None, results)
-    write(FORMS[form]([comparison.table(one, committed) for one in shown]), out)
+    write(FORMS[form]([kept.table(one, committed) for one in shown]), out)
 
 
 @main.command()

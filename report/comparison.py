@@ -264,14 +264,19 @@ def trust_text(committed: Sequence[Comparison]) -> str:
     )
 
 
+def ranked(one: Comparison) -> list[Method]:
+    """The methods that finished on every task, the one that is advised first."""
+    name, tasks = ("accuracy", one.tested) if one.tested else (CRITERION, one.tasks)
+    return [m for m in one.ordered if m.mean(name, tasks) is not None and not m.errors]
+
+
 def advice(one: Comparison, committed: Sequence[Comparison]) -> str:
     """Which method to take, how sure that is, and what it costs: one sentence."""
-    ranked = [m for m in one.ordered if m.mean(*(("accuracy", one.tested) if one.tested else (CRITERION, one.tasks)))]
-    ranked = [m for m in ranked if not m.errors]
-    if not ranked:
+    able = ranked(one)
+    if not able:
         return "No method can be advised: none finished on every task."
-    best = ranked[0]
-    how = _sure(one, best, ranked[1:]) if one.tested else _guessed(committed)
+    best = able[0]
+    how = _sure(one, best, able[1:]) if one.tested else _guessed(committed)
     return f"Take {best.label}: {how}; {_cost(one, best)}.{_use(best)}"
 
 

@@ -35,7 +35,7 @@ def contents(papers: Mapping[str, Paper], results: Path) -> str:
     parts = [INTRODUCTION]
     for name, paper in papers.items():
         lines = [line for experiment in paper.experiments for line in _lines(name, experiment, results)]
-        parts.append(f"## {name}: {paper.title}\n")
+        parts.append(f"## {name}: {paper.title}{' (a comparator)' if paper.comparator else ''}\n")
         if lines:
             parts.append("\n".join((*HEADER, *lines)) + "\n")
         absent = [one.name for one in paper.experiments if not records.files(name, one.name, None, results)]

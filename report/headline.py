@@ -54,6 +54,7 @@ def _full_methods(papers: Mapping[str, Paper], results: Path) -> list[Contestant
     loaded = [
         (name, experiment, build.load(name, experiment, None, results).frame)
         for name, paper in papers.items()
+        if not paper.comparator
         for experiment in paper.experiments
         if experiment.default  # the only ones that contestants come from
     ]

@@ -18,7 +18,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import numbered_rows
 from methods.contract import WHOSE, Experiment, Paper
-from report import build, comparison, latex, ledger, prose, records, statements
+from report import build, comparison, kept, latex, ledger, prose, records, statements
 from report.build import Loaded, make_command, published_grid
 from report.claims import RULE, up_and_down
 from report.comparison import Comparison
@@ -117,7 +117,7 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
     compared = comparison.found(runs, results)
     if compared:
         nav.append((COMPARE, "All methods under one recipe"))
-    drawn = draw_all(shown, results, out / "figures")
+    drawn = draw_all(shown, compared, results, out / "figures")
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in FILES:
@@ -127,7 +127,12 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
             _downloads(one, out)
             paths.append(_write(out / f"{one.name}.html", _page(one, results, runs, nav, drawn)))
         if compared:
-            paths.append(_write(out / f"{COMPARE}.html", _comparisons(compared, comparison.found(None, results), nav)))
+            paths.append(
+                _write(
+                    out / f"{COMPARE}.html",
+                    _comparisons(compared, comparison.found(None, results), nav, drawn[COMPARE]),
+                )
+            )
         rows = [row for one in shown for row in one.verdicts]
         _write(out / "claims.csv", ledger.comma_separated(rows))
         _write(out / "claim_cells.csv", ledger.cells_behind(rows))
@@ -136,7 +141,7 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
     return paths
 
 
-def draw_all(shown: Sequence[Shown], results: Path, out: Path) -> Drawn:
+def draw_all(shown: Sequence[Shown], compared: Sequence[Comparison], results: Path, out: Path) -> Drawn:
     """Draws every figure.
 
     Returns:
@@ -149,6 +154,7 @@ def draw_all(shown: Sequence[Shown], results: Path, out: Path) -> Drawn:
     found, studied = overview.contestants(frames), overview.contestants(frames, held_out=True)
     measured = speed.of_all(results / "speed" / "speed.csv")
     made: dict[str, list[Chart]] = {"": [*overview.of_all(found, studied), *measured]}
+    made[COMPARE] = [chart for number, one in enumerate(compared) for chart in kept.of_comparison(one, number)]
     for one in shown:
         for part in one.parts:
             loaded = part.loaded
@@ -308,13 +314,14 @@ def _choices(name: str, results: Path) -> list[dict[str, str]]:
 
 
 def _comparisons(
-    compared: Sequence[Comparison], committed: Sequence[Comparison], nav: Sequence[tuple[str, str]]
+    compared: Sequence[Comparison],
+    committed: Sequence[Comparison],
+    nav: Sequence[tuple[str, str]],
+    drawn: list[dict[str, Any]],
 ) -> str:
-    views = [
-        table_view(comparison.table(one, committed), None, f"{COMPARE}-{number}") for number, one in enumerate(compared)
-    ]
+    views = [table_view(kept.table(one, committed), None, f"{COMPARE}-{number}") for number, one in enumerate(compared)]
     page = environment().get_template("compare.html")
-    return page.render(nav=nav, here=COMPARE, tables=views, data=Sources([]).json())
+    return page.render(nav=nav, here=COMPARE, tables=views, figures=drawn, data=Sources([]).json())
 
 
 def _overview(

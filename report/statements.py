@@ -102,6 +102,8 @@ def markdown(papers: Mapping[str, Paper], rows: Sequence[Verdict]) -> str:
     rule += [f"- {whose}: {words}" for whose, words in WHOSE.items()]
     parts = [INTRODUCTION, "\n".join(rule) + "\n", chance(rows) + "\n"]
     for name, paper in papers.items():
+        if paper.comparator:
+            continue
         its = [row for row in rows if row.paper == name]
         lines = [_line(one) for one in statements(its)]
         parts.append(f"## {name}: {paper.title}\n")

@@ -45,7 +45,8 @@ def commands() -> None:
 def list_papers() -> None:
     """Papers, their experiments and the data sets that these are defined on."""
     for name, paper in contract.papers().items():
-        click.echo(f"{name}: {paper.title}\n{paper.authors}; {paper.venue} {paper.year}\n")
+        beside = ", a comparator" if paper.comparator else ""
+        click.echo(f"{name}{beside}: {paper.title}\n{paper.authors}; {paper.venue} {paper.year}\n")
         rows = [[one.name, ", ".join(one.recipes), one.title] for one in paper.experiments]
         click.echo(tabulate(rows, headers=["experiment", "data sets", "what it shows"]) + "\n")
 

@@ -88,7 +88,7 @@ def template(dataset: str, options: Options) -> Experiment:
         UserError: no method runs there without target labels.
     """
     key = contract.recipe_key(dataset)
-    every = [one for paper in contract.papers().values() for one in paper.experiments]
+    every = [one for paper in contract.papers().values() if not paper.comparator for one in paper.experiments]
     fitting = [one for one in every if key in one.recipes and one.protocol == "full" and one.default]
     wanted = options.track or contract.SHARED_TRACK
     fitting = [one for one in fitting if one.track == wanted] or ([] if options.track else fitting)

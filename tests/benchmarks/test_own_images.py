@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +23,9 @@ from benchmarks.records import files, schema
 from benchmarks.records.store import Store
 from datasets import folders
 from datasets.store import Location
+from methods import contract
 from report import __main__ as report
-from report import comparison
+from report import comparison, site
 from tests.benchmarks.own_images import CLASSES, QUICK, picture, tiny, write
 from tests.benchmarks.test_command_line import call
 
@@ -59,9 +63,7 @@ def test_from_folders_to_predictions(tmp_path: Path, place: Location, capsys: Ca
     assert "paper: 24 images of 3 classes (blue 8, green 8, red 8)" in output
     assert "night, ü: 24 images without labels" in output
     found = rows(place)
-    assert {"source_only", "dan", "jan", "ddc", "dann2014", "adabn", "autodial", "sdt", "shallow"} == {
-        row["method"] for row in found
-    }
+    assert {row["method"] for row in found} == {*contract.names()} - {"yosinski"}
     assert not any(row["accuracy"] or row["error"] for row in found)
     assert all(
         row["a_distance"] and row["target_entropy"] and row["snd"] for row in found if row["method"] != "shallow"
@@ -85,6 +87,54 @@ def test_from_folders_to_predictions(tmp_path: Path, place: Location, capsys: Ca
     assert [row["file"] for row in predicted] == sorted(path.name for path in new.iterdir())
     assert np.mean([row["file"].startswith(row["predicted"]) for row in predicted]) > 0.8
     assert all(1 / 3 <= float(row["probability"]) <= 1 for row in predicted)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take no names that are not UTF-8")
+def test_odd_names_go_all_the_way(tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch) -> None:
+    """Data, comparison, predictions, table and page of a tree that holds every odd name at once."""
+    raw = os.fsdecode("照".encode("gbk"))
+    root = write(tmp_path / f"my data, 5% $x 'y' {raw}", {'it\'s "100 %", $HOME': True, "Real World": True, raw: False})
+    first, second, flat = root / 'it\'s "100 %", $HOME', root / "Real World", root / raw
+    for domain, cafe in ((first, unicodedata.normalize("NFC", "Café")), (second, unicodedata.normalize("NFD", "Café"))):
+        (domain / "blue").rename(domain / cafe)
+        (domain / "green").rename(domain / "a, b")
+        (domain / "red").rename(domain / raw)
+    (first / "a, b" / "0.png").rename(first / "a, b" / "0.jfif")
+    (second / raw / "1.png").rename(second / raw / "without ending")
+    (flat / "00.png").rename(flat / "zero\nzero, <b>.png")
+    for junk in ("__MACOSX", "@eaDir", "lost+found"):
+        (root / junk / "a").mkdir(parents=True)
+        (second / junk).mkdir()
+        (second / junk / "x.png").write_bytes(b"-")
+    (second / "a, b" / "readme.txt").write_text("-")
+    folders.forget()
+
+    status, output, error = call(capsys, monkeypatch, "data", "--dataset", f"folder:{root}", "--data", place.root)
+    assert status == 0, output + error
+    assert r"\xd5\xd5: 24 images without labels" in output
+    assert r"Real World: 24 images of 3 classes (Café 8, \xd5\xd5 8, a, b 8)" in unicodedata.normalize("NFC", output)
+    assert "left out: 1 files that are no images (1 .txt)" in output
+    tasks = r"""Real World:\xd5\xd5 it's "100 %", $HOME:Real World"""
+    more = ["--seeds", 1, "--methods", "dan shallow", "--tasks", tasks]
+    status, output, error = compare(capsys, monkeypatch, root, place, *more)
+    assert status == 0, output + error
+    text = table(capsys, monkeypatch, root, place)
+    assert r"Real World:\xd5\xd5" in text
+    assert """it's "100 %", $HOME:Real World""" in text
+
+    network = next(row["network"] for row in rows(place) if row["method"] == "dan" and row["task"].endswith("xd5"))
+    status, output, error = call(capsys, monkeypatch, "predict", network, flat, "--data", place.root)
+    assert status == 0, error
+    predicted = list(csv.DictReader(io.StringIO(output)))
+    assert len(predicted) == 24
+    assert {row["predicted"] for row in predicted} <= {"Café", "a, b", r"\xd5\xd5"}
+    assert r"zero\x0azero, <b>.png" in [row["file"] for row in predicted]
+
+    (tmp_path / "results").mkdir()
+    site.make({}, place.root / "runs", tmp_path / "results", tmp_path / "site")
+    page = (tmp_path / "site" / "compare.html").read_text()
+    assert r"Real World:\xd5\xd5" in page
+    assert "it&#39;s &#34;100 %&#34;, $HOME:Real World" in page
 
 
 def test_a_kept_network_predicts_what_its_cell_did(
