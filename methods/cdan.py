@@ -146,6 +146,9 @@ def diagnostics(model: CDAN, domains: Domains) -> dict[str, float]:
     return {"domains_told": told_apart(source, target)}
 
 
+WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""The grid of the label-free rule."""
+
 METHOD = Method(
     config=Config,
     build=build,
@@ -158,6 +161,7 @@ METHOD = Method(
         year=2018,
         link="https://arxiv.org/abs/1705.10667",
         experiments=beside(
+            WEIGHTS,
             Row("cdan", label="CDAN"),
             Row("cdan", "entropy", label="CDAN+E"),
             Row("cdan", "authors", label="CDAN+E, as released"),
@@ -167,7 +171,7 @@ METHOD = Method(
         key="TLlib",
         comparator=True,
     ),
-    chosen=frozen({"weight": (0.01, 0.03, 0.1, 0.3, 1.0)}),
+    chosen=frozen({"weight": WEIGHTS}),
     fixed=("authors",),
     diagnostics=diagnostics,
 )

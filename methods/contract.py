@@ -212,6 +212,8 @@ class Experiment:
     """A metric measured without target labels, by whose least value the paper chooses among the settings of a row."""
     curve: tuple[str, ...] = ()
     """Entries of the training history whose values at every evaluation enter the tables, ``test_accuracy@120``."""
+    last: tuple[str, ...] = ()
+    """Entries of the training history of which the last value enters the tables under its own name, ``snd``."""
     tsne: bool = False
     """Whether the features of its trained networks are laid out in the plane (t-SNE), for a picture."""
     protocol: str = "full"

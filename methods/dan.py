@@ -71,7 +71,7 @@ from methods.contract import (
     rising,
 )
 from methods.network import Network
-from methods.recipes import CALTECH, CLASSIC, FROZEN, LAST_BLOCKS, LENET, PHOTOS, selection
+from methods.recipes import CALTECH, CLASSIC, FROZEN, LAST_BLOCKS, LENET, PHOTOS, selection, tuning
 
 EXPONENTS = frozen(
     {
@@ -93,8 +93,9 @@ class Config:
     """Whether lambda rises from 0 as 2 / (1 + exp(-10 p)) - 1; the paper's is constant."""
     kernels: Literal["paper", "authors", "single"] = "paper"
     """Gaussian kernels: 33 around the median (the paper's), 5 around the mean, or the median alone (DAN_SK)."""
-    estimator: Literal["linear", "unbiased", "biased"] = "linear"
-    """Estimate of d_k^2: linear-time on disjoint quad-tuples (the paper's), or a quadratic-time one over all pairs."""
+    estimator: Literal["linear", "cyclic", "unbiased", "biased"] = "linear"
+    """Estimate of d_k^2: linear-time on disjoint quad-tuples (the paper's) or on overlapping ones,
+    or a quadratic-time one over all pairs."""
     beta: Literal["qp", "uniform", "ones"] = "qp"
     """Kernel weights: by the quadratic programme (the paper's), 1 / kernels each, or 1 each."""
     layers: tuple[str, ...] = ("fc6", "fc7", "fc8")
@@ -110,6 +111,7 @@ VARIANTS = frozen(
         "uniform-beta": Config(beta="uniform"),
         "unbiased": Config(estimator="unbiased"),
         "biased": Config(estimator="biased"),
+        "cyclic": Config(estimator="cyclic"),
         "authors": Config(kernels="authors", estimator="unbiased", beta="ones", layers=("fc7", "fc8")),
         "constant-weight": Config(progressive=False),
     }
@@ -216,7 +218,7 @@ def mk_mmd(model: DAN, layer: str, source: Tensor, target: Tensor) -> Tensor:
     config, exponents = model.config, model.exponents
     weights = model.weights[layer]
     assert isinstance(weights, KernelWeights)
-    linear, learned = config.estimator == "linear", config.beta == "qp"
+    linear, learned = config.estimator in kernels.LINEAR_TIME, config.beta == "qp"
     # The linear-time estimate needs all distances for their median alone, a quadratic one g for beta alone.
     with torch.set_grad_enabled(torch.is_grad_enabled() and not linear):
         distances = kernels.pair_distances(torch.cat([source, target]))
@@ -225,7 +227,7 @@ def mk_mmd(model: DAN, layer: str, source: Tensor, target: Tensor) -> Tensor:
 
     if linear or learned:
         with torch.set_grad_enabled(torch.is_grad_enabled() and linear):
-            tuples = kernels.quad_tuple_distances(source, target)
+            tuples = kernels.quad_tuple_distances(source, target, cyclic=config.estimator == "cyclic")
             g = kernels.quad_tuple_g(kernels.gaussians(tuples, gamma, exponents))
         if learned:
             weights.add(g)
@@ -285,7 +287,7 @@ ONE_LAYER_7 = Row("dan", "dan7", label="DAN_7")
 ONE_LAYER_8 = Row("dan", "dan8", label="DAN_8")
 ONE_KERNEL = Row("dan", "dan-sk", label="DAN_SK")
 BOTH = (SOURCE_ONLY, FULL)
-OTHER_FORMS = ("uniform-beta", "unbiased", "biased", "authors", "constant-weight")
+OTHER_FORMS = ("cyclic", "uniform-beta", "unbiased", "biased", "authors", "constant-weight")
 PARTS = (SOURCE_ONLY, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, *(Row("dan", form) for form in OTHER_FORMS), FULL)
 """The rows of the ablations."""
 
@@ -317,6 +319,7 @@ EXPERIMENTS = (
         "lambda-sensitivity": LENET.on("digits-mini"),
         "lambda-office": FIGURES}, default=False, sweep=frozen({"weight": LAMBDAS})),
     selection(SOURCE_ONLY, FULL),
+    *tuning(SOURCE_ONLY, FULL, Row("dan", "unbiased", label="DAN, all pairs"), grid=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0), digits=LENET),
 )
 CLAIMS = (
     Claim("adaptation-helps", "DAN is more accurate on the target than the same network trained on the source alone.",

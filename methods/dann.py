@@ -102,6 +102,9 @@ def diagnostics(model: DANN, domains: Domains) -> dict[str, float]:
     return {"domains_told": told_apart(source, target)}
 
 
+WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""The grid of the label-free rule."""
+
 METHOD = Method(
     config=Config,
     build=build,
@@ -115,6 +118,7 @@ METHOD = Method(
         year=2016,
         link="https://jmlr.org/papers/v17/15-239.html",
         experiments=beside(
+            WEIGHTS,
             Row("dann", label="DANN"),
             Row("dann", "authors", label="DANN, as released"),
             published=("Office-31 ResNet-50", "Office-Home ResNet-50"),
@@ -123,7 +127,7 @@ METHOD = Method(
         key="TLlib",
         comparator=True,
     ),
-    chosen=frozen({"weight": (0.01, 0.03, 0.1, 0.3, 1.0)}),
+    chosen=frozen({"weight": WEIGHTS}),
     fixed=("authors",),
     diagnostics=diagnostics,
 )

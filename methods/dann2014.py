@@ -83,7 +83,7 @@ from methods.contract import (
     frozen,
 )
 from methods.network import Network
-from methods.recipes import CLASSIC, FROZEN, selection
+from methods.recipes import CLASSIC, FROZEN, selection, tuning
 
 CORRUPTION = 0.3
 """Probability that the denoising auto-encoder does not see an input."""
@@ -305,6 +305,7 @@ EXPERIMENTS = (
     *asked("Accuracy over gamma on SURF features", (NN, DANN), {"gamma-surf": SURF},
            default=False, sweep=frozen({"weight": GAMMAS})),
     selection(NN, DANN),
+    *tuning(NN, DANN, grid=GAMMAS, digits=Setup(_recipe(900, 60), backbone="mlp-pixels")),
 )
 ITS_INPUTS = ("surf", "surf-per-domain", "pixels")
 ON_FEATURES = ("office31", "down-sampled", "supervised")

@@ -90,7 +90,7 @@ from methods.contract import (
     frozen,
 )
 from methods.network import Network
-from methods.recipes import BRIEF_LENET, CLASSIC, FROZEN, HEAD, LAST_BLOCKS, selection
+from methods.recipes import BRIEF_LENET, CLASSIC, FROZEN, HEAD, LAST_BLOCKS, selection, tuning
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,7 @@ EXPERIMENTS = (
     *asked("Target accuracy over the first 700 steps, with and without MMD, the paper's figure", BOTH, {
         "learning-curve": DOWN.on(recipe=CURVE)}, default=False, curve=("test_accuracy", "classification")),
     selection(SOURCE_ONLY, FULL),
+    *tuning(SOURCE_ONLY, FULL, grid=(0.001, 0.004, 0.015, 0.06, 0.25, 1.0)),
 )
 
 

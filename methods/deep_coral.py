@@ -81,6 +81,9 @@ def step(model: DeepCORAL, batch: Batch) -> Losses:
     return {"classification": classification(passes, batch), "coral": Term(distance, model.config.weight)}
 
 
+WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""The grid of the label-free rule."""
+
 METHOD = Method(
     config=Config,
     build=build,
@@ -93,6 +96,7 @@ METHOD = Method(
         year=2016,
         link="https://arxiv.org/abs/1607.01719",
         experiments=beside(
+            WEIGHTS,
             Row("deep_coral", label="Deep CORAL"),
             Row("deep_coral", "fc7", label="Deep CORAL, fc7"),
             published=("Office-31 ResNet-50", "Office-Home ResNet-50"),
@@ -101,5 +105,5 @@ METHOD = Method(
         key="DeepDA",
         comparator=True,
     ),
-    chosen=frozen({"weight": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)}),
+    chosen=frozen({"weight": WEIGHTS}),
 )

@@ -53,6 +53,8 @@ SQUARINGS = 4
 
 EPSILON = 1e-3
 """Ridge of the quadratic programme."""
+LINEAR_TIME = ("linear", "cyclic")
+"""Estimators over quad-tuples: disjoint ones, and overlapping ones."""
 
 PRECISION = 2.0**-52
 """The programme is solved until nothing changes by more than rounding."""
@@ -322,22 +324,29 @@ def mmd_of_means_unbiased(source: Tensor, target: Tensor) -> Tensor:
     return mmd_of_means(source, target) - noise
 
 
-def quad_tuple_distances(source: Tensor, target: Tensor) -> Tensor:
+def quad_tuple_distances(source: Tensor, target: Tensor, *, cyclic: bool = False) -> Tensor:
     """The four squared distances of each disjoint quad-tuple z_i = (s_{2i-1}, s_{2i}, t_{2i-1}, t_{2i}).
 
     Args:
         source: (n, features).
         target: (m, features).
+        cyclic: take the overlapping quad-tuples (s_i, s_{i+1}, t_i, t_{i+1}) instead, of which the last one ends with
+            the first samples: twice as many, as in the released code of JAN.
 
     Returns:
-        (4, q) with q = min(n, m) // 2: distances of (s_{2i-1}, s_{2i}), (t_{2i-1}, t_{2i}), (s_{2i-1}, t_{2i}) and
-        (s_{2i}, t_{2i-1}).  Samples beyond 2 q are not used.
+        (4, q) with q = min(n, m) // 2, or min(n, m): distances of (s_{2i-1}, s_{2i}), (t_{2i-1}, t_{2i}),
+        (s_{2i-1}, t_{2i}) and (s_{2i}, t_{2i-1}).  Samples beyond 2 q, or q, are not used.
     """
-    used = min(len(source), len(target)) // 2 * 2
-    if used == 0:
+    least = min(len(source), len(target))
+    if least < 2:
         n, m = len(source), len(target)
         raise ValueError(f"the linear-time estimator needs two samples of each domain; there are {n} and {m}.")
-    s1, s2, t1, t2 = source[0:used:2], source[1:used:2], target[0:used:2], target[1:used:2]
+    if cyclic:
+        s1, t1 = source[:least], target[:least]
+        s2, t2 = s1.roll(-1, 0), t1.roll(-1, 0)
+    else:
+        used = least // 2 * 2
+        s1, s2, t1, t2 = source[0:used:2], source[1:used:2], target[0:used:2], target[1:used:2]
     difference = torch.stack([s1 - s2, t1 - t2, s1 - t2, s2 - t1])
     return difference.square().sum(-1)
 

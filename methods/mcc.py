@@ -86,6 +86,9 @@ def step(model: MCC, batch: Batch) -> Losses:
     return {"classification": classification(passes, batch), "confusion": Term(confusion, model.config.weight)}
 
 
+WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""The grid of the label-free rule."""
+
 METHOD = Method(
     config=Config,
     build=build,
@@ -98,6 +101,7 @@ METHOD = Method(
         year=2020,
         link="https://arxiv.org/abs/1912.03699",
         experiments=beside(
+            WEIGHTS,
             Row("mcc", label="MCC"),
             Row("mcc", "temperature-1", label="MCC, T = 1"),
             published=("Office-31 ResNet-50", "Office-Home ResNet-50"),
@@ -106,5 +110,5 @@ METHOD = Method(
         key="TLlib",
         comparator=True,
     ),
-    chosen=frozen({"weight": (0.1, 0.3, 1.0, 3.0, 10.0)}),
+    chosen=frozen({"weight": WEIGHTS}),
 )

@@ -60,10 +60,11 @@ LAST_BLOCKS = Setup(LATE, backbone="lite0", track="late")
 """The last blocks fine-tuned."""
 
 
-def beside(*rows: Row, published: tuple[str, ...] = ()) -> tuple[Experiment, ...]:
+def beside(grid: tuple[float, ...], *rows: Row, published: tuple[str, ...] = ()) -> tuple[Experiment, ...]:
     """What a comparator is run on: the data, networks and trainings of the suite's papers, beside source-only.
 
     Args:
+        grid: values of its weight, of which the label-free rule chooses.
         rows: the method, its full form first.
         published: tables of others that show it on photographs.
     """
@@ -84,6 +85,7 @@ def beside(*rows: Row, published: tuple[str, ...] = ()) -> tuple[Experiment, ...
             everything[:2],
             {"photos-late": LAST_BLOCKS.on(*PHOTOS, published=published)},
         ),
+        *tuning(everything[0], rows[0], grid=grid),
     )
 
 
@@ -107,7 +109,32 @@ def trial(name: str) -> Paper:
 
 
 HELD_OUT = 0.1
-"""Share of the labelled source that ``selection`` holds out."""
+"""Share of the labelled source that ``selection`` and ``tuning`` hold out."""
+CRITERIA = ("target_entropy", "snd", "iwcv", "dev")
+"""What rules that choose without target labels look at, beside the held-out error and the distance of the domains."""
+
+
+def tuning(baseline: Row, *rows: Row, grid: tuple[float, ...], digits: Setup = BRIEF_LENET) -> tuple[Experiment, ...]:
+    """The study of rules that choose a weight: the whole grid, and what every rule sees of each of its values.
+
+    Args:
+        baseline: what the method is compared with.
+        rows: the method.
+        grid: values of its weight, wide enough that the best of them is at neither end.
+        digits: network and training of its tables on digits.
+    """
+    return asked(
+        "Rules that choose the weight without target labels, with a tenth of the labelled source held out",
+        (baseline, *rows),
+        {
+            "tuning": FROZEN.on("office31", "office-caltech10", tasks=CALTECH),
+            "tuning-digits": digits.on("digits-mini", "digits", seeds=5),
+        },
+        default=False,
+        sweep=frozen({"weight": grid}),
+        holdout=HELD_OUT,
+        last=CRITERIA,
+    )
 
 
 def selection(baseline: Row, *rows: Row, recipe: Recipe = HEAD, protocol: str = "full") -> Experiment:

@@ -91,11 +91,15 @@ def _figures(record: Record) -> Iterator[dict[str, Any]]:
 
 
 def _curves(record: Record, use: Use) -> Iterator[dict[str, Any]]:
-    """The entries of the training history that the experiment shows as curves, ``name@step``."""
+    """The entries of the training history that the experiment shows: as curves, ``name@step``, or the last one."""
+    experiment = experiment_of(use.paper, use.experiment)
     for epoch in record.history:
-        for name in experiment_of(use.paper, use.experiment).curve:
+        for name in experiment.curve:
             if name in epoch:
                 yield {"selection": "last", "metric": f"{name}@{epoch['step']:.0f}", "value": epoch[name]}
+    for name in experiment.last:
+        if name in record.history[-1]:
+            yield {"selection": "last", "metric": name, "value": record.history[-1][name]}
 
 
 def _matrices(record: Record, use: Use) -> Iterator[dict[str, Any]]:

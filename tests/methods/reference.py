@@ -81,7 +81,19 @@ def mmd_linear(source: Tensor, target: Tensor, gamma: float, beta: Sequence[floa
     return total
 
 
-ESTIMATORS = {"unbiased": mmd_unbiased, "biased": mmd_biased, "linear": mmd_linear}
+def mmd_cyclic(source: Tensor, target: Tensor, gamma: float, beta: Sequence[float], us: Sequence[float]) -> Tensor:
+    """Mean of g over (s_i, s_{i+1}, t_i, t_{i+1}), i = 1 .. min(n, m), the index going round."""
+    tuples = min(len(source), len(target))
+    total = torch.zeros((), dtype=torch.float64)
+    for i in range(tuples):
+        s1, s2, t1, t2 = source[i], source[(i + 1) % tuples], target[i], target[(i + 1) % tuples]
+        g = kernel(s1, s2, gamma, beta, us) + kernel(t1, t2, gamma, beta, us)
+        g = g - kernel(s1, t2, gamma, beta, us) - kernel(s2, t1, gamma, beta, us)
+        total = total + g / tuples
+    return total
+
+
+ESTIMATORS = {"unbiased": mmd_unbiased, "biased": mmd_biased, "linear": mmd_linear, "cyclic": mmd_cyclic}
 
 
 def aligned(source: Tensor, target: Tensor, alpha: Tensor, eps: float) -> tuple[Tensor, Tensor]:

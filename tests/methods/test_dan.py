@@ -61,7 +61,7 @@ def discrepancy(source: Tensor, target: Tensor) -> float:
 # The objective
 
 
-@pytest.mark.parametrize("estimator", ["linear", "unbiased", "biased"])
+@pytest.mark.parametrize("estimator", ["linear", "cyclic", "unbiased", "biased"])
 @pytest.mark.parametrize("family", ["paper", "authors", "single"])
 @pytest.mark.parametrize("beta", ["qp", "uniform", "ones"])
 def test_mk_mmd_equals_the_double_loop(estimator: str, family: str, beta: str) -> None:

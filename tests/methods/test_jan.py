@@ -25,7 +25,7 @@ Kernel = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """prod_l k^l(x^l, y^l) of the activations of two samples."""
 
 WIDTHS = {"fc7": 12, "softmax": 3}
-ESTIMATORS = ["linear", "unbiased", "biased"]
+ESTIMATORS = ["linear", "cyclic", "unbiased", "biased"]
 
 
 def samples(n: int, m: int, seed: int = 0) -> tuple[list[Tensor], list[Tensor]]:
@@ -59,6 +59,12 @@ def estimate(name: str, k: Kernel, source: Sequence[Tensor], target: Sequence[Te
         for i in range(tuples):
             s1, s2, t1, t2 = s[2 * i], s[2 * i + 1], t[2 * i], t[2 * i + 1]
             total = total + (k(s1, s2) + k(t1, t2) - k(s1, t2) - k(s2, t1)) / tuples
+        return total
+    if name == "cyclic":
+        tuples = min(n, m)
+        for i in range(tuples):
+            j = (i + 1) % tuples
+            total = total + (k(s[i], s[j]) + k(t[i], t[j]) - k(s[i], t[j]) - k(s[j], t[i])) / tuples
         return total
     lost = 1 if name == "unbiased" else 0
     for one, size in ((s, n), (t, m)):

@@ -1,0 +1,225 @@
+"""What a rule that chooses a weight without target labels costs: the experiments ``tuning`` of all methods.
+
+Each holds the whole grid of a weight, a tenth of the labelled source held out, and of every training what the rules
+look at.  A rule takes, for each data set and seed, the value of the least mean over the tasks of what it looks at, as
+the suite's own choice does (``benchmarks.plan.choices``).  The oracle takes the value of the greatest mean accuracy on
+the target: it is what tuning on target labels would have claimed, and nobody can use it.
+
+The suite's rule is the one that loses least to the oracle on the data sets other than the one it is used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from methods.contract import Paper
+from report import build, statistics
+from report.records import Group
+from report.runs import Entry, Run, counterpart, entries, row_label, runs_of, same_row, setting_values, swept
+from report.table import MISSING, Cell, Grid, Line, Number, estimated
+
+NAMES = ("tuning", "tuning-digits")
+"""The experiments of the study."""
+SUITE = "held-out error + distance"
+"""The suite's rule today."""
+ORACLE = "oracle"
+COLLAPSE = 5.0
+"""Points below source-only from which on a choice counts as a collapse."""
+
+Metrics = Mapping[str, NDArray[np.float64]]
+
+RULES: Mapping[str, Callable[[Metrics], NDArray[np.float64]]] = {
+    SUITE: lambda m: m["source_error"] + m["a_distance"] / 2,
+    "held-out error + distance / 4": lambda m: m["source_error"] + m["a_distance"] / 8,
+    "held-out error": lambda m: m["source_error"],
+    "target entropy": lambda m: m["target_entropy"],
+    "SND": lambda m: -m["snd"],
+    "IWCV": lambda m: m["iwcv"],
+    "DEV": lambda m: m["dev"],
+}
+"""Rule -> what it takes the least of.  1 - 2 * two-sample error is half the A-distance."""
+METRICS = ("source_error", "a_distance", "target_entropy", "snd", "iwcv", "dev")
+
+
+@dataclass(frozen=True)
+class Study:
+    """One method on one data set."""
+
+    label: str
+    group: Group
+    tasks: tuple[str, ...]
+    grid: tuple[float, ...]
+    base: NDArray[np.float64]
+    """Accuracy of source-only, percent, (replicates, tasks)."""
+    accuracy: NDArray[np.float64]
+    """(replicates, tasks, grid)."""
+    metrics: Metrics
+    """Of ``METRICS`` those that all cells have; the same shape."""
+
+    @property
+    def rules(self) -> list[str]:
+        """Those for which there is what they look at."""
+        return [rule for rule in RULES if self._scores(rule) is not None]
+
+    def _scores(self, rule: str) -> NDArray[np.float64] | None:
+        try:
+            return RULES[rule](self.metrics)
+        except KeyError:
+            return None
+
+    def chosen(self, rule: str) -> NDArray[np.int64]:
+        """Place in the grid of what the rule takes, for each replicate; the least of equal ones."""
+        if rule == ORACLE:
+            return self.accuracy.mean(1).argmax(1)
+        scores = self._scores(rule)
+        assert scores is not None
+        return scores.mean(1).argmin(1)
+
+    def taken(self, rule: str) -> NDArray[np.float64]:
+        """Accuracy on each task under the rule's choice, (replicates, tasks)."""
+        return np.take_along_axis(self.accuracy, self.chosen(rule)[:, None, None], axis=2)[:, :, 0]
+
+    def loss(self, rule: str) -> NDArray[np.float64]:
+        """Points below the oracle, mean over tasks, for each replicate."""
+        difference: NDArray[np.float64] = (self.taken(ORACLE) - self.taken(rule)).mean(1)
+        return difference
+
+    def correlation(self, rule: str) -> float:
+        """Spearman's correlation over the grid of what the rule likes with accuracy, mean over tasks and replicates."""
+        scores = self._scores(rule)
+        assert scores is not None
+        pairs = [
+            (-scores[r, t], self.accuracy[r, t])
+            for r in range(len(self.accuracy))
+            for t in range(len(self.tasks))
+            if np.ptp(scores[r, t]) > 0 and np.ptp(self.accuracy[r, t]) > 0
+        ]
+        return fmean(float(stats.spearmanr(*pair).statistic) for pair in pairs) if pairs else 0.0
+
+    def collapses(self, rule: str) -> float:
+        """Share of tasks and replicates on which its choice is ``COLLAPSE`` points and more below source-only."""
+        return float((self.base - self.taken(rule) >= COLLAPSE).mean())
+
+    @property
+    def at_edge(self) -> bool:
+        """Whether the most accurate value, mean over everything, is an end of the grid."""
+        return int(self.accuracy.mean((0, 1)).argmax()) in (0, len(self.grid) - 1)
+
+
+def studies(papers: Mapping[str, Paper], results: Path) -> list[Study]:
+    """Every method and data set of which the grid is complete in at least one replicate.
+
+    Raises:
+        UserError: a malformed file.
+    """
+    found = []
+    for name, paper in papers.items():
+        for experiment in paper.experiments:
+            if experiment.name not in NAMES:
+                continue
+            loaded = build.load(name, experiment, None, results)
+            for group in loaded.groups:
+                run = runs_of(loaded.frame, group)[0]
+                lines = [one for one in entries(experiment, [run]) if not same_row(one.row, experiment.baseline)]
+                for row in dict.fromkeys(one.row for one in lines):
+                    its = [one for one in lines if one.row == row]
+                    complete = len(its) == len(next(iter(swept(experiment).values())))
+                    base = counterpart(its[0].setting, experiment.baseline, experiment, run)
+                    study = _study(row_label(row), group, run, its, base) if complete else None
+                    if study is not None:
+                        found.append(study)
+    return found
+
+
+def _study(label: str, group: Group, run: Run, lines: Sequence[Entry], base: Entry) -> Study | None:
+    values = {one: run.values(one) for one in (base, *lines)}
+    places = set.intersection(*(set(found) for found in values.values()))
+    replicates = sorted({place[1:] for place in places}, key=str)
+    replicates = [one for one in replicates if all((task, *one) in places for task in run.tasks)]
+    if not replicates:
+        return None
+
+    def array(of: Mapping[tuple[str, str, int], float]) -> list[list[float]]:
+        return [[of[task, *one] for task in run.tasks] for one in replicates]
+
+    def stacked(metric: str) -> NDArray[np.float64]:
+        return np.stack([np.array(array(run.values(one, "last", metric))) for one in lines], axis=2)
+
+    measured = [
+        name
+        for name in METRICS
+        if all(
+            (task, *one) in run.values(line, "last", name) for line in lines for one in replicates for task in run.tasks
+        )
+    ]
+    return Study(
+        label,
+        group,
+        run.tasks,
+        tuple(float(next(iter(setting_values(one.setting).values()))) for one in lines),
+        np.array(array(values[base])),
+        stacked("accuracy"),
+        {name: stacked(name) for name in measured},
+    )
+
+
+def best_elsewhere(found: Sequence[Study]) -> dict[str, str]:
+    """Data set -> the rule that loses least to the oracle on the others, mean over methods, then over data sets."""
+    datasets = list(dict.fromkeys(one.group.dataset for one in found))
+    best = {}
+    for dataset in datasets:
+        others = [name for name in datasets if name != dataset]
+        if others:
+            losses = {rule: _mean_loss(found, others, rule) for rule in RULES}
+            known = {rule: loss for rule, loss in losses.items() if loss is not None}
+            best[dataset] = min(known, key=lambda rule: known[rule])
+    return best
+
+
+def _mean_loss(found: Iterable[Study], datasets: Sequence[str], rule: str) -> float | None:
+    of_dataset: dict[str, list[float]] = {}
+    for one in found:
+        if one.group.dataset in datasets:
+            if rule not in one.rules:
+                return None
+            of_dataset.setdefault(one.group.dataset, []).append(float(one.loss(rule).mean()))
+    return fmean(map(fmean, of_dataset.values()))
+
+
+def _estimate(values: NDArray[np.float64]) -> Cell:
+    n = len(values)
+    spread = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+    return estimated(statistics.Estimate(float(values.mean()), spread, n), basis=None)
+
+
+def grids(found: Sequence[Study]) -> list[Grid]:
+    """Accuracy under every rule's choice, what it loses to the oracle, how it ranks the grid, how often it collapses."""
+    rules = [ORACLE, *RULES]
+
+    def line(one: Study, cell: Callable[[Study, str], Cell]) -> Line:
+        cells = tuple(cell(one, rule) if rule in (ORACLE, *one.rules) else MISSING for rule in rules)
+        return Line(f"{one.label}, {one.group.dataset}", "committed", cells)
+
+    def grid(name: str, title: str, cell: Callable[[Study, str], Cell], *notes: str) -> Grid:
+        return Grid(name, title, tuple(rules), tuple(line(one, cell) for one in found), notes, "method, data")
+
+    edges = [f"{one.label} on {one.group.dataset}" for one in found if one.at_edge]
+    edge = (f"the most accurate value is an end of the grid: {', '.join(edges)}",) if edges else ()
+    best = best_elsewhere(found)
+    rule = tuple(f"least loss on the data other than {name}: {taken}" for name, taken in best.items())
+    return [
+        grid("gain", "Gain over source-only under each rule's choice, points",
+             lambda one, rule: _estimate((one.taken(rule) - one.base).mean(1)), *edge),
+        grid("loss", "Points lost to the oracle's choice", lambda one, rule: _estimate(one.loss(rule)), *rule),
+        grid("rank", "Rank correlation of what the rule likes with accuracy, over the grid",
+             lambda one, rule: MISSING if rule == ORACLE else Number(one.correlation(rule), digits=2)),
+        grid("collapse", f"Share of trainings chosen that are {COLLAPSE:g} points and more below source-only, percent",
+             lambda one, rule: Number(100 * one.collapses(rule), digits=0)),
+    ]  # fmt: skip

@@ -1,0 +1,79 @@
+"""The study of rules that choose a weight: choices, losses, correlations and collapses against values by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from report import tuning
+from report.records import Group
+from report.tuning import ORACLE, SUITE, Study
+
+
+def study(dataset: str = "office31", **metrics: list[list[list[float]]]) -> Study:
+    """Two replicates, two tasks, three values of the weight."""
+    accuracy = [[[60.0, 70.0, 50.0], [80.0, 82.0, 84.0]], [[61.0, 65.0, 70.0], [80.0, 81.0, 70.0]]]
+    zero = np.zeros((2, 2, 3))
+    given = {"source_error": zero, "a_distance": zero, **{name: np.array(values) for name, values in metrics.items()}}
+    return Study(
+        label="X",
+        group=Group(dataset, "full", "lite0", "frozen"),
+        tasks=("a:b", "b:a"),
+        grid=(0.1, 1.0, 10.0),
+        base=np.array([[60.0, 80.0], [60.0, 80.0]]),
+        accuracy=np.array(accuracy),
+        metrics=given,
+    )
+
+
+ERRORS = [[[0.1, 0.0, 0.2], [0.1, 0.1, 0.0]], [[0.0, 0.0, 0.3], [0.0, 0.0, 0.2]]]
+DISTANCES = [[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]], [[0.4, 0.4, 0.3], [0.4, 0.4, 0.3]]]
+
+
+def test_a_rule_takes_the_least_mean_over_the_tasks_of_each_replicate() -> None:
+    one = study(source_error=ERRORS, a_distance=DISTANCES)
+    # Means over tasks: errors .1 .05 .1 and 0 0 .25; with half the distance .6 .55 .1 and .2 .2 .4.
+    assert one.chosen("held-out error").tolist() == [1, 0], "of equal ones the least weight"
+    assert one.chosen(SUITE).tolist() == [2, 0]
+    assert one.chosen("held-out error + distance / 4").tolist() == [2, 0]
+    # The oracle has 76 at 1.0 in the first replicate and 73 in the second.
+    assert one.chosen(ORACLE).tolist() == [1, 1]
+    assert one.taken(SUITE).tolist() == [[50.0, 84.0], [61.0, 80.0]]
+    assert one.loss(SUITE).tolist() == [9.0, 2.5]
+    assert one.loss(ORACLE).tolist() == [0.0, 0.0]
+    assert one.collapses(SUITE) == 1 / 4, "50 beside 60"
+    assert not one.at_edge
+
+
+def test_only_rules_of_which_everything_is_known_are_judged() -> None:
+    assert study().rules == [SUITE, "held-out error + distance / 4", "held-out error"]
+    assert "SND" in study(snd=DISTANCES).rules
+    assert study(snd=DISTANCES).chosen("SND").tolist() == [0, 0], "the largest density"
+
+
+def test_the_correlation_is_over_the_grid() -> None:
+    like = [[[3.0, 2.0, 4.0], [3.0, 2.0, 1.0]], [[3.0, 2.0, 1.0], [2.0, 1.0, 3.0]]]  # the least is the best
+    assert study(dev=like).correlation("DEV") == pytest.approx(1.0)
+    turned = [[[-value for value in task] for task in replicate] for replicate in like]
+    assert study(dev=turned).correlation("DEV") == pytest.approx(-1.0)
+    assert study().correlation("held-out error") == 0.0, "one that likes all alike says nothing"
+
+
+def test_the_suites_rule_is_judged_on_other_data() -> None:
+    bad, good = study("office31", source_error=ERRORS, a_distance=DISTANCES), study("digits")
+    # On office31 the held-out error loses 0 and 2.5; on digits all are alike: nothing but the first value is taken.
+    best = tuning.best_elsewhere([bad, good])
+    assert best["digits"] == "held-out error"
+    assert best["office31"] == SUITE, "of equal ones the first"
+    assert tuning.best_elsewhere([bad]) == {}
+
+
+def test_the_grids_show_every_rule() -> None:
+    one = study(source_error=ERRORS, a_distance=DISTANCES)
+    gain, loss, rank, collapse = tuning.grids([one])
+    assert gain.columns[:2] == (ORACLE, SUITE)
+    assert [type(cell) for cell in loss.lines[0].cells[4:]] == [str] * 4, "entropy, SND, IWCV and DEV are not known"
+    mean = loss.lines[0].cells[1]
+    assert getattr(mean, "value", None) == pytest.approx(5.75)
+    assert getattr(collapse.lines[0].cells[1], "value", None) == pytest.approx(25)
+    assert rank.lines[0].cells[0] == "-"
