@@ -200,7 +200,7 @@ def _estimate(values: NDArray[np.float64]) -> Cell:
 
 
 def grids(found: Sequence[Study]) -> list[Grid]:
-    """Accuracy under every rule's choice, what it loses to the oracle, how it ranks the grid, how often it collapses."""
+    """Gain under every rule's choice, what it loses to the oracle, how it ranks the grid, how often it collapses."""
     rules = [ORACLE, *RULES]
 
     def line(one: Study, cell: Callable[[Study, str], Cell]) -> Line:
