@@ -400,6 +400,17 @@ def simulate(page: Path, results: Path) -> None:
     click.echo(text)
 
 
+@main.command("tuning")
+@results_option
+@one_sentence
+def tuning_command(results: Path) -> None:
+    """TUNING.md beside the committed results: rules that choose a weight without target labels, judged."""
+    from report import tuning
+
+    write(tuning.page(papers(), results), results / "TUNING.md")
+    click.echo(results / "TUNING.md")
+
+
 @main.command("contents")
 @results_option
 @one_sentence

@@ -184,13 +184,16 @@ def as_text(table: Table) -> str:
 def as_markdown(table: Table) -> str:
     """GitHub's Markdown; the best number of a column is bold, a mean not significantly below it in italics."""
     parts = [f"## {table.title}", "\n".join(f"- {name}: {value}" for name, value in table.facts)]
-    for grid in table.grids:
-        parts.append(f"### {grid.title}")
-        parts.append(_grid(grid, "pipe", _markdown_cell, str))
-        notes = [*grid.notes, *([MARKS] if has_marks(grid) else [])]
-        if notes:
-            parts.append("\n".join(f"- {note}".replace("*", "\\*") for note in notes))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join((*parts, *map(grid_as_markdown, table.grids))) + "\n"
+
+
+def grid_as_markdown(grid: Grid) -> str:
+    """A grid under its title, with its notes."""
+    parts = [f"### {grid.title}", _grid(grid, "pipe", _markdown_cell, str)]
+    notes = [*grid.notes, *([MARKS] if has_marks(grid) else [])]
+    if notes:
+        parts.append("\n".join(f"- {note}".replace("*", "\\*") for note in notes))
+    return "\n\n".join(parts)
 
 
 def _csv_numbers(cell: Cell) -> tuple[str, str, str, str]:

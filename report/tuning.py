@@ -23,7 +23,7 @@ from methods.contract import Paper
 from report import build, statistics
 from report.records import Group
 from report.runs import Entry, Run, counterpart, entries, row_label, runs_of, same_row, setting_values, swept
-from report.table import MISSING, Cell, Grid, Line, Number, estimated
+from report.table import MISSING, Cell, Grid, Line, Number, estimated, grid_as_markdown
 
 NAMES = ("tuning", "tuning-digits")
 """The experiments of the study."""
@@ -197,6 +197,26 @@ def _estimate(values: NDArray[np.float64]) -> Cell:
     n = len(values)
     spread = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
     return estimated(statistics.Estimate(float(values.mean()), spread, n), basis=None)
+
+
+INTRODUCTION = """# Rules that choose a weight without target labels
+
+Made by `make paper-tables` from the experiments `tuning` of all methods (`report/tuning.py` says how). A tenth of the labelled
+source is held out. A rule takes, for each data set and seed, the weight with the least mean over the tasks of what it looks at;
+the oracle takes the one with the most accuracy on the target, which nobody can know. Mean +- standard error over seeds.
+"""
+
+
+def page(papers: Mapping[str, Paper], results: Path) -> str:
+    """The text of ``TUNING.md``; the same bytes for the same results.
+
+    Raises:
+        UserError: a malformed file.
+    """
+    found = studies(papers, results)
+    if not found:
+        return f"{INTRODUCTION}\nNothing is committed yet.\n"
+    return "\n\n".join((INTRODUCTION.strip(), *map(grid_as_markdown, grids(found)))) + "\n"
 
 
 def grids(found: Sequence[Study]) -> list[Grid]:

@@ -1,0 +1,97 @@
+"""Figures of the study of rules that choose a weight without target labels (``report.tuning``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from report.figures import charts
+from report.figures.charts import Chart
+from report.tuning import ORACLE, RULES, SUITE, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def of_all(found: Sequence[Study]) -> list[Chart]:
+    """Accuracy over every grid with each rule's choice, and for each data set what users get beside the oracle."""
+    datasets = dict.fromkeys(one.group.dataset for one in found)
+    bars = [claimed(name, [one for one in found if one.group.dataset == name]) for name in datasets]
+    return [*bars, *map(over_grid, found)]
+
+
+def over_grid(one: Study) -> Chart:
+    """Accuracy of a method over its grid, and below it what each rule takes, a mark for each replicate."""
+    means = one.accuracy.mean(1)  # (replicates, grid)
+    n = len(means)
+    spread = means.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(one.grid), np.nan)
+    rules = [ORACLE, *one.rules]
+    chosen = {rule: one.chosen(rule) for rule in rules}
+
+    def draw(canvas: Figure) -> None:
+        top, below = canvas.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+        charts.line(top, 0, one.grid, means.mean(0).tolist(), spread.tolist(), one.label)
+        charts.level(top, float(one.base.mean()), float("nan"), "source-only")
+        charts.swept_axis(top, one.grid)
+        charts.finish(
+            canvas,
+            top,
+            "",
+            "accuracy (%)",
+            f"{one.label} on {one.group.dataset}",
+            f"band: standard error, n = {n} seeds",
+        )
+        charts.legend(top, 2)
+        for row, rule in enumerate(rules):
+            values, counts = np.unique(chosen[rule], return_counts=True)
+            marker = charts.MARKERS[row % len(charts.MARKERS)]
+            color = charts.COLORS[row % len(charts.COLORS)]
+            below.scatter([one.grid[i] for i in values], [row] * len(values), s=14 * counts, marker=marker, color=color)
+        below.set_yticks(range(len(rules)), rules, fontsize=7)
+        below.set_ylim(len(rules) - 0.5, -0.5)
+        below.grid(alpha=0.3)
+        below.set_xlabel("weight, and below what each rule takes (larger: by more seeds)")
+
+    rows = [(value, *pair) for value, *pair in zip(one.grid, means.mean(0), spread, strict=True)]
+    data = pd.DataFrame(rows, columns=["weight", "accuracy", "se"])
+    for rule in rules:
+        data[rule] = [int((chosen[rule] == i).sum()) for i in range(len(one.grid))]
+    best = one.grid[int(means.mean(0).argmax())]
+    told = f"the most accurate weight is {best:g}; the suite's rule takes "
+    told += ", ".join(f"{one.grid[i]:g}" for i in np.unique(chosen[SUITE])) if SUITE in chosen else "none"
+    words = f"Accuracy of {one.label} over its weight on {one.group.dataset}, mean of {len(one.tasks)} tasks"
+    name = re.sub(r"[^A-Za-z0-9]+", "-", f"tuning {one.label} {one.group.dataset}").strip("-").lower()
+    return Chart(name, f"{words}, and what each rule takes.", f"{words}: {told}.", draw, data, (5.2, 4.6))
+
+
+def claimed(dataset: str, found: Sequence[Study]) -> Chart:
+    """Gain that tuning on target labels would have claimed, beside what users get by the rules that have no labels."""
+    rules = [rule for rule in (ORACLE, *RULES) if all(rule in (ORACLE, *one.rules) for one in found)]
+    gains = {rule: [float((one.taken(rule) - one.base).mean()) for one in found] for rule in rules}
+    width = 0.8 / len(rules)
+
+    def draw(canvas: Figure) -> None:
+        axes = canvas.add_subplot()
+        for number, rule in enumerate(rules):
+            places = [place + (number - (len(rules) - 1) / 2) * width for place in range(len(found))]
+            color = charts.COLORS[number % len(charts.COLORS)]
+            hatch = charts.HATCHES[number % len(charts.HATCHES)] if number >= len(charts.COLORS) else ""
+            axes.bar(places, gains[rule], width, color=color, hatch=hatch, label=rule)
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.set_xticks(range(len(found)), [one.label for one in found], rotation=20)
+        charts.finish(canvas, axes, "", "gain over source-only (points)", f"{dataset}: what each rule gives", "")
+        charts.legend(axes, len(rules))
+
+    data = pd.DataFrame([(one.label, *(gains[rule][i] for rule in rules)) for i, one in enumerate(found)],
+                        columns=["method", *rules])  # fmt: skip
+    words = f"Gain over source-only on {dataset} under the choice of every rule"
+    told = "; ".join(
+        f"{one.label} {gains[ORACLE][i]:+.1f} by the oracle, {gains[SUITE][i]:+.1f} by the suite's rule"
+        for i, one in enumerate(found)
+    )
+    return Chart(f"tuning-{dataset}", f"{words}; the oracle is what tuning on target labels would have claimed.",
+                 f"{words}: {told}.", draw, data, (7.2, 3.6))  # fmt: skip
