@@ -201,9 +201,10 @@ def _estimate(values: NDArray[np.float64]) -> Cell:
 
 INTRODUCTION = """# Rules that choose a weight without target labels
 
-Made by `make paper-tables` from the experiments `tuning` of all methods (`report/tuning.py` says how). A tenth of the labelled
-source is held out. A rule takes, for each data set and seed, the weight with the least mean over the tasks of what it looks at;
-the oracle takes the one with the most accuracy on the target, which nobody can know. Mean +- standard error over seeds.
+Made by `make paper-tables` from the experiments `tuning` of all methods (`report/tuning.py` says how). A tenth of the
+labelled source is held out. A rule takes, for each data set and seed, the weight with the least mean over the tasks of
+what it looks at; the oracle takes the one with the most accuracy on the target, which nobody can know. Mean ± standard
+error over seeds.
 """
 
 
