@@ -63,7 +63,7 @@ $(foreach name,$(filter-out $(used),$(GIVEN)),$(call refuse,$(name)))
 $(foreach name,$(GIVEN),$(if $(strip $(value $(name))),,$(error $(name) is empty: give it a value or leave it out)))
 
 # What is written of results/ and committed with it.
-WRITTEN = $(PY) -m report claims && $(PY) -m report contents && $(PY) -m report headline && $(PY) -m report tables
+WRITTEN = $(PY) -m report claims && $(PY) -m report contents && $(PY) -m report tuning && $(PY) -m report headline && $(PY) -m report tables
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

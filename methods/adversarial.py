@@ -39,7 +39,7 @@ class DomainClassifier(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width) -> (N,)."""
-        logits: Tensor = super().forward(x)
+        logits: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
         return logits[:, 0]
 
 

@@ -78,6 +78,11 @@ VARIANTS = frozen(
 class CDAN(nn.Module):
     """The network, the classifier of the domains and, for the randomised map, R_f and R_g."""
 
+    of_features: Tensor
+    """R_f, (width of fc7, d)."""
+    of_predictions: Tensor
+    """R_g, (classes, d)."""
+
     def __init__(self, config: Config, network: Network) -> None:
         super().__init__()
         self.config = config

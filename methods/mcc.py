@@ -75,7 +75,8 @@ def class_confusion(logits: Tensor, temperature: float) -> Tensor:
     together = (weights[:, None] * y).T @ y
     whole = together.sum(1, keepdim=True).clamp(min=torch.finfo(y.dtype).tiny)  # a class that nothing is taken for
     shares = together / whole
-    return (shares.sum() - shares.trace()) / len(shares)
+    loss: Tensor = (shares.sum() - shares.trace()) / len(shares)
+    return loss
 
 
 def step(model: MCC, batch: Batch) -> Losses:

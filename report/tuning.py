@@ -76,11 +76,9 @@ class Study:
 
     def chosen(self, rule: str) -> NDArray[np.int64]:
         """Place in the grid of what the rule takes, for each replicate; the least of equal ones."""
-        if rule == ORACLE:
-            return self.accuracy.mean(1).argmax(1)
-        scores = self._scores(rule)
+        scores = -self.accuracy if rule == ORACLE else self._scores(rule)
         assert scores is not None
-        return scores.mean(1).argmin(1)
+        return np.asarray(scores.mean(1).argmin(1))
 
     def taken(self, rule: str) -> NDArray[np.float64]:
         """Accuracy on each task under the rule's choice, (replicates, tasks)."""

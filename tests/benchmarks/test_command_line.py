@@ -398,7 +398,7 @@ def test_every_paper_and_data_set_is_listed(
 ) -> None:
     _, output, _ = call(capsys, monkeypatch, "list")
     for name, paper in contract.papers().items():
-        assert f"{name}: {paper.title}" in output
+        assert f"{name}{', a comparator' if paper.comparator else ''}: {paper.title}" in output
         assert all(f"\n{one.name} " in output and one.title in output for one in paper.experiments)
     assert max(map(len, output.splitlines())) < 180, "a line fits a wide window"
     _, output, _ = call(capsys, monkeypatch, "data", "--list", "--data", few_digits.root)

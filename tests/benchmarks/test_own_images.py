@@ -109,7 +109,7 @@ def test_odd_names_go_all_the_way(tmp_path: Path, place: Location, capsys: Captu
     (second / "a, b" / "readme.txt").write_text("-")
     folders.forget()
 
-    status, output, error = call(capsys, monkeypatch, "data", "--dataset", f"folder:{root}", "--data", place.root)
+    status, output, error = call(capsys, monkeypatch, "data", f"folder:{root}", "--data", place.root)
     assert status == 0, output + error
     assert r"\xd5\xd5: 24 images without labels" in output
     assert r"Real World: 24 images of 3 classes (Café 8, \xd5\xd5 8, a, b 8)" in unicodedata.normalize("NFC", output)
@@ -238,7 +238,7 @@ def test_weights_chosen_here(tmp_path: Path, place: Location, capsys: Capture, m
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--methods", "dam"], "unknown method 'dam'; there are: adabn, autodial, dan"),
+        (["--methods", "dam"], "unknown method 'dam'; there are: adabn, autodial, cdan"),
         (["--methods", "dan/nope"], "dan has no variant 'nope'"),
         (["--commit"], "results on images of your own, and those of SET, are not committed"),
         (["--experiment", "x"], "compare takes one data set"),
