@@ -26,6 +26,7 @@ from datasets.store import Location
 from methods import contract
 from report import __main__ as report
 from report import comparison, site
+from report import kept as by_class
 from tests.benchmarks.own_images import CLASSES, QUICK, picture, tiny, write
 from tests.benchmarks.test_command_line import call
 
@@ -168,6 +169,17 @@ def test_a_kept_network_predicts_what_its_cell_did(
         assert [line["images"] for line in per_class] == ["8", "8", "8"]
     text = table(capsys, monkeypatch, root, place)
     assert "gain" in text
+    (one,) = comparison.found(place.root / "runs", tmp_path / "nothing")
+    best = comparison.ranked(one)[0]
+    assert f"{best.label}, class by class: accuracy in percent" in text
+    (chart,) = by_class.of_comparison(one, 0)
+    data = chart.data
+    assert data["images"].sum() == 24
+    right = data.loc[data["class"] == data["taken for"], "images"].sum()
+    assert 100 * right / 24 == pytest.approx(best.mean("accuracy", one.tested), abs=1e-3)
+    grid = by_class.grid(one)
+    assert grid is not None
+    assert [line.label for line in grid.lines] == list(CLASSES)
     assert re.search(r"Take .+: \d+\.\d %.*one seed, so how sure is not known|Take source-only", text), text
 
 
