@@ -43,6 +43,12 @@ def one_batch(progress: float = PROGRESS) -> Batch:
     return batch._replace(source_x=batch.source_x.double(), target_x=batch.target_x.double(), progress=progress)
 
 
+def small(name: str, **changes: Any) -> Any:
+    """The default configuration with these changes, and a classifier of the domains that is quick to train."""
+    config = METHODS[name].config()
+    return dataclasses.replace(config, **changes, **({"hidden": (64,)} if hasattr(config, "hidden") else {}))
+
+
 def built(name: str, **changes: Any) -> Any:
     """The model in float64, without the network's dropout, so that the loops see the same activations."""
     torch.manual_seed(5)
@@ -277,8 +283,7 @@ def test_the_map_is_random_only_where_the_products_are_many() -> None:
 @pytest.mark.parametrize("network", [pytest.param(make, id=name) for name, make in NETWORKS.items()])
 @pytest.mark.parametrize("name", METHODS)
 def test_at_weight_0_the_network_is_the_baselines_to_the_bit(name: str, network: Any) -> None:
-    method = METHODS[name]
-    config = dataclasses.replace(method.config(), weight=0.0)
+    method, config = METHODS[name], small(name, weight=0.0)
     baseline = start(source_only.METHOD, source_only.Config(), network).train(batches(6))
     own = start(method, config, network).train(batches(6))
     a, b = contract.network_of(own.model).state_dict(), contract.network_of(baseline.model).state_dict()
@@ -293,7 +298,7 @@ def accuracy(run: Run) -> float:
 @pytest.mark.parametrize("name", METHODS)
 def test_the_shifted_target_is_classified_better(name: str) -> None:
     method = METHODS[name]
-    configs = [dataclasses.replace(method.config(), weight=value) for value in (1.0, 0.0)]
+    configs = [small(name, weight=value) for value in (1.0, 0.0)]
     adapted, alone = (
         sum(accuracy(start(method, config, seed=seed).train(batches(60))) for seed in range(3)) / 3
         for config in configs
