@@ -38,6 +38,8 @@ We follow the paper.  Deviations:
   first epoch has uniform weights.  Where no d is positive the programme has no solution and the last weights stay.
 * ``progressive`` raises lambda from 0 by JAN's schedule, lambda (2 / (1 + exp(-10 p)) - 1).  Features learned from
   scratch, not the paper's case, can collapse under a full weight from the first step.  ``constant-weight`` is without.
+* Table 1's row "DDC" is DDC as DAN ran it: one Gaussian kernel at the median, on one layer (variant ``ddc``).  DDC with
+  its own linear kernel stands beside it.
 * The network is the suite's, not AlexNet; its layers are named in ``methods.network``.  fc6 is left out where it is
   not trained.  Quad-tuples are those of one batch; samples that fill no quad-tuple are left to the source's loss.
 * Weight decay is 5e-4, as in Caffe's reference network; the released code has none.
@@ -108,6 +110,7 @@ VARIANTS = frozen(
         "dan7": Config(layers=("fc7",)),
         "dan8": Config(layers=("fc8",)),
         "dan-sk": Config(kernels="single", beta="uniform"),
+        "ddc": Config(kernels="single", beta="uniform", layers=("fc7",)),
         "uniform-beta": Config(beta="uniform"),
         "unbiased": Config(estimator="unbiased"),
         "biased": Config(estimator="biased"),
@@ -283,7 +286,8 @@ HARD = frozen({"office31": ("amazon:webcam",), "office-caltech10": ("caltech:web
 FIGURES = FROZEN.on(*HARD, tasks=HARD, seeds=8)
 
 SOURCE_ONLY = Row("source_only", label="source-only")
-DDC = Row("ddc", label="DDC")
+DDC = Row("dan", "ddc", label="DDC, as DAN ran it")
+LINEAR_DDC = Row("ddc", label="DDC, linear")
 FULL = Row("dan", label="DAN")
 ONE_LAYER_7 = Row("dan", "dan7", label="DAN_7")
 ONE_LAYER_8 = Row("dan", "dan8", label="DAN_8")
@@ -299,7 +303,7 @@ EXPERIMENTS = (
     *asked("DAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)", BOTH, {
         "digits": LENET.on("digits-mini", "digits", published=("Table1",))}),
     *asked("Table 1: all labelled source, all unlabelled target images",
-           (SOURCE_ONLY, DDC, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, FULL), {
+           (SOURCE_ONLY, LINEAR_DDC, DDC, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, FULL), {
         "table1": FROZEN.on(*PHOTOS, published=("Table1",))}),
     *asked("Table 2: Office-31 and Caltech, their ten common classes",
            (SOURCE_ONLY, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, FULL), {
@@ -331,7 +335,10 @@ CLAIMS = (
     Claim("hard-above-easy", "DAN gains more on the tasks with Amazon than between DSLR and Webcam, which are alike.",
           FULL, SOURCE_ONLY, on=("table1", "table1-late"), where="Table 1", tasks=recipes.OFFICE_HARD,
           than=recipes.OFFICE_EASY),
-    Claim("above-ddc", "DAN is more accurate than DDC.", FULL, DDC, on=("table1",), where="Table 1"),
+    Claim("above-ddc", "DAN is more accurate than DDC with one Gaussian kernel, as DAN's authors ran it.",
+          FULL, DDC, on=("table1",), where="Table 1"),
+    Claim("above-linear-ddc", "DAN is more accurate than DDC with its own linear kernel.",
+          FULL, LINEAR_DDC, also=("table1",)),
     Claim("layers-above-fc7", "Adapting several layers is more accurate than adapting fc7 alone.",
           FULL, ONE_LAYER_7, on=("table1",), also=("ablations",), where="Table 1"),
     Claim("layers-above-fc8", "Adapting several layers is more accurate than adapting fc8 alone.",
@@ -358,7 +365,9 @@ PAPER = Paper(
     experiments=EXPERIMENTS,
     claims=CLAIMS,
     not_run=frozen({"A-distance of the raw input": "no cell measures it, only that of the bottleneck's features"}),
-    published_rows=frozen({"source-only": "CNN", **{row: row for row in ("DDC", "DAN", "DAN_7", "DAN_8", "DAN_SK")}}),
+    published_rows=frozen(
+        {"source-only": "CNN", DDC.label: "DDC", **{row: row for row in ("DAN", "DAN_7", "DAN_8", "DAN_SK")}}
+    ),
 )
 
 METHOD = Method(
