@@ -382,6 +382,7 @@ def test_another_process_computes_the_same_bits(
     from datasets.photos import Photos
     from tests.datasets.office_helpers import image_file
 
+    monkeypatch.setattr(activations, "BLOCK", 2 * activations.BATCH)
     count = activations.BLOCK + 2
     names = tuple(f"dslr/{of}/{number}.jpg" for of in registry.domain("dslr").classes for number in range(5))[:count]
     photos = Photos(names, np.arange(count) % 31, lambda index: image_file(names[index], (300, 280)))

@@ -481,7 +481,7 @@ def test_only_granted_labels_reach_the_method(variant: str, monkeypatch: pytest.
 
     functions = ("step", "second_step", "begin", "diagnostics", "matrices")
     method: Method = dataclasses.replace(real, **{name: watched(name) for name in functions})
-    of = spec("sdt", TINY, variant=variant)
+    of = spec("sdt", dataclasses.replace(TINY, steps=8, epoch=4), variant=variant)
     needed = needed_by(data)
     with monkeypatch.context() as patch:
         patch.setattr(contract, "load", lambda _name: method)
