@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -53,9 +54,11 @@ def compare(
         found = _chosen(found, options, location, records, how)
     for reason in found.left_out:
         click.echo(f"Not compared: {reason}")
-    summary = running.run(found.plan, location, records, options, how, continue_committed, force)
+    known = _committed(found, records) if continue_committed else {}
+    missing = dataclasses.replace(found.plan, cells=[one for one in found.plan.cells if one.spec.hash not in known])
+    summary = running.run(missing, location, records, options, how, continue_committed, force)
     path = table_path(found, records, commit)
-    files.write_csv(path, schema.COMPARISON, list(_rows(found, records)))
+    files.write_csv(path, schema.COMPARISON, list(_rows(found, records, known)))
     click.echo(f"the comparison is in {running.shown(path)}")
     running.conclude(summary, records)
     if summary.interrupted:
@@ -99,8 +102,21 @@ def table_path(found: Comparison, records: Store, commit: bool) -> Path:
     return (host.ROOT / "results" / "compare" if commit else records.root / "compare") / f"{name}.csv"
 
 
-def _rows(found: Comparison, records: Store) -> Iterator[dict[str, str]]:
-    """A row for each contestant, task and seed."""
+MEASURED = ("accuracy", "target_entropy", "a_distance", "snd", "n_test", "seconds", "commit")
+
+
+def _committed(found: Comparison, records: Store) -> dict[str, dict[str, str]]:
+    """Cell -> what the committed comparison on the same data has measured of it; nothing of one that failed there.
+
+    Raises:
+        UserError: the committed file is damaged.
+    """
+    rows = files.read_csv(table_path(found, records, commit=True), schema.COMPARISON)
+    return {row["cell"]: {name: row[name] for name in MEASURED} for row in rows if not row["error"]}
+
+
+def _rows(found: Comparison, records: Store, known: Mapping[str, Mapping[str, str]]) -> Iterator[dict[str, str]]:
+    """A row for each contestant, task and seed; ``known``: cell -> what is taken over and was not run."""
     for one in found.contestants:
         for cell in one.cells:
             spec = cell.spec
@@ -118,7 +134,8 @@ def _rows(found: Comparison, records: Store) -> Iterator[dict[str, str]]:
                 "seed": str(spec.seed),
                 "cell": spec.hash,
             }
-            yield {**dict.fromkeys(schema.COMPARISON, ""), **row, **_measured(cell, records)}
+            measured = known.get(spec.hash) or _measured(cell, records)
+            yield {**dict.fromkeys(schema.COMPARISON, ""), **row, **measured}
 
 
 def is_sure(name: str) -> bool:

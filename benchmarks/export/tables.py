@@ -46,8 +46,9 @@ Committed = Mapping[tuple[str, str], Collection[str]]
 
 
 def committed_cells(*papers: str) -> Committed:
-    """What is committed of some papers."""
-    paths = [path for paper in papers for path in sorted((host.ROOT / "results" / paper).glob("*.csv"))]
+    """What is committed of some papers; comparisons, which are no tables of theirs, are left out."""
+    known = [paper for paper in papers if paper in contract.papers()]
+    paths = [path for paper in known for path in sorted((host.ROOT / "results" / paper).glob("*.csv"))]
     return {(path.parent.name, path.stem): {row["cell"] for row in read(path)} for path in paths}
 
 

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from benchmarks.cell import kept
+from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.records import files, schema
 from benchmarks.records.store import Store
@@ -181,6 +182,28 @@ def test_a_kept_network_predicts_what_its_cell_did(
     assert grid is not None
     assert [line.label for line in grid.lines] == list(CLASSES)
     assert re.search(r"Take .+: \d+\.\d %.*one seed, so how sure is not known|Take source-only", text), text
+
+
+def test_what_is_committed_of_a_comparison_is_not_run_again(
+    tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch
+) -> None:
+    root = write(tmp_path / "mine", {"a": True, "b": True})
+    what = ["--seeds", 1, "--tasks", "a:b", "--methods", "shallow"]
+    compare(capsys, monkeypatch, root, place, *what)
+    (local,) = (place.root / "runs" / "compare").glob("*.csv")
+    committed = tmp_path / "results" / "compare" / local.name
+    committed.parent.mkdir(parents=True)
+    text = local.read_text()
+    committed.write_text(text.replace(rows(place)[-1]["accuracy"], "12.5"))
+    monkeypatch.setattr(host, "ROOT", tmp_path)
+    again = place.root / "runs" / "again"
+    status, output, error = compare(capsys, monkeypatch, root, place, *what, "--continue-committed", "--runs", again)
+    assert status == 0, error
+    assert "All 0 cells are done." in output
+    assert "12.5" in (again / "compare" / local.name).read_text()
+    committed.write_text("\n".join(text.splitlines()[:-1]) + "\n")
+    _, output, _ = compare(capsys, monkeypatch, root, place, *what, "--continue-committed", "--runs", again)
+    assert "1 of 1 cells to run" in output
 
 
 def test_a_network_that_cannot_be_used_is_one_sentence(
