@@ -244,7 +244,7 @@ def small_folder(root: Path) -> Path:
     ("experiment", "track", "kept"),
     [
         ("table1", [], 2),
-        ("table1-late", ["--views", 1], 2),
+        ("table1-late", ["--views", 1, "--tasks", "shop:street"], 2),
         ("table1-late", ["--track", "finetune", "--tasks", "shop:street"], 0),
     ],
 )
