@@ -15,13 +15,14 @@ PAPERS := $(patsubst methods/%.py,%,$(shell grep -lE '^PAPER|paper=Paper' method
 quoted = '$(subst ','\'',$(value $(1)))'
 option = $(if $(value $(1)),$(2) $(call quoted,$(1)))
 WHAT = $(foreach name,$(EXPERIMENT),--experiment $(name)) $(call option,DATASET,--dataset)
-SHOWN = $(WHAT) $(call option,TRACK,--track)
+SHOWN = $(WHAT) $(call option,TRACK,--track) $(call option,BACKBONE,--backbone)
+TABLES = $(SHOWN) $(call option,TASKS,--tasks) $(if $(ALL),--all)
 EXPLORING = $(call option,SET,--set) $(call option,CLASSES,--classes) $(if $(KEEP),$(if $(filter 0,$(KEEP)),--no-keep,--keep))
 HOW = $(WHAT) $(EXPLORING) $(call option,TASKS,--tasks) $(call option,SEEDS,--seeds) $(call option,TRACK,--track) \
       $(call option,BACKBONE,--backbone) $(call option,BATCHNORM,--batchnorm) $(call option,CUT,--cut) \
       $(call option,VIEWS,--views) $(call option,STATISTICS,--statistics) $(call option,DEVICE,--device) \
       $(call option,PRECISION,--precision) $(call option,THREADS,--threads) $(call option,DATA,--data) $(call option,RUNS,--runs)
-DECIDING = $(SHOWN) $(call option,BACKBONE,--backbone) $(call option,DATA,--data) $(call option,RUNS,--runs) \
+DECIDING = $(SHOWN) $(call option,DATA,--data) $(call option,RUNS,--runs) \
            $(call option,JOBS,--jobs) $(call option,EXECUTOR,--executor) $(call option,ADDRESS,--address) \
            $(call option,GPUS,--gpus) $(call option,MEMORY,--memory)
 RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continue-committed) \
@@ -32,23 +33,24 @@ RUNNING = $(HOW) $(call option,JOBS,--jobs) $(if $(CONTINUE_COMMITTED),--continu
 # A variable that no target knows, or that the target does not use, is a mistake and not to be passed over.
 PLANNED := EXPERIMENT DATASET TASKS SEEDS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS SET CLASSES KEEP
 EXECUTED := JOBS EXECUTOR ADDRESS GPUS MEMORY
-TO_SHOW := EXPERIMENT DATASET TRACK
+TO_SHOW := EXPERIMENT DATASET TRACK BACKBONE
 EVERYWHERE := SHELL PYTHON VENV DATA RUNS DATA_MIRROR DATA_ROOT SCREENSHOTS
-USES_reproduce := $(PLANNED) $(EXECUTED) CONTINUE_COMMITTED FORCE
-USES_compare := $(USES_reproduce) METHODS CHOOSE
+USES_reproduce := $(PLANNED) $(EXECUTED) CONTINUE_COMMITTED FORCE ALL
+USES_compare := $(filter-out ALL,$(USES_reproduce)) METHODS CHOOSE
 USES_plan := $(PLANNED)
 USES_status := $(PLANNED)
 USES_choose := $(PLANNED) JOBS
 USES_decide := EXPERIMENT DATASET TRACK BACKBONE $(EXECUTED)
 USES_export := EXPERIMENT DATASET
-USES_table := $(TO_SHOW)
+USES_table := $(TO_SHOW) TASKS ALL
 USES_figures := $(TO_SHOW)
+USES_paper-tables := FORMAT OUT
 USES_predict := MODEL IMAGES FORMAT OUT
 USES_data := DATASET
 USES_bench := PEERS
 USES_torture := KILLS
 USES_check-regression := JOBS REGRESSION
-VARIABLES := $(sort $(EVERYWHERE) $(USES_compare) $(USES_predict) $(USES_bench) $(USES_torture) REGRESSION)
+VARIABLES := $(sort $(EVERYWHERE) ALL $(USES_compare) $(USES_predict) $(USES_bench) $(USES_torture) REGRESSION)
 GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 GIVEN := $(filter-out MAKEFLAGS MFLAGS MAKEOVERRIDES -*-command-variables-*-,$(GIVEN))
 family = $(firstword $(foreach name,$(1) $(firstword $(subst -, ,$(1))),$(if $(filter USES_$(name),$(.VARIABLES)),$(name))))
@@ -63,7 +65,7 @@ $(foreach name,$(filter-out $(used),$(GIVEN)),$(call refuse,$(name)))
 $(foreach name,$(GIVEN),$(if $(strip $(value $(name))),,$(error $(name) is empty: give it a value or leave it out)))
 
 # What is written of results/ and committed with it.
-WRITTEN = $(PY) -m report claims && $(PY) -m report contents && $(PY) -m report tuning && $(PY) -m report headline && $(PY) -m report tables
+WRITTEN = $(PY) -m report write
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -72,14 +74,14 @@ WRITTEN = $(PY) -m report claims && $(PY) -m report contents && $(PY) -m report 
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS"
-	@echo "         METHODS and CHOOSE=1 of compare, CLASSES=common, KEEP=1, SET=METHOD.FIELD=VALUE, FORCE=1"
+	@echo "         METHODS and CHOOSE=1 of compare, ALL=1 of table, CLASSES=common, KEEP=1, SET=METHOD.FIELD=VALUE, FORCE=1"
 	@echo "         EXECUTOR=ray, and for it ADDRESS, GPUS and MEMORY (GB) of a cell"
 	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
 	@echo "Papers:  $(PAPERS), or all"
 
 reproduce-%: $(VENV)/run.stamp $(if $(filter ray,$(EXECUTOR)),$(VENV)/cluster.stamp) ## Regenerate a paper's tables: data, training, table beside the published one
 	@$(PY) -m benchmarks reproduce $* $(RUNNING); status=$$?; \
-	if [ $$status -le 1 ]; then echo; $(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs) || exit $$?; fi; \
+	if [ $$status -le 1 ]; then echo; $(PY) -m report table $* $(TABLES) $(call option,RUNS,--runs) || exit $$?; fi; \
 	exit $$status
 
 compare: $(VENV)/run.stamp $(if $(filter ray,$(EXECUTOR)),$(VENV)/cluster.stamp) ## Compare all METHODS on DATASET, and say which one to take
@@ -100,7 +102,7 @@ status-%: $(VENV)/run.stamp ## Show which cells of a paper are done, missing or 
 # First the number follows from what is committed, or the first stage is completed; then from that, and all of it is run.
 decide-%: $(VENV)/run.stamp ## Run as many replicates of a paper's tables as the spread of a first stage asks for
 	@for stage in first second; do \
-	$(PY) -m report decide $* $(SHOWN) $(call option,BACKBONE,--backbone) && \
+	$(PY) -m report decide $* $(SHOWN) && \
 	$(PY) -m benchmarks decide $* $(DECIDING) || exit $$?; done
 	@$(WRITTEN)
 
@@ -111,8 +113,8 @@ export-%: $(VENV)/run.stamp ## Merge what was run here into results/
 	@$(PY) -m benchmarks export $* $(WHAT) $(call option,DATA,--data) $(call option,RUNS,--runs)
 	@$(WRITTEN)
 
-table-%: $(VENV)/run.stamp ## Print a paper's tables from what is there, without running anything
-	@$(PY) -m report table $* $(SHOWN) $(call option,RUNS,--runs)
+table-%: $(VENV)/run.stamp ## Print a paper's answer and main table from what is there; ALL=1 prints every table
+	@$(PY) -m report table $* $(TABLES) $(call option,RUNS,--runs)
 
 figures-%: $(VENV)/run.stamp ## Draw a paper's figures into runs/figures/
 	@$(PY) -m report figures $* $(SHOWN) $(call option,RUNS,--runs)
@@ -123,8 +125,8 @@ report: $(VENV)/run.stamp ## Write everything as web pages into report/site/
 claims: $(VENV)/run.stamp ## Write the ledger of claims, results/claims.csv
 	@$(PY) -m report claims
 
-paper-tables: $(VENV)/run.stamp ## Write all committed tables into report/tables/, the ledger and the list of contents
-	@$(WRITTEN)
+paper-tables: $(VENV)/run.stamp ## Write what is committed with results; with FORMAT=tex or csv the tables alone, into OUT
+	@$(if $(FORMAT),$(PY) -m report tables --format $(FORMAT) --out $(if $(OUT),$(call quoted,OUT),runs/tables-$(FORMAT)),$(WRITTEN))
 
 bench: $(VENV)/run.stamp ## Time the suite against its floor, with PEERS=1 also against skada and pytorch-adapt
 	@$(if $(PEERS),$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["peers"])' > $(VENV)/peers.txt && \

@@ -50,7 +50,7 @@ def _suite(name: str) -> Suite:
         raise DataError(f"{root / odd[0]} has a colon in its name, which tasks cannot spell: rename it.")
     if len(found) < 2:
         listed = ", ".join(found) or "none"
-        raise DataError(f"{root} has {len(found)} domains ({listed}) with images where two are needed.")
+        raise DataError(f"{root} has {len(found)} ({listed}) of the two domains with images that are needed.")
     labelled = [short for short, one in found.items() if one.labelled]
     if not labelled:
         raise DataError(f"{root} has no domain with one folder per class, which a source needs: DOMAIN/CLASS/image.")
@@ -96,7 +96,7 @@ def _classes(root: Path, of: dict[str, tuple[str, ...]], common: bool) -> tuple[
     if common:
         if len(shared) < 2:
             raise DataError(
-                f"the labelled domains of {root} have {len(shared)} classes in common where two are needed."
+                f"the labelled domains of {root} have {len(shared)} of the two common classes that are needed."
             )
         return shared
     for other in others:

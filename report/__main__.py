@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections import Counter
@@ -12,13 +13,14 @@ from typing import ParamSpec
 import click
 
 from benchmarks.machine.errors import UserError
+from benchmarks.records.words import plural
 from methods.contract import SHARED_TRACK, Experiment, Paper, names, papers, recipe_key, usual_experiments
 from methods.errors import UnknownMethodError
 from methods.recipes import trial
-from report import build, comparison, kept, latex, ledger, records, statements
-from report.build import Loaded, make_command
+from report import answer, comparison, kept, latex, ledger, records, selected, statements
 from report.claims import VERDICTS
 from report.records import COMMITTED
+from report.selected import Asked, NoResultsError, Shown, chosen_experiments
 from report.table import Table, as_csv, as_markdown, as_text
 
 P = ParamSpec("P")
@@ -26,10 +28,6 @@ P = ParamSpec("P")
 
 ALL = "all"
 """Stands for every paper."""
-
-
-class NoResultsError(UserError):
-    """What was asked for exists, and nothing of it has been run."""
 
 
 def known(name: str) -> Paper:
@@ -42,23 +40,6 @@ def known(name: str) -> Paper:
     if name not in found and name not in names():
         raise UserError(f"unknown paper {name!r}; there are: {', '.join(found) or 'none'}.")
     return found.get(name) or trial(name)
-
-
-def chosen_experiments(
-    name: str, paper: Paper, names: Sequence[str], datasets: Sequence[str] = (), track: str | None = None
-) -> list[Experiment]:
-    """The named experiments, in the paper's order, or those that run where none is named.
-
-    Raises:
-        UserError: an experiment is unknown; the message lists those that there are.
-    """
-    existing = {experiment.name: experiment for experiment in paper.experiments}
-    for wanted in names:
-        if wanted not in existing:
-            raise UserError(f"{name} has no experiment {wanted!r}; there are: {', '.join(existing)}.")
-    if not names:
-        return usual_experiments(paper, datasets, track) or list(paper.experiments)
-    return [experiment for experiment in paper.experiments if experiment.name in names]
 
 
 def selections(
@@ -78,69 +59,6 @@ def selections(
         on = [dataset for dataset in datasets if recipe_key(dataset) in keys]
         if bool(its) == bool(names) and bool(on) == bool(datasets):
             yield name, found, its, on
-
-
-def tables_of(
-    name: str,
-    paper: Paper,
-    experiments: Sequence[Experiment],
-    datasets: Sequence[str],
-    track: str | None,
-    runs: Path | None,
-    results: Path,
-) -> tuple[list[Table], list[Path], list[Experiment]]:
-    """The tables, the files they were read from, and the experiments that have no results.
-
-    Raises:
-        UserError: unknown data set, malformed file, or no results at all.
-    """
-    found = [build.load(name, experiment, runs, results) for experiment in experiments]
-    _check_datasets(name, found, datasets)
-    tables, used, lacking = [], [], []
-    for loaded in found:
-        groups = [group for group in loaded.groups if not datasets or records.is_of(group.dataset, datasets)]
-        groups = [group for group in groups if track in (None, group.track)]
-        tables += build.tables(name, paper, loaded, groups, results, runs)
-        if groups:
-            used += list(loaded.paths.values())
-        else:
-            lacking.append(loaded.experiment)
-    if not tables:
-        first = experiments[0] if experiments else None
-        command = make_command(name, first, datasets) if first else f"make reproduce-{name}"
-        about = " and ".join(experiment.name for experiment in experiments) or "its default experiments"
-        place = f" on {', '.join(datasets)}" if datasets else ""
-        raise NoResultsError(f"there are no results of {name} for {about}{place} yet; get them with: {command}")
-    return tables, used, lacking
-
-
-def _check_datasets(name: str, found: Sequence[Loaded], datasets: Sequence[str]) -> None:
-    existing = dict.fromkeys(dataset for one in found for dataset in one.experiment.recipes)
-    existing |= dict.fromkeys(str(dataset) for one in found for dataset in one.frame["dataset"].unique())
-    for wanted in datasets:
-        if wanted not in existing:
-            raise UserError(f"{name} has nothing on a data set {wanted!r}; there are: {', '.join(existing)}.")
-
-
-def closing(
-    name: str,
-    paper: Paper,
-    used: Sequence[Path],
-    lacking: Sequence[Experiment],
-    runs: Path,
-    results: Path,
-    own: bool = False,
-) -> str:
-    """Where the numbers are, and what has not been run; of a user's ``own`` images no paper has said anything."""
-    lines = [f"Read from {', '.join(map(str, used))}."]
-    lines += [f"No results of {one.name} here; get them with: {make_command(name, one)}" for one in lacking]
-    for claim in paper.claims if not own else ():
-        if not any(records.files(name, one, runs, results) for one in claim.experiments):
-            places = " or ".join(claim.experiments)
-            lines.append(f"Claim {claim.name}: not run here (experiment {places}). {claim.text}")
-    if not own:
-        lines += [f"{what}: not reproduced here; {reason}." for what, reason in paper.not_run.items()]
-    return "\n".join(lines)
 
 
 def write(text: str, out: Path | None) -> None:
@@ -202,6 +120,11 @@ def selection(command: Callable[P, None]) -> Callable[P, None]:
     return click.argument("paper")(command)
 
 
+def backbone_option(command: Callable[P, None]) -> Callable[P, None]:
+    """The option ``--backbone``."""
+    return click.option("--backbone", help="Only this backbone.")(command)
+
+
 def _html(tables: Sequence[Table]) -> str:
     from report import pages  # templates are read where they are needed
 
@@ -216,9 +139,11 @@ FORMS: dict[str, Callable[[Sequence[Table]], str]] = {
     "html": _html,
 }
 """How tables are written."""
+KINDS = {"md": "markdown", "tex": "latex", "csv": "csv"}
+"""Suffix of a file -> its form."""
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Tables and figures of the reproductions, from results that exist."""
 
@@ -238,6 +163,9 @@ def list_command(runs: Path, results: Path) -> None:
 
 @main.command()
 @selection
+@backbone_option
+@click.option("--tasks", multiple=True, help="Only these tasks, source:target, several parted by blanks.")
+@click.option("--all", "everything", is_flag=True, help="Everything about every table, not the answer alone.")
 @click.option("--format", "form", type=click.Choice(list(FORMS)), default="text", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead.")
 @places
@@ -247,29 +175,45 @@ def table(
     names: tuple[str, ...],
     datasets: tuple[str, ...],
     track: str | None,
+    backbone: str | None,
+    tasks: tuple[str, ...],
+    everything: bool,
     form: str,
     out: Path | None,
     runs: Path,
     results: Path,
 ) -> None:
-    """Tables of PAPER, or of all: this machine's run beside the committed result, the published numbers, the claims."""
-    shown: list[Table] = []
+    """The answer of PAPER, or of all, and its main table; with --all, or written elsewhere, every table.
+
+    Of this machine's run beside the committed result and the published numbers.
+    """
+    found: list[Shown] = []
     last = []
-    for name, found, its, on in selections(paper, names, datasets):
-        together = SHARED_TRACK if paper == ALL else None
-        experiments = chosen_experiments(name, found, its, on, track or together)
+    for name, its_paper, its, on in selections(paper, names, datasets):
+        asked = Asked(its, on, track or (SHARED_TRACK if paper == ALL and on else None), backbone, tasks)
+        asked = dataclasses.replace(asked, strict=track is not None or paper != ALL)
         try:
-            tables, used, lacking = tables_of(name, found, experiments, on, track, runs, results)
+            one = selected.find(name, its_paper, asked, runs, results)
         except NoResultsError as error:
             if paper != ALL:
                 raise
             last.append(str(error))
             continue
-        shown += tables
-        last.append(closing(name, found, used, lacking, runs, results, bool(on) and all(map(records.is_own, on))))
-    if not shown:
+        found.append(one)
+        own = bool(on) and all(map(records.is_own, on))
+        last.append(selected.closing(one, runs, results, own))
+    if not found:
         raise NoResultsError("there are no such results; `python -m report list` shows what there is.")
-    write(FORMS[form](shown), out)
+    tables = [table for one in found for table in one.tables]
+    if form == "text" and out is None and not everything:
+        click.echo("\n\n".join(answer.text(one, results) for one in found))
+        if len(found) == 1:
+            click.echo("\n" + answer.main_table(tables))
+        chosen = {"EXPERIMENT": " ".join(names), "DATASET": " ".join(datasets), "TRACK": track or ""}
+        chosen |= {"BACKBONE": backbone or "", "TASKS": " ".join(tasks)}
+        click.echo("\n" + answer.rest(paper, tables, chosen))
+        return
+    write(FORMS[form](tables), out)
     text = "\n".join(last)
     click.echo(f"\n{text}" if form == "text" and out is None else text, err=form != "text" and out is None)
 
@@ -296,13 +240,23 @@ def compare_command(
 
 @main.command()
 @click.argument("paper", required=False)
+@click.option("--format", "kinds", multiple=True, type=click.Choice(list(KINDS)), default=("md",), show_default=True)
 @click.option("--out", default="report/tables", type=click.Path(path_type=Path, file_okay=False), show_default=True)
 @results_option
 @one_sentence
-def tables(paper: str | None, out: Path, results: Path) -> None:
-    """All committed experiments of PAPER, or of every paper, as Markdown, LaTeX and CSV, a file each.
+def tables(paper: str | None, kinds: tuple[str, ...], out: Path, results: Path) -> None:
+    """All committed experiments of PAPER, or of every paper, a file each; Markdown, LaTeX or CSV.
 
     The same bytes for the same results; files of experiments that have none any more are removed.
+    """
+    write_tables(paper, kinds, out, results)
+
+
+def write_tables(paper: str | None, kinds: Sequence[str], out: Path, results: Path) -> None:
+    """As the command.
+
+    Raises:
+        UserError: a malformed file, or the paper that is named has no committed results.
     """
     chosen = {paper: known(paper)} if paper else papers()
     for name, found in chosen.items():
@@ -311,19 +265,15 @@ def tables(paper: str | None, out: Path, results: Path) -> None:
             raise UserError(f"there are no committed results of {name} in {results / name}.")
         written = set()
         for experiment in committed:
-            shown, _, _ = tables_of(name, found, [experiment], (), None, None, results)
-            texts = {
-                "md": f"# {found.title}\n\n" + FORMS["markdown"](shown),
-                "tex": FORMS["latex"](shown),
-                "csv": FORMS["csv"](shown),
-            }
-            for kind, text in texts.items():
+            shown = selected.find(name, found, Asked([experiment.name]), None, results).tables
+            title = {"md": f"# {found.title}\n\n"}
+            for kind in kinds:
                 path = out / name / f"{experiment.name}.{kind}"
-                write(text, path)
+                write(title.get(kind, "") + FORMS[KINDS[kind]](shown), path)
                 written.add(path)
-            click.echo(out / name / f"{experiment.name}.{{{','.join(texts)}}}")
+                click.echo(path)
         for path in sorted((out / name).glob("*.*")):
-            if path not in written and path.suffix in (".md", ".tex", ".csv"):
+            if path not in written and path.suffix.removeprefix(".") in KINDS:
                 path.unlink()
                 click.echo(f"removed {path}, of which there are no committed results")
 
@@ -333,6 +283,15 @@ def tables(paper: str | None, out: Path, results: Path) -> None:
 @one_sentence
 def claims(results: Path) -> None:
     """The ledger beside the committed results: claims.csv, claim_cells.csv, and CLAIMS.md with one line for each."""
+    write_claims(results)
+
+
+def write_claims(results: Path) -> None:
+    """As the command.
+
+    Raises:
+        UserError: a malformed file.
+    """
     rows = ledger.ledger(papers(), results)
     texts = {
         "claims.csv": ledger.comma_separated(rows),
@@ -343,7 +302,7 @@ def claims(results: Path) -> None:
         write(text, results / name)
     counts = Counter(row.verdict for row in rows)
     click.echo(
-        f"{results / 'claims.csv'}: {len(rows)} rows; "
+        f"{results / 'claims.csv'}: {plural(len(rows), 'row')}; "
         + ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
     )
     click.echo(statements.chance(rows))
@@ -405,6 +364,15 @@ def simulate(page: Path, results: Path) -> None:
 @one_sentence
 def tuning_command(results: Path) -> None:
     """TUNING.md beside the committed results: rules that choose a weight without target labels, judged."""
+    write_tuning(results)
+
+
+def write_tuning(results: Path) -> None:
+    """As the command.
+
+    Raises:
+        UserError: a malformed file.
+    """
     from report import tuning
 
     write(tuning.page(papers(), results), results / "TUNING.md")
@@ -416,6 +384,15 @@ def tuning_command(results: Path) -> None:
 @one_sentence
 def contents_command(results: Path) -> None:
     """CONTENTS.md beside the committed results: what is there, what it took, what makes it again."""
+    write_contents(results)
+
+
+def write_contents(results: Path) -> None:
+    """As the command.
+
+    Raises:
+        UserError: a malformed file.
+    """
     from report import contents
 
     write(contents.contents(papers(), results), results / "CONTENTS.md")
@@ -428,23 +405,56 @@ def contents_command(results: Path) -> None:
 @results_option
 @one_sentence
 def headline_command(readme: Path, out: Path, results: Path) -> None:
-    """The README's table and figure, all methods on Office-31 and the curves of layers, and FINDINGS.md's table."""
+    """The README's table, words and figure, and the table of all methods in FINDINGS.md."""
+    write_headline(readme, out, results)
+
+
+def write_headline(readme: Path, out: Path, results: Path) -> None:
+    """As the command.
+
+    Raises:
+        UserError: a malformed file, or a page without the marks.
+    """
     from report import headline
     from report.figures import charts
 
     made = {}  # all of it before anything is written
-    for page, make in ((readme, headline.table), (results / "FINDINGS.md", headline.other_data)):
+    for page, make in ((readme, headline.table), (results / "FINDINGS.md", headline.every_table)):
         try:
             before = page.read_text()
         except OSError as error:
             raise UserError(f"{page} cannot be read: {error.strerror or error}.") from error
         made[page] = headline.inserted(before, make(papers(), results), str(page))
+    words = (headline.glossary(), str(readme), headline.WORDS_BEGIN, headline.WORDS_END)
+    made[readme] = headline.inserted(made[readme], *words)
     for page, text in made.items():
         write(text, page)
         click.echo(page)
     for stem, chart in headline.figures(papers(), results).items():
         for path in charts.save(chart, out / stem, ("svg",)):
             click.echo(path)
+
+
+@main.command("write")
+@click.option("--readme", default="README.md", type=click.Path(path_type=Path, dir_okay=False), show_default=True)
+@click.option("--out", default="report/tables", type=click.Path(path_type=Path, file_okay=False), show_default=True)
+@results_option
+@one_sentence
+def write_command(readme: Path, out: Path, results: Path) -> None:
+    """All that is committed with the results: ledger, list of contents, README's table and figure, tables.
+
+    Every file of results is read once.
+    """
+    steps: dict[str, Callable[[], None]] = {
+        "claims": lambda: write_claims(results),
+        "contents": lambda: write_contents(results),
+        "tuning": lambda: write_tuning(results),
+        "headline": lambda: write_headline(readme, out, results),
+        "tables": lambda: write_tables(None, ("md",), out, results),
+    }
+    for number, (name, step) in enumerate(steps.items(), 1):
+        click.echo(f"[{number}/{len(steps)}] {name}", err=True)
+        step()
 
 
 @main.command()
@@ -456,7 +466,7 @@ def site(out: Path, runs: Path, results: Path) -> None:
     from report import site as pages  # templates and figures are read where they are needed
 
     paths = pages.make(papers(), runs, results, out)
-    click.echo(f"{len(paths)} pages; open {paths[0]}")
+    click.echo(f"{plural(len(paths), 'page')}; open {paths[0]}")
 
 
 @main.command("diff")
@@ -497,6 +507,7 @@ def check_regression(path: Path, listed: bool, runs: Path, results: Path) -> Non
 
 @main.command()
 @selection
+@backbone_option
 @click.option("--out", default="runs/figures", type=click.Path(path_type=Path, file_okay=False), show_default=True)
 @places
 @one_sentence
@@ -505,38 +516,25 @@ def figures(
     names: tuple[str, ...],
     datasets: tuple[str, ...],
     track: str | None,
+    backbone: str | None,
     out: Path,
     runs: Path,
     results: Path,
 ) -> None:
-    """The figures of PAPER: sweeps, learning curves, distances, what else its experiments measure."""
+    """The figures of PAPER, or of all: sweeps, learning curves, distances, what else its experiments measure."""
     from report.figures import charts
-    from report.figures import draw as drawing
 
-    found = known(paper)
-    experiments = chosen_experiments(paper, found, names) if names else list(found.experiments)
-    loaded = [build.load(paper, one, runs, results) for one in experiments]
-    _check_datasets(paper, loaded, datasets)
+    refused = []
     drawn = 0
-    for one in loaded:
-        for group in one.groups:
-            if (datasets and not records.is_of(group.dataset, datasets)) or track not in (None, group.track):
-                continue
-            for chart in drawing.of_experiment(paper, found, one.experiment, one.frame, group, results):
-                click.echo("\n".join(map(str, charts.save(chart, out / paper / chart.name))))
+    for name, found, its, on in selections(paper, names, datasets):
+        try:
+            for chart in selected.charts_of(name, found, Asked(its, on, track, backbone), runs, results):
+                click.echo("\n".join(map(str, charts.save(chart, out / name / chart.name))))
                 drawn += 1
-        if not datasets and track is None:
-            for chart in drawing.map_charts(paper, one.experiment, results):
-                click.echo("\n".join(map(str, charts.save(chart, out / paper / chart.name))))
-                drawn += 1
-    if not drawn and any(one.paths for one in loaded):
-        about = " and ".join(names) or "the experiments that have results"
-        raise UserError(
-            f"there is nothing to draw of {about} of {paper}: nothing is swept, followed or measured there."
-        )
+        except NoResultsError as error:
+            refused.append(error)
     if not drawn:
-        command = make_command(paper, experiments[0], datasets)
-        raise UserError(f"there is nothing to draw yet; get results with: {command}")
+        raise refused[0] if len(refused) == 1 else NoResultsError("there is nothing to draw of what is asked for.")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from report.runs import (
     setting_values,
     shown,
     swept,
+    with_partial_marked,
     without,
 )
 from report.statistics import Estimate
@@ -398,7 +399,7 @@ def _incomplete(experiment: Experiment, run: Run, found: Sequence[Entry], column
     """What a run lacks: rows, tasks, replicates, single cells."""
     notes = []
     if len(run.tasks) < len(columns):
-        notes.append(f"{run.origin}: {len(run.tasks)} of {len(columns)} tasks; its means are over these alone")
+        notes.append(f"{run.origin}: its means are over these alone")
     if absent := [
         row_label(row) for row in experiment.rows if not any(same_row(e.row, row) and run.has(e) for e in found)
     ]:
@@ -491,6 +492,8 @@ def table_of(
     if own:  # of somebody's own images no paper has said anything
         tables = ()
     beside = [table for table in tables if records.same_data(table, group)]
+    most = max((len([task for task in table.tasks if task != AVERAGE]) for table in beside), default=0)
+    runs = with_partial_marked(runs, experiment, group, most)
     notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs, beside))]
     notes += failures
     tested = any(run.tasks for run in runs)
@@ -572,13 +575,3 @@ def _failures(experiment: Experiment, group: Group, failed: Sequence[records.Fai
         for one in failed
         if one.group == group and one.method in methods
     ]
-
-
-def make_command(name: str, experiment: Experiment, datasets: Sequence[str] = ()) -> str:
-    """The command that produces the results of an experiment."""
-    parts = [f"make reproduce-{name}"]
-    if not experiment.default:
-        parts.append(f"EXPERIMENT={experiment.name}")
-    if datasets:
-        parts.append(f"DATASET={datasets[0]}" if len(datasets) == 1 else f'DATASET="{" ".join(datasets)}"')
-    return " ".join(parts)

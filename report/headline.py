@@ -1,4 +1,4 @@
-"""Every method against its own baseline: on Office-31 for the README, on other data for the findings."""
+"""Every method against its own baseline: on Office-31 for the README, on all data for the findings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.machine.errors import UserError
+from benchmarks.records.words import plural
 from methods.contract import Paper
-from report import build, claims, records
-from report.figures import draw, overview
+from report import build, claims, front, ledger, records
+from report.contestants import RELEASED, Contestant, contestants
+from report.figures import draw
 from report.figures.charts import Chart
-from report.figures.overview import Contestant
 from report.records import AVERAGE
 from report.runs import row_label
 from report.statistics import Comparison
@@ -21,6 +22,11 @@ HEADER = (
     "| method | network, track | protocol | n | baseline | method | gain | 95 % interval | the paper's gain | gains? |",
     "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
 )
+SHORT_HEADER = (
+    "| paper | protocol, network, track | gain as printed | as released | the paper's gain | gains? |",
+    "|---|---|---:|---:|---:|---|",
+)
+WORDS_BEGIN, WORDS_END = "<!-- words, from report/front.py -->\n", "<!-- end of the words -->\n"
 WORDS = {claims.REPRODUCED: "yes", claims.REVERSED: "**loses**", claims.NO_DIFFERENCE: "none"}
 """Verdict on the gain -> what the table says."""
 TRACKS = ("frozen", "late", "finetune")
@@ -28,37 +34,74 @@ PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
 
 
 def table(papers: Mapping[str, Paper], results: Path) -> str:
-    """The README's table, of the committed results alone.
+    """The README's table, of the committed results alone: a row for every paper of the suite.
+
+    Of the paper's own method on Office-31, on the first protocol, track and network that it was run on.
 
     Raises:
         UserError: a malformed file.
     """
     found = [one for one in _full_methods(papers, results) if one.group.dataset == DATASET]
-    return _table(HEADER, [_fields(one, papers[one.paper], results) for one in found])
+    released = {(one.paper, one.group): one for one in _contestants(papers, results, released=True) if _released(one)}
+    lines = []
+    for name in front.order(papers.items()):
+        paper = papers[name]
+        if paper.comparator:
+            continue
+        title = f"{paper.title} ({paper.venue} {paper.year}, `{name}`)"
+        ours = [one for one in found if one.paper == name]
+        if not ours:
+            told = front.in_short(ledger.of_paper(name, paper, results, {}))
+            lines.append([title, "-", "-", "-", "-", told or "-"])
+            continue
+        one = ours[0]
+        gap, beside = one.run.compare(one.entry, one.base), released.get((name, one.group))
+        theirs = beside.run.compare(beside.entry, beside.base) if beside else None
+        where = f"{one.group.protocol}, {one.group.backbone}, {one.group.track}"
+        lines.append([title, where, _gain(gap), _gain(theirs), _theirs(one, paper, results), _gains(gap, one.run.over)])
+    return _table(SHORT_HEADER, lines)
 
 
-def other_data(papers: Mapping[str, Paper], results: Path) -> str:
-    """The same of all other data, which a column names.
+def _gain(gap: Comparison | None) -> str:
+    return f"{gap.effect:+.2f} ± {gap.se:.2f}" if gap else "-"
+
+
+def _released(one: Contestant) -> bool:
+    return one.entry.row.method == one.paper and one.entry.row.variant == RELEASED
+
+
+def every_table(papers: Mapping[str, Paper], results: Path) -> str:
+    """All methods on all data, networks and protocols, for the findings: Office-31 first.
 
     Raises:
         UserError: a malformed file.
     """
-    found = [one for one in _full_methods(papers, results) if one.group.dataset != DATASET]
-    found.sort(key=lambda one: one.group.dataset)
+    found = _full_methods(papers, results)
+    found.sort(key=lambda one: (one.group.dataset != DATASET, one.group.dataset))
     header = (f"| data {HEADER[0]}", f"|---{HEADER[1]}")
     return _table(header, [[one.group.dataset, *_fields(one, papers[one.paper], results)] for one in found])
 
 
-def _full_methods(papers: Mapping[str, Paper], results: Path) -> list[Contestant]:
-    """Every paper's own full method, by protocol, track and year."""
+def glossary() -> str:
+    """The README's words, a line each."""
+    return "\n".join(f"* **{word}**: {meaning}" for word, meaning in front.GLOSSARY.items()) + "\n"
+
+
+def _contestants(papers: Mapping[str, Paper], results: Path, *, released: bool = False) -> list[Contestant]:
+    """Rows of the suite's papers; with ``released``, those of their authors' values too."""
     loaded = [
         (name, experiment, build.load(name, experiment, None, results).frame)
         for name, paper in papers.items()
         if not paper.comparator
         for experiment in paper.experiments
-        if experiment.default  # the only ones that contestants come from
+        if experiment.default or (released and any(row.variant == RELEASED for row in experiment.rows))
     ]
-    found = [one for one in overview.contestants(loaded) if one.own]
+    return contestants(loaded, released=released)
+
+
+def _full_methods(papers: Mapping[str, Paper], results: Path) -> list[Contestant]:
+    """Every paper's own full method, by protocol, track and year."""
+    found = [one for one in _contestants(papers, results) if one.own]
     found.sort(
         key=lambda one: (PROTOCOLS.index(one.group.protocol), TRACKS.index(one.group.track), papers[one.paper].year)
     )
@@ -79,7 +122,7 @@ def _fields(one: Contestant, paper: Paper, results: Path) -> list[str]:
     return [
         one.label,
         f"{one.group.backbone}, {one.group.track}",
-        f"{one.group.protocol}, {len(one.run.tasks)} tasks",
+        f"{one.group.protocol}, {plural(len(one.run.tasks), 'task')}",
         str(gap.n if gap else "-"),
         f"{base.mean:.1f} ± {base.se:.1f}",
         f"{own.mean:.1f} ± {own.se:.1f}",

@@ -18,6 +18,7 @@ from statistics import fmean
 
 import pandas as pd
 
+from benchmarks.records.words import plural, reproduce
 from methods.contract import Claim, Experiment, Paper
 from report import records, statistics
 from report.claims import (
@@ -213,8 +214,8 @@ def _of_claim(
 def _needs(name: str, experiment: Experiment) -> str:
     """What it takes to run an experiment."""
     first = next(iter(experiment.recipes))
-    data, named = ("images of your own", "folder:PATH") if first == "folder" else (first, first)
-    command = f"make reproduce-{name} EXPERIMENT={experiment.name} DATASET={named}"
+    data = "images of your own" if first == "folder" else first
+    command = reproduce(name, experiment.name, [first], experiment.track, experiment.backbone)
     return f"it needs {data} on {experiment.backbone}, {experiment.track}: `{command}`"
 
 
@@ -255,9 +256,9 @@ def _compared(decision: Decision) -> str:
     """What decides, in one line."""
     claim, tasks = decision.claim, decision.tasks
     if claim.ranks:
-        return f"{ranking(claim)}; mean of {len(tasks)} tasks; paired by {decision.run.over}"
+        return f"{ranking(claim)}; mean of {plural(len(tasks), 'task')}; paired by {decision.run.over}"
     sense = "above" if claim.higher else "below"
-    named = ", ".join(tasks) if len(tasks) == 1 or claim.tasks else f"mean of {len(tasks)} tasks"
+    named = ", ".join(tasks) if len(tasks) == 1 or claim.tasks else f"mean of {plural(len(tasks), 'task')}"
     device = f", {decision.run.origin}" if decision.run.origin != records.COMMITTED else ""
     return (
         f"{side_label(decision.better)} {sense} {side_label(decision.worse)}{allowance(claim)}; {named}"

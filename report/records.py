@@ -91,9 +91,21 @@ def _checked(row: dict[str, str], path: Path, line: int) -> dict[str, str | int 
 def read(path: Path) -> pd.DataFrame:
     """All rows of a results file: ``RESULTS``, ``seed`` int, ``value`` float, everything else text.
 
+    A file that has not changed is read once in a process; what is returned is not to be changed.
+
     Raises:
         UserError: a malformed row, or two rows for the same cell, selection and metric; names file and line.
     """
+    state = path.stat() if path.is_file() else None
+    return _read(path.absolute(), path, state.st_mtime_ns, state.st_size) if state else _rows(path)
+
+
+@functools.lru_cache(maxsize=256)
+def _read(_whole: Path, path: Path, _changed: int, _size: int) -> pd.DataFrame:
+    return _rows(path)
+
+
+def _rows(path: Path) -> pd.DataFrame:
     rows: list[dict[str, str | int | float]] = []
     seen: dict[tuple[str, ...], int] = {}
     for line, fields in numbered_rows(path, RESULTS):

@@ -241,6 +241,23 @@ def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
     return found
 
 
+def with_partial_marked(runs: Sequence[Run], experiment: Experiment, group: Group, published: int = 0) -> list[Run]:
+    """The runs, those that lack tasks called so wherever they appear: their means do not compare with full ones.
+
+    Args:
+        runs: of one group.
+        experiment: which may name its tasks.
+        group: the data.
+        published: number of tasks of the published table on the same data; counts where the experiment names none.
+    """
+    named = len(experiment.tasks.get(group.dataset, ())) or published
+    whole = max([named, len({task for run in runs for task in run.tasks})])
+    return [
+        replace(run, origin=f"{run.origin}, {len(run.tasks)} of {whole} tasks") if 0 < len(run.tasks) < whole else run
+        for run in runs
+    ]
+
+
 def shown(runs: Sequence[Run]) -> list[Run]:
     """The runs that get lines of their own: two that have the same values everywhere share theirs."""
     if len(runs) != 2 or not _equal(*runs):

@@ -18,25 +18,43 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import numbered_rows
 from methods.contract import WHOSE, Experiment, Paper
-from report import build, comparison, kept, latex, ledger, prose, records, statements
-from report.build import Loaded, make_command, published_grid
+from report import (
+    build,
+    citing,
+    comparison,
+    front,
+    kept,
+    latex,
+    leaderboard,
+    ledger,
+    mathml,
+    prose,
+    records,
+    statements,
+)
+from report.again import make_command, replicates
+from report.build import Loaded, published_grid
 from report.claims import RULE, up_and_down
 from report.comparison import Comparison
+from report.contestants import contestants
 from report.figures import charts, draw, overview, speed
 from report.figures.charts import Chart
+from report.leaderboard import Board
 from report.ledger import Verdict
-from report.pages import TEMPLATES, Sources, cell_view, environment, grid_view, table_view
+from report.pages import TEMPLATES, Sources, environment, grid_view, table_view
 from report.records import COMMITTED
 from report.runs import row_label
-from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, as_csv, as_markdown, decision
+from report.table import MISSING, Basis, Grid, Line, Number, Table, as_csv, as_markdown, decision
 
 Drawn = dict[str, list[dict[str, Any]]]
 """``paper/experiment``, or nothing for those over all papers -> what pages say of the figures."""
 MANY = 40
 """Figures from which on they are drawn by as many processes as there are cores, whose start takes seconds."""
-COMPARE = "compare"
-"""The page of comparisons."""
+COMPARE, SPEED = "compare", "speed"
+"""The pages of comparisons, and of what `make bench` measured."""
 FILES = ("style.css", "site.js")
+SAID = 2
+"""Of how many claims a paper's page first says what the paper says."""
 NOTES = (
     "effect: positive where the claim holds; in percent points, or in the unit of the metric that decides",
     *RULE,
@@ -111,7 +129,7 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
     Raises:
         UserError: a malformed file, or the folder cannot be written.
     """
-    shown = sorted(collect(papers, runs, results), key=lambda one: (one.paper.year, one.name))
+    shown = sorted(collect(papers, runs, results), key=lambda one: front.order(papers.items()).index(one.name))
     missing = absent(papers, results)
     nav = [(one.name, one.paper.title) for one in shown]
     compared = comparison.found(runs, results)
@@ -122,7 +140,12 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
         out.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(TEMPLATES / name, out / name)
-        paths = [_write(out / "index.html", _overview(shown, missing, results, nav, drawn[""]))]
+        loaded = [(one.name, part.experiment, part.loaded.frame) for one in shown for part in one.filled]
+        boards = leaderboard.boards(papers, loaded, results)
+        paths = [_write(out / "index.html", _overview(shown, missing, results, nav, drawn, boards))]
+        _write(out / "leaderboards.csv", leaderboard.comma_separated(boards))
+        if drawn[SPEED]:
+            paths.append(_write(out / f"{SPEED}.html", _speed(nav, drawn[SPEED])))
         for one in shown:
             _downloads(one, out)
             paths.append(_write(out / f"{one.name}.html", _page(one, results, runs, nav, drawn)))
@@ -151,9 +174,9 @@ def draw_all(shown: Sequence[Shown], compared: Sequence[Comparison], results: Pa
         UserError: a malformed file.
     """
     frames = [(one.name, part.experiment, part.loaded.frame) for one in shown for part in one.filled]
-    found, studied = overview.contestants(frames), overview.contestants(frames, held_out=True)
+    found, studied = contestants(frames), contestants(frames, held_out=True)
     measured = speed.of_all(results / "speed" / "speed.csv")
-    made: dict[str, list[Chart]] = {"": [*overview.of_all(found, studied), *measured]}
+    made: dict[str, list[Chart]] = {"": overview.of_all(found, studied), SPEED: measured}
     made[COMPARE] = [chart for number, one in enumerate(compared) for chart in kept.of_comparison(one, number)]
     for one in shown:
         for part in one.parts:
@@ -168,12 +191,13 @@ def draw_all(shown: Sequence[Shown], compared: Sequence[Comparison], results: Pa
     jobs = [
         (chart, out / (key.partition("/")[0] or "all") / chart.name) for key, some in made.items() for chart in some
     ]
-    saved = (delayed(charts.save)(chart, stem, ("svg", "png", "csv")) for chart, stem in jobs)
+    saved = (delayed(charts.save)(chart, stem, ("svg", "csv"), transparent=True) for chart, stem in jobs)
     Parallel(n_jobs=os.cpu_count() if len(jobs) > MANY else 1)(saved)
     return {
         key: [
             {
                 "path": f"figures/{key.partition('/')[0] or 'all'}/{chart.name}",
+                "label": chart.name,
                 "alt": chart.alt,
                 "caption": chart.caption,
                 "width": round(chart.size[0] * 96),
@@ -189,6 +213,11 @@ def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _speed(nav: Sequence[tuple[str, str]], drawn: list[dict[str, Any]]) -> str:
+    page = environment().get_template("speed.html")
+    return page.render(nav=nav, here=SPEED, figures=drawn, data=Sources([]).json())
 
 
 def _downloads(shown: Shown, out: Path) -> None:
@@ -217,6 +246,7 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
                 "command": make_command(shown.name, experiment),
                 "tables": [
                     table_view(table, sources, f"{experiment.name}-{number}")
+                    | {"command": _again(shown.name, part, table)}
                     for number, table in enumerate(part.tables)
                 ],
                 "figures": drawn[f"{shown.name}/{experiment.name}"],
@@ -225,6 +255,8 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
             }
         )
     module = importlib.import_module(f"methods.{shown.name}")
+    first = _main(shown)
+    their_own = [one for one in statements.statements(shown.verdicts) if one.whose == "paper"]
     return (
         environment()
         .get_template("paper.html")
@@ -237,6 +269,11 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
             ours=statements.counted(shown.verdicts, ours=True),
             statements=_statement_grid(shown.verdicts, "statements", whole=False),
             verdicts=_verdict_grid(shown.verdicts, sources, "claims", whole=False),
+            says=[one.first.text for one in their_own[:SAID]],
+            sentence=front.in_short(shown.verdicts),
+            main=next((part for part in parts if first and part["name"] == first.experiment.name), None),
+            bibtex=f"{citing.bibtex(shown.name, shown.paper)}\n\n{citing.suite()}",
+            typeset=mathml.typeset,
             prose=prose.blocks(module.__doc__ or ""),
             inline=prose.inline,
             parts=parts,
@@ -250,6 +287,25 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
             data=sources.json(),
         )
     )
+
+
+def _again(name: str, part: Part, table: Table) -> str:
+    """The command that makes one table again, as it is committed or else as it was run here."""
+    frame = part.loaded.frame
+    committed = frame[frame["origin"] == COMMITTED]
+    rows = committed if table.group in records.groups(committed) else frame
+    return make_command(name, part.experiment, group=table.group, seeds=replicates(rows, table.group))
+
+
+def _main(shown: Shown) -> Part | None:
+    """The experiment that a reader wants first: the one with the README's figure, or on Office-31, or the default."""
+    filled = [part for part in shown.filled if part.experiment.default] or shown.filled
+
+    def rank(part: Part) -> tuple[bool, bool, bool]:
+        one = part.experiment
+        return not one.picture, "office31" not in one.recipes, one.protocol != "full" or one.track == "late"
+
+    return min(filled, key=rank, default=None)
 
 
 def _published_alone(shown: Shown, part: Part, results: Path, sources: Sources) -> list[dict[str, Any]]:
@@ -329,31 +385,45 @@ def _overview(
     missing: Sequence[str],
     results: Path,
     nav: Sequence[tuple[str, str]],
-    drawn: list[dict[str, Any]],
+    drawn: Drawn,
+    boards: Sequence[Board],
 ) -> str:
-    frames = [part.loaded.frame for one in shown for part in one.filled]
-    sources = Sources(frames)
+    sources = Sources([part.loaded.frame for one in shown for part in one.filled])
     verdicts = [row for one in shown for row in one.verdicts]
+    by_paper = front.matrix({one.name: one.verdicts for one in shown})
+    told = front.gains(boards, sources)
+    papers = [
+        {
+            "name": one.name,
+            "paper": one.paper,
+            "filled": len(one.filled),
+            "committed": sum(COMMITTED in part.loaded.paths for part in one.parts),
+            "experiments": len(one.parts),
+            "matrix": by_paper[one.name],
+            "sentence": front.in_short(one.verdicts),
+            "gain": told.get(one.name),
+        }
+        for one in shown
+    ]
     return (
         environment()
         .get_template("index.html")
         .render(
             nav=nav,
             here="",
-            papers=[
-                {
-                    "name": one.name,
-                    "paper": one.paper,
-                    "filled": len(one.filled),
-                    "committed": sum(COMMITTED in part.loaded.paths for part in one.parts),
-                    "experiments": len(one.parts),
-                    "counts": statements.counted(one.verdicts),
-                    "gains": [_gain(one, part, sources) for part in one.filled if part.experiment.default],
-                }
-                for one in shown
-            ],
+            papers=papers,
+            comparators=[one for one, its in zip(papers, shown, strict=True) if its.paper.comparator],
+            headings=list(front.WHOSE.values()),
             missing=missing,
-            figures=drawn,
+            figures=drawn[""],
+            picture=_picture(shown, drawn),
+            speed=bool(drawn[SPEED]),
+            glossary=front.GLOSSARY,
+            boards=[
+                grid_view(leaderboard.grid(board, f"board-{number}"), sources, f"board-{number}")
+                | {"second": "paper", "name": "leaderboard"}
+                for number, board in enumerate(boards)
+            ],
             counts=statements.counted(verdicts),
             ours=statements.counted(verdicts, ours=True),
             chance=statements.chance(verdicts),
@@ -365,33 +435,13 @@ def _overview(
     )
 
 
-def _gain(shown: Shown, part: Part, sources: Sources) -> list[dict[str, Any]]:
-    """Of every table of an experiment: the gain of the paper's own method, here and published."""
-    label = next(iter(_own_labels(shown, part.experiment)), "")
-    found = []
-    for table in part.tables:
-        grids = {grid.name: grid for grid in table.grids}
-        if "difference" not in grids:
-            continue
-        grid = grids["difference"]
-        ours = _cell(grid, label, "mean", theirs=False)
-        if ours is not None:
-            theirs, place = _cell(grid, label, "mean", theirs=True), f"on {table.group.dataset}"
-            if theirs is None and "published" in grids:  # the paper has it on other data, which its title names
-                beside = grids["published"]
-                theirs = _cell(beside, label, beside.columns[-1], theirs=True)
-                place = f"in {beside.title.partition(': ')[2]}"
-            group = table.group
-            found.append(
-                {
-                    "where": f"{group.dataset}, {group.protocol}, {group.backbone}, {group.track}",
-                    "over": grid.title.removeprefix("Difference over ").removesuffix(", percent points"),
-                    "ours": cell_view(ours, sources),
-                    "theirs": cell_view(theirs, sources) if theirs is not None else None,
-                    "place": place,
-                }
-            )
-    return found
+def _picture(shown: Sequence[Shown], drawn: Drawn) -> dict[str, Any] | None:
+    """The README's figure: the first of the experiment that has one."""
+    for one in shown:
+        for part in one.filled:
+            if part.experiment.picture and (some := drawn[f"{one.name}/{part.experiment.name}"]):
+                return some[0]
+    return None
 
 
 def _own_labels(shown: Shown, *experiments: Experiment) -> list[str]:
@@ -399,19 +449,6 @@ def _own_labels(shown: Shown, *experiments: Experiment) -> list[str]:
     rows = [row for one in experiments or shown.paper.experiments for row in one.rows]
     own = [row for row in rows if (row.method, row.variant) == (shown.name, "default")]
     return list(dict.fromkeys(map(row_label, own)))
-
-
-def _cell(grid: Grid, label: str, column: str, *, theirs: bool) -> Cell | None:
-    """The cell of a line, of the first origin that has a number there; published lines only, or others only."""
-    place = grid.columns.index(column)
-    for line in grid.lines:
-        if (
-            line.label == label
-            and line.origin.startswith("published") == theirs
-            and isinstance(line.cells[place], Number)
-        ):
-            return line.cells[place]
-    return None
 
 
 def others(results: Path, own: Sequence[str] = ()) -> list[Grid]:

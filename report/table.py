@@ -175,10 +175,14 @@ def as_text(table: Table) -> str:
     parts = [f"{table.title}\n{'=' * len(table.title)}"]
     width = max(len(name) for name, _ in table.facts)
     parts.append("\n".join(f"{name:<{width}}  {value}" for name, value in table.facts))
-    for grid in table.grids:
-        body = _grid(grid, "simple", cell_text, _broken)
-        parts.append("\n".join([grid.title, "", body, *(f"  {note}" for note in grid.notes)]))
+    parts += map(grid_text, table.grids)
     return "\n\n".join(parts) + "\n"
+
+
+def grid_text(grid: Grid) -> str:
+    """One grid for a terminal."""
+    body = _grid(grid, "simple", cell_text, _broken)
+    return "\n".join([grid.title, "", body, *(f"  {note}" for note in grid.notes)])
 
 
 def as_markdown(table: Table) -> str:

@@ -29,6 +29,7 @@ from benchmarks.networks.backbones import choice_of
 from benchmarks.plan import choices, choosing, deciding, plan
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records.store import Store
+from benchmarks.records.words import plural
 from datasets import folders, protocols, registry, store
 from datasets.errors import DataError
 from datasets.names import parted
@@ -71,10 +72,12 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
         tabulate(rows, headers=["paper", "experiment", "data set", "row", "setting", "task", "seed", "cell", "state"])
     )
     todo = [cell for cell in planned.cells if not execute.is_done(cell, records)]
-    click.echo(f"\n{len(planned.cells)} cells, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
+    click.echo(f"\n{plural(len(planned.cells), 'cell')}, {len(planned.cells) - len(todo)} done, {len(todo)} to run.")
     if todo:
         jobs = execute.jobs_for(None, options.threads, options.device)
-        click.echo(f"With {jobs} jobs {running.how_long(todo, tables.expected_seconds(todo, records), jobs)}.")
+        click.echo(
+            f"With {plural(jobs, 'job')} {running.how_long(todo, tables.expected_seconds(todo, records), jobs)}."
+        )
     running.say(planned)
 
 
@@ -149,6 +152,18 @@ def status(paper: str, options: Options, mirror: str | None, data: Path, runs: P
         for place in dict.fromkeys((use.paper, use.experiment, cell.spec.dataset) for use in cell.uses):
             of_place = counts.setdefault(place, dict.fromkeys(("done", "committed", "missing", "failed"), 0))
             of_place[state] += 1
+    usual = {
+        (name, experiment)
+        for name, its in plan.wanted(paper, options)
+        for experiment in its.experiments
+        or [one.name for one in contract.usual_experiments(plan.paper(name), its.datasets, its.track)]
+    }
+    # A user's own folder fits many experiments: those that nobody has named or run are not missing there.
+    counts = {
+        place: of_place
+        for place, of_place in counts.items()
+        if place[:2] in usual or not place[2].startswith(folders.PREFIX) or of_place["done"] or of_place["failed"]
+    }
     rows = [[*place, *of_place.values()] for place, of_place in counts.items()]
     headers = ["paper", "experiment", "data set", "done", "committed only", "missing", "failed"]
     click.echo(tabulate(rows, headers=headers))
@@ -186,7 +201,7 @@ def export(
     if not written:
         raise UserError(f"nothing of {paper} that was run here is to be exported; `make reproduce-{paper}` runs it.")
     for path, cells in written.items():
-        click.echo(f"{running.shown(path)}: {cells} cells")
+        click.echo(f"{running.shown(path)}: {plural(cells, 'cell')}")
 
 
 def _all_experiments(paper: str, options: Options) -> Options:
@@ -284,7 +299,7 @@ def decide(paper: str, options: Options, mirror: str | None, data: Path, runs: P
         tables.write_local(planned, records, location)
     for name, experiment, dataset in places:
         for path, cells in tables.export(name, [experiment], [dataset], records, location).items():
-            click.echo(f"{running.shown(path)}: {cells} cells")
+            click.echo(f"{running.shown(path)}: {plural(cells, 'cell')}")
 
 
 @commands.command("choose")

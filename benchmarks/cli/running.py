@@ -20,6 +20,7 @@ from benchmarks.machine import host, processes
 from benchmarks.machine.errors import INTERRUPTED, UserError
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records.store import Store
+from benchmarks.records.words import plural
 from datasets.names import COMMON, PREFIX, parted
 from datasets.store import Location
 
@@ -61,7 +62,7 @@ def run(
     processes.barrier()
     todo = [cell for cell in todo if not execute.is_done(cell, records)]
     if not todo:
-        click.echo(f"All {len(planned.cells)} cells are done.")
+        click.echo("The one cell is done." if len(planned.cells) == 1 else f"All {len(planned.cells)} cells are done.")
         return execute.Summary()
     with how.workers(options, location, records) as workers:
         unusable = execute.prepare(todo, location, workers)
@@ -72,7 +73,7 @@ def run(
         processes.barrier()  # until all know what is to be done, before the first record of it is written
         at_once = min(workers.jobs, len(todo))
         about = how_long(todo, expected, at_once)
-        click.echo(f"{len(todo)} of {len(planned.cells)} cells to run, {at_once} at once: {about}.")
+        click.echo(f"{len(todo)} of {plural(len(planned.cells), 'cell')} to run, {at_once} at once: {about}.")
         summary = execute.run(todo, workers, expected=expected)
     summary.left_out += unusable.values()
     return summary
@@ -100,7 +101,7 @@ def how_long(todo: Sequence[Cell], expected: Mapping[str, float], jobs: int) -> 
     if not expected:
         return "no estimate of the time yet, nothing of that kind has been timed"
     about = f"about {execute.duration(sum(expected.values()) / jobs)}"
-    return f"{about}, and {unknown} cells of which nothing has been timed" if unknown else about
+    return f"{about}, and {plural(unknown, 'cell')} of which nothing has been timed" if unknown else about
 
 
 def finish(planned: Plan, summary: execute.Summary, records: Store, location: Location, *, incomplete: bool) -> None:
@@ -108,7 +109,7 @@ def finish(planned: Plan, summary: execute.Summary, records: Store, location: Lo
     unwritten = ""
     try:
         for path, cells in (tables.write_local(planned, records, location) if processes.is_main() else {}).items():
-            click.echo(f"{cells} cells in {shown(path)}, records in {shown(records.root / 'cells')}")
+            click.echo(f"{plural(cells, 'cell')} in {shown(path)}, records in {shown(records.root / 'cells')}")
     except UserError as error:
         unwritten = str(error)
     conclude(summary, records)
@@ -178,12 +179,21 @@ def _common(value: tuple[str, ...], classes: str | None) -> tuple[str, ...]:
 
 def many(*names: str, help: str) -> Callable[[Command], Command]:
     """An option that may be given several times, or several words at once."""
-    return click.option(*names, multiple=True, callback=_words, metavar="NAME...", help=help)
+    return click.option(
+        *names, multiple=True, callback=_words, metavar="NAMES", help=f"{help}  Several parted by blanks."
+    )
 
 
 def datasets_option(words: str) -> Callable[[Command], Command]:
     """The data sets; a text may name several."""
-    return click.option("--dataset", "datasets", multiple=True, callback=_datasets, metavar="NAME...", help=words)
+    return click.option(
+        "--dataset",
+        "datasets",
+        multiple=True,
+        callback=_datasets,
+        metavar="NAMES",
+        help=f"{words}  Several parted by blanks.",
+    )
 
 
 def location_options(command: Command) -> Command:
@@ -252,7 +262,7 @@ def plan_options(command: Command) -> Command:
         click.option(
             "--classes", type=click.Choice(["common"]), help="Of own images: the classes that all domains have."
         ),
-        click.option("--tasks", multiple=True, metavar="NAME...", help="Tasks, source:target."),
+        click.option("--tasks", multiple=True, metavar="NAMES", help="Tasks, source:target, several parted by blanks."),
         datasets_option("Data sets; default: the experiment's first, and what is prepared."),
         many("--experiment", "experiments", help="Experiments; default: those marked as default."),
     ):

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from benchmarks.machine import processes
@@ -14,6 +15,7 @@ from benchmarks.networks import backbones, weights
 from benchmarks.networks.backbones import Choice, choice_of
 from benchmarks.plan import choices, settings
 from benchmarks.records.store import Spec, recipe_values, revision
+from benchmarks.records.words import reproduce
 from datasets import folders, protocols, registry, store
 from datasets.errors import DataError
 from datasets.protocols import Task
@@ -556,19 +558,17 @@ def further(name: str, options: Options, location: Location) -> list[str]:
     lines = []
     first = chosen_experiments(name, Options())
     for experiment in paper(name).experiments:
-        command = f"make reproduce-{name}"
+        command = partial(reproduce, name, experiment.name, track=experiment.track, backbone=experiment.backbone)
         datasets = [key for key in experiment.recipes if key != "folder"]
         if experiment in first:
             absent = [(dataset, _absent(experiment, dataset, location)) for dataset in datasets[1:]]
             lines += [
-                f"{experiment.title} on {dataset} ({', '.join(tasks)}): {command} DATASET={dataset}"
+                f"{experiment.title} on {dataset} ({', '.join(tasks)}): {command([dataset])}"
                 for dataset, tasks in absent
                 if tasks
             ]
-        elif experiment.default:
-            lines.append(f"{experiment.title}: {command} DATASET={datasets[0]}")
         else:
-            lines.append(f"{experiment.title}: {command} EXPERIMENT={experiment.name}")
+            lines.append(f"{experiment.title}: {command((datasets or ['folder'])[:1])}")
     return lines + [f"not here: {what}; {reason}" for what, reason in paper(name).not_run.items()]
 
 

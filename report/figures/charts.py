@@ -44,8 +44,11 @@ class Chart:
     cells: tuple[str, ...] = field(default=())
 
 
-def save(chart: Chart, stem: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
-    """Writes ``stem`` with each suffix, the same bytes for the same numbers; returns the paths."""
+def save(chart: Chart, stem: Path, kinds: Sequence[str] = KINDS, *, transparent: bool = False) -> list[Path]:
+    """Writes ``stem`` with each suffix, the same bytes for the same numbers; returns the paths.
+
+    ``transparent`` is for SVG on pages that have a ground of their own, light or dark.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -61,7 +64,7 @@ def save(chart: Chart, stem: Path, kinds: Sequence[str] = KINDS) -> list[Path]:
         if "pdf" in paths:
             canvas.savefig(paths["pdf"], metadata={"CreationDate": None})
         if "svg" in paths:
-            canvas.savefig(paths["svg"], metadata={"Date": None})
+            canvas.savefig(paths["svg"], metadata={"Date": None}, transparent=transparent)
         if "png" in paths:
             canvas.savefig(paths["png"], dpi=200)
     if "csv" in paths:

@@ -129,7 +129,7 @@ def selection_chart(experiment: Experiment, run: Run, group: Group, found: Seque
         f"{max(points, key=lambda one: one[2].mean)[0]}"
         for label, points in curves.items()
     )
-    words = f"{metric} above accuracy over {field} on {group.dataset}, mean of {len(run.tasks)} tasks"
+    words = f"{metric} above accuracy over {field} on {group.dataset}, {sweeps.mean_of(run)}"
     return Chart(
         _name(experiment, group, metric),
         f"{words}, {run.origin}; the least {metric} is what the paper takes; {note}.",
@@ -166,9 +166,7 @@ def curve_chart(experiment: Experiment, run: Run, group: Group, found: Sequence[
         for i, (label, points) in enumerate(curves.items()):
             y, spread = [mean.mean for _, mean in points], [mean.se for _, mean in points]
             charts.line(axes, i, [step for step, _ in points], y, spread, label, markers=len(points) < 15)
-        charts.finish(
-            canvas, axes, "optimiser steps", f"{unit}, mean of {len(run.tasks)} tasks", _title(group, run), note
-        )
+        charts.finish(canvas, axes, "optimiser steps", f"{unit}, {sweeps.mean_of(run)}", _title(group, run), note)
         charts.legend(axes, len(curves))
 
     rows = [
@@ -179,7 +177,7 @@ def curve_chart(experiment: Experiment, run: Run, group: Group, found: Sequence[
     ends = "; ".join(
         f"{label} goes from {points[0][1].mean:.3g} to {points[-1][1].mean:.3g}" for label, points in curves.items()
     )
-    words = f"Learning curve of {metric} on {group.dataset}, mean of {len(run.tasks)} tasks"
+    words = f"Learning curve of {metric} on {group.dataset}, {sweeps.mean_of(run)}"
     return Chart(
         _name(experiment, group, metric),
         f"{words}, {run.origin}; {note}. Shown, nothing is chosen by it.",
@@ -234,7 +232,7 @@ def _family(
             rotation=45 if len(members) > 5 else 0,
             ha="right" if len(members) > 5 else "center",
         )
-        charts.finish(canvas, axes, "", f"{family} (no unit), mean of {len(run.tasks)} tasks", _title(group, run), note)
+        charts.finish(canvas, axes, "", f"{family} (no unit), {sweeps.mean_of(run)}", _title(group, run), note)
         charts.legend(axes, len(lines))
 
     rows = [
@@ -244,7 +242,7 @@ def _family(
     ]
     first = next(iter(lines))
     told = ", ".join(f"{member} {mean.mean:.2f}" for member, mean in lines[first].items())
-    words = f"{family} of the trained models on {group.dataset}, mean of {len(run.tasks)} tasks"
+    words = f"{family} of the trained models on {group.dataset}, {sweeps.mean_of(run)}"
     return Chart(
         _name(experiment, group, family),
         f"{words}, {run.origin}; {note}.",

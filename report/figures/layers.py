@@ -206,6 +206,8 @@ def published_curves(
 ) -> dict[str, dict[int, float]]:
     """Label of a line -> number of layers -> what is published, of tasks ``n=3 ...`` in the first table that has it.
 
+    Of several lines of one row, in settings or on tasks of their own, the first has it: the paper's own comes first.
+
     Args:
         paper: whose names of rows.
         over: the field that counts layers, ``n``.
@@ -213,6 +215,7 @@ def published_curves(
         tables: the published tables.
     """
     found: dict[str, dict[int, float]] = {}
+    drawn = set()  # each once: what the paper has once is not that of every start or task that we have
     for table in tables:
         for label, curve in curves.items():
             row = curve.row
@@ -222,6 +225,7 @@ def published_curves(
                 for task, number in table.rows.get(method or "", {}).items()
                 if (match := re.match(rf"{re.escape(over)}=(\d+)", task)) is not None
             }
-            if numbers and label not in found:
+            if numbers and label not in found and method not in drawn:
                 found[label] = dict(sorted(numbers.items()))
+                drawn.add(method)
     return found

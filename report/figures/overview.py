@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from methods.contract import Experiment
+from benchmarks.records.words import plural
 from report import statistics
+from report.contestants import Contestant
 from report.figures import charts
 from report.figures.charts import Chart
 from report.records import SELECTIONS, Group
-from report.runs import Entry, Run, counterpart, entries, runs_of, same_row
 from report.statistics import Comparison
 
 if TYPE_CHECKING:
@@ -27,70 +26,6 @@ RULES = {rule: words.partition(",")[0] for rule, words in SELECTIONS.items() if 
 """Rules of selection that are compared with the last iterate."""
 FEW = 4
 """Methods on one data set and network from which on a figure compares them."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """A row of a paper's default experiment, with what it is compared with."""
-
-    paper: str
-    group: Group
-    run: Run
-    entry: Entry
-    base: Entry
-
-    @property
-    def label(self) -> str:
-        return self.entry.label
-
-    @property
-    def own(self) -> bool:
-        """Whether it is the paper's own full method."""
-        return (self.entry.row.method, self.entry.row.variant) == (self.paper, "default")
-
-    @property
-    def is_base(self) -> bool:
-        return same_row(self.entry.row, self.base.row)
-
-
-def contestants(loaded: Iterable[tuple[str, Experiment, pd.DataFrame]], *, held_out: bool = False) -> list[Contestant]:
-    """The rows of the default experiments, each method, variant, setting and baseline once per group.
-
-    Of the committed results of a group, or of this machine's where nothing is committed.
-
-    Args:
-        loaded: paper, experiment and rows.
-        held_out: take the experiments that hold out a part of the source instead.
-    """
-    found: dict[tuple[object, ...], Contestant] = {}
-    for name, experiment, frame in loaded:
-        wanted = experiment.holdout > 0 if held_out else experiment.default
-        if not wanted or experiment.sweep or experiment.cuts or frame.empty:
-            continue
-        for group in _groups(frame):
-            run = runs_of(frame, group)[0]
-            for entry in entries(experiment, [run]):
-                base = counterpart(entry.setting, experiment.baseline, experiment, run)
-                if run.mean(entry) is None or not run.has(base):
-                    continue
-                key = (
-                    entry.row.method,
-                    entry.row.variant,
-                    entry.setting,
-                    base.row.method,
-                    base.row.variant,
-                    group,
-                    run.tasks,
-                )
-                one = Contestant(name, group, run, entry, base)
-                if key not in found or (one.own and not found[key].own):
-                    found[key] = one
-    return list(found.values())
-
-
-def _groups(frame: pd.DataFrame) -> list[Group]:
-    keys = frame[list(Group._fields)].drop_duplicates()
-    return [Group(*map(str, key)) for key in keys.itertuples(index=False)]
 
 
 def of_all(found: Sequence[Contestant], studied: Sequence[Contestant] = ()) -> list[Chart]:
@@ -200,7 +135,7 @@ def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
         charts.finish(
             canvas,
             axes,
-            f"average rank over {len(tasks)} tasks (1: most accurate)",
+            f"average rank over {plural(len(tasks), 'task')} (1: most accurate)",
             "",
             named(group),
             "line: from the best to the worst rank on a task",
@@ -211,7 +146,7 @@ def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
         for i in order
     ]
     told = ", ".join(f"{unique[i].label} {average[i]:.1f}" for i in order)
-    words = f"Average rank over {len(tasks)} tasks of {named(group)}"
+    words = f"Average rank over {plural(len(tasks), 'task')} of {named(group)}"
     return Chart(
         _safe("ranks-" + "-".join(group)),
         f"{words}; line: from the best to the worst rank on a task. Tasks are fixed, not a sample. "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from benchmarks.records.words import plural
 from methods.contract import Experiment
 from report.figures import charts
 from report.figures.charts import Chart
@@ -112,7 +113,7 @@ def chart(figure: Sweep) -> Chart:
         for label, base in figure.baselines.items():
             charts.level(axes, base.accuracy, base.se, label)
         charts.swept_axis(axes, xs)
-        y = f"accuracy, mean of {len(run.tasks)} tasks (%)"
+        y = f"accuracy, {mean_of(run)} (%)"
         charts.finish(canvas, axes, f"{figure.field} (no unit)", y, title, note)
         charts.legend(axes, len(figure.curves) + len(figure.baselines))
 
@@ -120,9 +121,14 @@ def chart(figure: Sweep) -> Chart:
     highest = "; ".join(
         f"{label} is highest at {point.x:g} with {point.accuracy:.1f} %" for label, point in best.items()
     )
-    words = f"Accuracy over {figure.field} on {group.dataset}, mean of {len(run.tasks)} tasks"
+    words = f"Accuracy over {figure.field} on {group.dataset}, {mean_of(run)}"
     name = "-".join((figure.experiment.name, *group))
     return Chart(name, f"{words}, {run.origin}; {note}.", f"{words}: {highest}.", draw_on, data(figure))
+
+
+def mean_of(run: Run) -> str:
+    """``mean of 6 tasks``."""
+    return f"mean of {plural(len(run.tasks), 'task')}"
 
 
 def band_note(counts: Sequence[int], run: Run) -> str:

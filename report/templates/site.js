@@ -200,3 +200,13 @@ addEventListener("afterprint", () => {
     delete box.dataset.printed;
   }
 });
+
+// ------------------------------------------------------------------- what a link leads to is not left folded up
+
+function unfold() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  for (const box of target ? target.querySelectorAll(":scope > details") : []) box.open = true;
+}
+
+addEventListener("hashchange", unfold);
+unfold();

@@ -23,7 +23,7 @@ def made(*arguments: str) -> tuple[int, str]:
     [
         (("reproduce-dan", "SEED=1"), "there is no variable SEED: did you mean SEEDS?"),
         (("plan-dan", "DATASETS=digits"), "there is no variable DATASETS: did you mean DATASET?"),
-        (("table-dan", "TASKS=a:b"), "TASKS means nothing to `make table-dan`: leave it out"),
+        (("table-dan", "SEEDS=1"), "SEEDS means nothing to `make table-dan`: leave it out"),
         (("data", "SEEDS=1"), "SEEDS means nothing to `make data`: leave it out"),
         (("reproduce-dan", "DATASET="), "DATASET is empty: give it a value or leave it out"),
         (("reproduce-dan", "Q=1"), "there is no variable Q: make help lists them."),

@@ -146,9 +146,9 @@ def test_what_is_said_of_other_folders(tmp_path: Path) -> None:
         f"{tmp_path}/nowhere is no folder: name one with the layout DOMAIN/CLASS/image, or a list that ends with .csv."
     )
     (tmp_path / "empty").mkdir()
-    assert "has 0 domains (none) with images where two are needed" in refusal(tmp_path / "empty", place)
+    assert "has 0 (none) of the two domains with images that are needed" in refusal(tmp_path / "empty", place)
     lonely = tree(tmp_path / "lonely", ("one",))
-    assert "has 1 domains (one)" in refusal(lonely, place)
+    assert "has 1 (one) of the two domains" in refusal(lonely, place)
     file = tmp_path / "file"
     file.write_bytes(b"")
     assert "is no folder" in refusal(file, place)

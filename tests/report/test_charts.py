@@ -13,6 +13,8 @@ import pytest
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from methods.contract import Claim, Experiment, Paper, Row
+from report.contestants import Contestant
+from report.contestants import contestants as contestants_of
 from report.figures import charts, draw, overview
 from report.figures.charts import Chart
 from report.records import COMMITTED, load
@@ -290,7 +292,7 @@ def test_maps_of_features(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------ over all papers
 
 
-def contestants(tmp_path: Path) -> list[overview.Contestant]:
+def contestants(tmp_path: Path) -> list[Contestant]:
     other = {
         ("jan", task): [value + 1 for value in numbers] for (method, task), numbers in VALUES.items() if method == "dan"
     }
@@ -306,7 +308,7 @@ def contestants(tmp_path: Path) -> list[overview.Contestant]:
         line["cell"] = f"{line['method']}-{line['task']}-{line['seed']}"
     frame = frame_of(tmp_path, lines)
     wider = dataclasses.replace(MAIN, rows=(BASE, FULL, Row("jan", label="JAN"), Row("ddc", label="DDC")))
-    return overview.contestants([("dan", wider, frame), ("jan", wider, frame)])
+    return contestants_of([("dan", wider, frame), ("jan", wider, frame)])
 
 
 def test_a_row_that_two_papers_show_counts_once_and_as_its_owners(tmp_path: Path) -> None:
@@ -350,8 +352,8 @@ def test_rules_that_need_held_out_source_are_a_study_of_their_own(tmp_path: Path
         )
     experiment = dataclasses.replace(MAIN, name="selection", holdout=0.1, default=False)
     loaded = [("dan", experiment, frame_of(tmp_path, lines))]
-    assert overview.contestants(loaded) == []
-    studied = overview.contestants(loaded, held_out=True)
+    assert contestants_of(loaded) == []
+    studied = contestants_of(loaded, held_out=True)
     (chart,) = overview.of_all([], studied)
     assert chart.name == "selection-study"
     rules = chart.data.set_index(["row", "rule"])["difference"]
@@ -366,7 +368,7 @@ def test_rules_that_need_held_out_source_are_a_study_of_their_own(tmp_path: Path
 def test_what_is_swept_or_not_default_is_no_contestant(tmp_path: Path) -> None:
     frame = frame_of(tmp_path, rows())
     for experiment in (dataclasses.replace(MAIN, default=False), dataclasses.replace(MAIN, sweep={"width": (1, 2)})):
-        assert overview.contestants([("dan", experiment, frame)]) == []
+        assert contestants_of([("dan", experiment, frame)]) == []
 
 
 def test_colours_differ_in_lightness_or_marker() -> None:

@@ -42,7 +42,7 @@ def test_table_of_both_origins(place: Path) -> None:
     write(place / "results/dan/digits.csv", rows())
     write(place / "runs/tables/dan/digits.csv", rows())
     write_published(place / "results/published.csv", [("DAN", "Avg", "72.9", "", "paper")])
-    result = call("table", "dan")
+    result = call("table", "dan", "--all")
     assert result.exit_code == 0
     assert "agree to the last digit" in result.stdout
     assert "Published: Table1" in result.stdout
@@ -52,15 +52,56 @@ def test_table_of_both_origins(place: Path) -> None:
 
 def test_one_table_per_protocol_and_data_set(place: Path) -> None:
     write(place / "results/dan/digits.csv", [*rows(), *rows(dataset="digits"), *rows(protocol="down-sampled")])
-    assert call("table", "dan").stdout.count("Accuracy in percent") == 3
-    assert call("table", "dan", "--dataset", "digits-mini").stdout.count("Accuracy in percent") == 2
+    assert call("table", "dan", "--all").stdout.count("Accuracy in percent") == 3
+    assert call("table", "dan", "--all", "--dataset", "digits-mini").stdout.count("Accuracy in percent") == 2
+
+
+def test_the_answer_comes_first_and_all_is_said_to_be_there(place: Path) -> None:
+    """The gain with interval, verdict, what is published and how far runs agree; then the main table; then one line."""
+    write(place / "results/dan/digits.csv", rows())
+    write(place / "runs/tables/dan/digits.csv", rows())
+    write_published(
+        place / "results/published.csv", [("CNN", "Avg", "70.1", "", "paper"), ("DAN", "Avg", "72.9", "", "paper")]
+    )
+    printed = call("table", "dan").stdout
+    answer, main, rest = (
+        printed.index("+3.00 ± 0.58"),
+        printed.index("Accuracy in percent"),
+        printed.index("Also there"),
+    )
+    assert answer < main < rest
+    (line,) = [line for line in printed.splitlines() if "+3.00" in line]
+    for word in ("DAN", "source only", "both", "[+0.52, +5.48]", "reproduced", "+2.8 (AlexNet, Office-31)"):
+        assert word in line
+    assert "digits-mini, lenet: all 12 values in common agree to the last digit" in printed
+    assert "make table-dan ALL=1" in printed
+    assert len(printed.splitlines()) < 35
+    again = call("table", "dan", "--dataset", "digits-mini", "--tasks", "mnist:optdigits").stdout
+    assert "make table-dan DATASET=digits-mini TASKS=mnist:optdigits ALL=1" in again
+    assert "optdigits:\nmnist" not in again
+    assert "83.0" not in again
+    assert "84.0 ± 0.0" in again
+
+
+def test_a_backbone_and_tasks_choose_what_is_shown(place: Path) -> None:
+    write(place / "results/dan/digits.csv", [*rows(), *rows(backbone="other")])
+    assert call("table", "dan", "--all").stdout.count("Accuracy in percent") == 2
+    shown = call("table", "dan", "--all", "--backbone", "other").stdout
+    assert shown.count("Accuracy in percent") == 1
+    assert "backbone" in shown
+    one_sentence(
+        call("table", "dan", "--tasks", "a:b"),
+        "there are no results on a:b; the tasks are: mnist:optdigits, optdigits:mnist.",
+    )
 
 
 def test_named_experiments_and_those_without_results(place: Path) -> None:
     write(place / "results/dan/digits.csv", rows())
-    result = call("table", "dan", "--experiment", "ablations", "--experiment", "digits")
+    result = call("table", "dan", "--experiment", "ablations", "--experiment", "digits", "--all")
     assert result.exit_code == 0
-    assert "No results of ablations here; get them with: make reproduce-dan EXPERIMENT=ablations" in result.stdout
+    assert (
+        "No results of ablations here; get them with: make reproduce-dan EXPERIMENT=ablations DATASET=" in result.stdout
+    )
 
 
 def test_all_papers(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,16 +111,16 @@ def test_all_papers(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "papers", lambda: {"dan": PAPER, "jan": other})
     one_sentence(call("table", "all"), "there are no such results; `python -m report list` shows what there is.")
     write(place / "results/dan/digits.csv", rows())
-    result = call("table", "all")
+    result = call("table", "all", "--all")
     assert result.exit_code == 0
     assert result.stdout.count("Accuracy in percent") == 1
     assert "there are no results of jan for other yet; get them with: make reproduce-jan" in result.stdout
     write(place / "results/jan/other.csv", rows(dataset="digits"))
-    assert call("table", "all").stdout.count("Accuracy in percent") == 2
-    named = call("table", "all", "--experiment", "other").stdout
+    assert call("table", "all", "--all").stdout.count("Accuracy in percent") == 2
+    named = call("table", "all", "--experiment", "other", "--all").stdout
     assert "jan other on digits" in named
     assert "dan digits on" not in named
-    assert call("table", "all", "--dataset", "digits").stdout.count("Accuracy in percent") == 1
+    assert call("table", "all", "--all", "--dataset", "digits").stdout.count("Accuracy in percent") == 1
     one_sentence(
         call("table", "all", "--dataset", "nope"),
         "there are no such results; `python -m report list` shows what there is.",
@@ -87,14 +128,17 @@ def test_all_papers(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_results_names_the_command(place: Path) -> None:
-    sentence = "there are no results of dan for {}{} yet; get them with: make reproduce-dan{}"
-    one_sentence(call("table", "dan"), sentence.format("digits", "", ""))
-    one_sentence(
-        call("table", "dan", "--experiment", "ablations"), sentence.format("ablations", "", " EXPERIMENT=ablations")
+    sentence = (
+        "there are no results of dan for {}{} yet; get them with: make reproduce-dan EXPERIMENT={} DATASET={} TRACK={} "
+        "BACKBONE=lenet"
     )
-    one_sentence(
-        call("table", "dan", "--dataset", "digits"), sentence.format("digits", " on digits", " DATASET=digits")
-    )
+    for options, words in {
+        (): ("digits", "", "digits", "digits-mini", "finetune"),
+        ("--experiment", "ablations"): ("ablations", "", "ablations", "digits-mini", "finetune"),
+        ("--dataset", "digits"): ("digits", " on digits", "digits", "digits", "finetune"),
+        ("--track", "late"): ("digits", " on late", "digits", "digits-mini", "late"),
+    }.items():
+        one_sentence(call("table", "dan", *options), sentence.format(*words))
 
 
 def test_unknown_names_list_what_exists(place: Path) -> None:
@@ -106,6 +150,10 @@ def test_unknown_names_list_what_exists(place: Path) -> None:
     one_sentence(
         call("table", "dan", "--dataset", "cats"),
         "dan has nothing on a data set 'cats'; there are: digits-mini, digits.",
+    )
+    one_sentence(
+        call("table", "dan", "--experiment", "ablations", "--dataset", "digits"),
+        "dan ablations has nothing on a data set 'digits'; there are: digits-mini.",
     )
 
 
@@ -145,7 +193,7 @@ def test_markdown_files_of_committed_results_do_not_depend_on_this_machine(place
     write(place / "runs/tables/dan/digits.csv", rows()[:-1])
     assert call("tables", "dan").exit_code == 0
     assert path.read_bytes() == first
-    assert sorted(found.name for found in path.parent.iterdir()) == ["digits.csv", "digits.md", "digits.tex"], (
+    assert sorted(found.name for found in path.parent.iterdir()) == ["digits.md"], (
         "experiments without results have no file"
     )
 

@@ -92,7 +92,10 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = CliRunner()
     empty = runner.invoke(cli.main, ["figures", "dan"])
     assert empty.exit_code == 2
-    assert empty.stderr == "Error: there is nothing to draw yet; get results with: make reproduce-dan\n"
+    assert empty.stderr == (
+        "Error: there is nothing to draw yet; get results with: make reproduce-dan EXPERIMENT=digits "
+        "DATASET=digits-mini TRACK=finetune BACKBONE=lenet\n"
+    )
     write(tmp_path / "results/dan/digits.csv", rows())
     wrong = runner.invoke(cli.main, ["figures", "dan", "--experiment", "digits"])
     assert wrong.exit_code == 2

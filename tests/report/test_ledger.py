@@ -54,7 +54,7 @@ def test_a_claim_with_its_numbers_and_cells(tmp_path: Path) -> None:
     assert {name: behind[name] for name in ledger.PLACE} == {name: gain[name] for name in ledger.PLACE}
     assert kernels["verdict"] == (
         "not run here (it needs digits-mini on lenet, finetune: "
-        "`make reproduce-dan EXPERIMENT=ablations DATASET=digits-mini`)"
+        "`make reproduce-dan EXPERIMENT=ablations DATASET=digits-mini TRACK=finetune BACKBONE=lenet`)"
     )
     assert (kernels["effect"], kernels["n"], kernels["q"]) == ("", "0", "")
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SLOW = 120_000
 """Milliseconds that a busy machine may take."""
-SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+SIZES = {"desktop": (1280, 900), "tablet": (768, 1024), "phone": (360, 780)}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def address(folder: Path, name: str) -> str:
 
 
 def names() -> list[str]:
-    return ["index.html", *(f"{name}.html" for name in papers())]
+    return ["index.html", "speed.html", *(f"{name}.html" for name in papers())]
 
 
 @pytest.mark.parametrize("name", names())
@@ -108,8 +108,13 @@ def column(page: Any, table: str, number: int) -> list[str]:
     return found
 
 
+def unfold(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('main details').forEach((box) => { box.open = true; })")
+
+
 def test_sorting(page: Any, folder: Path) -> None:
     page.goto(address(folder, "dan.html"))
+    unfold(page)
     table = "table[data-grid=verdicts]"
     head = page.locator(f"{table} thead th").nth(5)
     before = column(page, table, 6)
@@ -129,15 +134,16 @@ def test_sorting(page: Any, folder: Path) -> None:
 
 def test_filtering(page: Any, folder: Path) -> None:
     page.goto(address(folder, "index.html"))
+    unfold(page)
     table = "table[data-grid=statements]"
     every = page.locator(f"{table} tbody tr").count()
-    page.get_by_label("Show only rows with").first.fill("dan: reproduced above fc8")
+    page.locator("#statements-filter").fill("dan: reproduced above fc8")
     shown = page.locator(f"{table} tbody tr:visible")
     assert 0 < shown.count() < every
     for text in shown.all_inner_texts():
         assert all(word in text.lower() for word in ("dan:", "reproduced", "fc8"))
-    assert page.locator("[role=status]").first.inner_text() == f"{shown.count()} of {every} rows"
-    page.get_by_label("Show only rows with").first.fill("")
+    assert page.locator("#statements-count").inner_text() == f"{shown.count()} of {every} rows"
+    page.locator("#statements-filter").fill("")
     assert page.locator(f"{table} tbody tr:visible").count() == every
 
 

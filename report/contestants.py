@@ -1,0 +1,85 @@
+"""Rows of tables that are compared across papers, each with its own baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from methods.contract import Experiment, Row
+from report import records
+from report.records import Group
+from report.runs import Entry, Run, counterpart, entries, row_label, runs_of, same_row
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A row of a paper's default experiment, with what it is compared with."""
+
+    paper: str
+    group: Group
+    run: Run
+    entry: Entry
+    base: Entry
+
+    @property
+    def label(self) -> str:
+        return self.entry.label
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the paper's own full method."""
+        return (self.entry.row.method, self.entry.row.variant) == (self.paper, "default")
+
+    @property
+    def method(self) -> tuple[str, str, str]:
+        """Method, variant and setting."""
+        return self.entry.row.method, self.entry.row.variant, self.entry.setting
+
+    @property
+    def is_base(self) -> bool:
+        return same_row(self.entry.row, self.base.row)
+
+
+RELEASED = "authors"
+"""The variant that has the values of the code which the authors released."""
+
+
+def contestants(
+    loaded: Iterable[tuple[str, Experiment, pd.DataFrame]], *, held_out: bool = False, released: bool = False
+) -> list[Contestant]:
+    """The rows of the default experiments, each method, variant, setting and baseline once per group and tasks.
+
+    Of the committed results of a group, or of this machine's where nothing is committed.
+
+    Args:
+        loaded: paper, experiment and rows.
+        held_out: take the experiments that hold out a part of the source instead.
+        released: and, of all other experiments without a sweep, the rows with the values of the authors' code.
+    """
+    found: dict[tuple[object, ...], Contestant] = {}
+    for name, experiment, frame in loaded:
+        wanted = experiment.holdout > 0 if held_out else experiment.default
+        others = released and not experiment.holdout and any(row.variant == RELEASED for row in experiment.rows)
+        if not (wanted or others) or experiment.sweep or experiment.cuts or frame.empty:
+            continue
+        for group in records.groups(frame):
+            run = runs_of(frame, group)[0]
+            for entry in entries(experiment, [run]):
+                base = counterpart(entry.setting, experiment.baseline, experiment, run)
+                if run.mean(entry) is None or not run.has(base) or not (wanted or entry.row.variant == RELEASED):
+                    continue
+                one = Contestant(name, group, run, _named(entry, experiment), base)
+                key = (*one.method, base.row.method, base.row.variant, group, run.tasks)
+                if key not in found or (one.own and not found[key].own):
+                    found[key] = one
+    return list(found.values())
+
+
+def _named(entry: Entry, experiment: Experiment) -> Entry:
+    """The line, called ``DAN, as released`` where its row has no name but that of the variant."""
+    if entry.row.variant != RELEASED or entry.row.label:
+        return entry
+    full = next((row for row in experiment.rows if (row.method, row.variant) == (entry.row.method, "default")), None)
+    return replace(entry, row=replace(entry.row, label=f"{row_label(full or Row(entry.row.method))}, as released"))

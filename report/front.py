@@ -1,0 +1,114 @@
+"""The overview's first screens: what reproduced, whose claims they are, and one sentence on every paper."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.records.words import plural
+from methods.contract import Paper
+from report import statements
+from report.claims import NOT_RUN, REPRODUCED, VERDICTS
+from report.leaderboard import Board, Standing
+from report.ledger import Verdict
+from report.pages import Sources, cell_view
+from report.table import Basis, difference
+
+WHOSE = {"paper": "the paper's", "code": "its released code's", "ours": "our own questions"}
+"""``Verdict.whose`` -> the heading of its column."""
+GLOSSARY = {
+    "cell": "one training: a method with its settings, a data set, a task, a seed; named by a hash over all of it",
+    "task": "source:target, the labelled domain that is learned and the one that is tested",
+    "baseline": "the same network, recipe, data, seeds and random streams as the method, its transfer term off; a gain "
+    "is over it",
+    "last iterate": "the network as the last step left it; all headline numbers are of it",
+    "oracle": "the best epoch by target labels, which no user without labels could pick; shown, never a result",
+    "protocol": "which images and labels training sees: full (all source labels, no target label), down-sampled (20 or "
+    "8 source images per class), supervised (and 3 labelled target images per class), semi-supervised (these of 15 "
+    "classes alone, tested on the 16 others)",
+    "frozen": "a track: the ImageNet-trained network is fixed, its activations are cached, bottleneck, classifier and "
+    "transfer terms are trained on them",
+    "late": "a track: the last blocks are trained as well, at a tenth of the rate; finetune trains the whole network",
+    "reproduced": "the 95 % interval lies where the claim says; reversed: on the other side",
+    "no effect": "the interval holds 0 and lies within 0.5 points of it; undecided: anything else, with the number of "
+    "seeds expected to decide it; mixed: a task goes significantly against the mean",
+    "as released": "with the values of the code that the authors published, where these differ from the paper's",
+    "comparator": "a method of no paper of the suite, run under the same recipes for orientation",
+}
+"""Twelve words that tables use."""
+
+
+def matrix(rows_of: Mapping[str, Sequence[Verdict]]) -> dict[str, list[tuple[str, list[tuple[str, int]]]]]:
+    """Paper -> heading of a column -> how many set-ups of its claims have which verdict."""
+    found = {}
+    for name, rows in rows_of.items():
+        cells = []
+        for whose, heading in WHOSE.items():
+            counts = Counter(row.verdict for row in rows if row.whose == whose)
+            cells.append((heading, [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]))
+        found[name] = cells
+    return found
+
+
+def in_short(rows: Sequence[Verdict]) -> str:
+    """Of how many claims of a paper all set-ups reproduce, of how many none; in a sentence, empty without a claim."""
+    every = [one for one in statements.statements(rows) if one.whose in ("paper", "code")]
+    tried = {
+        one.name: {row.verdict for row in one.rows if row.whose != statements.OURS and row.verdict != NOT_RUN}
+        for one in every
+    }
+    run = {name: verdicts for name, verdicts in tried.items() if verdicts}
+    if not run:
+        return "None of its claims has been run here." if every else ""
+    whole = sum(verdicts == {REPRODUCED} for verdicts in run.values())
+    nowhere = sum(REPRODUCED not in verdicts for verdicts in run.values())
+    parts = [f"{number} {where}" for number, where in _parts(whole, len(run) - whole - nowhere, nowhere) if number]
+    absent = f", {len(every) - len(run)} not run here" if len(run) < len(every) else ""
+    return f"Of its {plural(len(every), 'claim')} {_listed(parts)}{absent}."
+
+
+def _parts(whole: int, some: int, nowhere: int) -> list[tuple[int, str]]:
+    return [
+        (whole, f"{'is' if whole == 1 else 'are'} reproduced wherever tried"),
+        (some, "in part"),
+        (nowhere, "nowhere"),
+    ]
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def gains(found: Iterable[Board], sources: Sources) -> dict[str, dict[str, Any]]:
+    """Paper -> the gain of its own method on the first board that has it, for a sentence."""
+    told: dict[str, dict[str, Any]] = {}
+    for board in found:
+        for line in board.lines:
+            if line.one.own and line.gap is not None and line.one.paper not in told:
+                told[line.one.paper] = _told(board, line, sources)
+    return told
+
+
+def _told(board: Board, line: Standing, sources: Sources) -> dict[str, Any]:
+    one, gap, theirs = line.one, line.gap, line.published
+    assert gap is not None
+    ours = difference(gap.effect, gap.se, basis=one.run.bases(one.entry, one.base))
+    published = None
+    if theirs is not None:
+        published = difference(theirs.value, mark=theirs.mark, basis=Basis(source=theirs.where))
+    group = board.group
+    return {
+        "label": one.label,
+        "over": one.base.label,
+        "ours": cell_view(ours, sources),
+        "theirs": cell_view(published, sources) if published is not None else None,
+        "where": f"{group.dataset}, {group.protocol}, {group.backbone}, {group.track}",
+        "dataset": group.dataset,
+        "verdict": line.verdict,
+    }
+
+
+def order(papers: Iterable[tuple[str, Paper]]) -> list[str]:
+    """The suite's papers by year, then the comparators."""
+    return [name for name, _ in sorted(papers, key=lambda item: (item[1].comparator, item[1].year, item[0]))]

@@ -1,0 +1,202 @@
+"""All methods on the same data, protocol, network and tasks, in one table each: what they reach and what they gain."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.records.words import plural
+from methods.contract import Experiment, Paper
+from report import claims, records, statistics
+from report.contestants import Contestant, contestants
+from report.records import AVERAGE, Group, PublishedDifference
+from report.runs import Entry, row_label
+from report.statistics import Comparison
+from report.table import MISSING, Basis, Cell, Grid, Line, Number, decision, difference, estimated
+
+PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
+TRACKS = ("frozen", "late", "finetune")
+DATASETS = ("office31", "office-caltech10", "office-caltech10-surf", "digits", "digits-mini")
+"""In the order of the tables; others follow."""
+COMPARATOR = "comparator"
+CSV_COLUMNS = (
+    *("dataset", "protocol", "track", "backbone", "method", "paper", "comparator", "task", "n", "accuracy", "se"),
+    *("gain", "gain_se", "low", "high", "p", "verdict", "published_gain", "seconds"),
+)
+"""Of the file: a row for every task of a method, and one for the mean, which alone has a gain."""
+NOTES = (
+    "mean: over tasks, ± standard error over n seeds or splits; gain: over the method's own baseline, the transfer "
+    "term off; verdict: on the claim that it gains, by the 95 % interval",
+    "published: the gain that the paper states for the same data, on its own network",
+    "comparator: a method of no paper of the suite, under the same recipes",
+    "seconds: of one training, mean over cells, on machines that also did other work",
+)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A line of a leaderboard."""
+
+    one: Contestant
+    comparator: bool
+    gap: Comparison | None
+    """Over its own baseline; None for a baseline."""
+    published: PublishedDifference | None
+
+    @property
+    def seconds(self) -> float:
+        """Mean of its cells; nan where nothing is known."""
+        cells = self.one.run.rows(self.one.entry).drop_duplicates("cell")
+        return float(pd.to_numeric(cells["seconds"], errors="coerce").mean())
+
+    @property
+    def verdict(self) -> str:
+        """On the claim that it gains, in words; empty for a baseline."""
+        return claims.in_words(self.gap, over=self.one.run.over) if self.gap else ""
+
+    @property
+    def whose(self) -> str:
+        """The paper's module, with what it is where it is no paper of the suite."""
+        return f"{self.one.paper}, {COMPARATOR}" if self.comparator else self.one.paper
+
+
+@dataclass(frozen=True)
+class Board:
+    """One leaderboard."""
+
+    group: Group
+    tasks: tuple[str, ...]
+    lines: tuple[Standing, ...]
+    """The most accurate first."""
+
+    @property
+    def title(self) -> str:
+        """Data, protocol, network and track."""
+        group = self.group
+        where = f"{group.dataset}, {group.protocol} protocol, {group.backbone}, {group.track}"
+        return f"{where}: {plural(len(self.tasks), 'task')}, {plural(len(self.lines), 'line')}"
+
+
+def boards(
+    papers: Mapping[str, Paper], loaded: Iterable[tuple[str, Experiment, pd.DataFrame]], results: Path
+) -> list[Board]:
+    """Every leaderboard that there are two lines for.
+
+    Raises:
+        UserError: a malformed row of the published numbers.
+    """
+    found: dict[tuple[Group, frozenset[str]], dict[tuple[str, str, str], Contestant]] = {}
+    for one in contestants(loaded, released=True):
+        lines = found.setdefault((one.group, frozenset(one.run.tasks)), {})
+        before = lines.get(one.method)
+        if before is None or (one.own and not before.own) or (before.is_base and not one.is_base):
+            lines[one.method] = one
+    made = []
+    for (group, _), some in found.items():
+        if len(some) > 1:
+            standings = [_standing(one, papers[one.paper], results) for one in some.values()]
+            standings.sort(key=lambda line: -_mean(line.one))
+            made.append(Board(group, next(iter(some.values())).run.tasks, tuple(standings)))
+    return sorted(made, key=lambda board: (*_place(board.group), -len(board.lines)))
+
+
+def _place(group: Group) -> tuple[int, str, int, int, str]:
+    known = DATASETS.index(group.dataset) if group.dataset in DATASETS else len(DATASETS)
+    return known, group.dataset, PROTOCOLS.index(group.protocol), TRACKS.index(group.track), group.backbone
+
+
+def _mean(one: Contestant) -> float:
+    found = one.run.mean(one.entry)
+    return found.mean if found else math.nan
+
+
+def _standing(one: Contestant, paper: Paper, results: Path) -> Standing:
+    gap = None if one.is_base else one.run.compare(one.entry, one.base)
+    names = [name for experiment in paper.experiments if experiment.default for name in experiment.published]
+    theirs, _ = published_gain(one.paper, paper, names, one.entry, one.base, one.group, results)
+    return Standing(one, paper.comparator, gap, theirs)
+
+
+def published_gain(
+    name: str, paper: Paper, names: Iterable[str], entry: Entry, base: Entry, group: Group, results: Path
+) -> tuple[PublishedDifference | None, str]:
+    """The gain of a row over its baseline that the paper states for the same data, and the network that it is on.
+
+    Args:
+        name: module of the paper.
+        paper: whose names of rows.
+        names: its published tables.
+        entry: the row.
+        base: its baseline.
+        group: where ours was run.
+        results: the folder with the published numbers.
+
+    Raises:
+        UserError: a malformed row of them.
+    """
+    for table in records.read_published(results / "published.csv", paper.key or name, list(dict.fromkeys(names))):
+        if records.same_data(table, group):
+            better, worse = (table.name_of(paper.published_rows.get(row_label(one.row))) for one in (entry, base))
+            gain = table.difference(better, worse, AVERAGE)
+            if gain is not None:
+                return gain, table.backbone
+    return None, ""
+
+
+def grid(board: Board, name: str) -> Grid:
+    """The leaderboard as a table: what decides comes first, then every task."""
+    lines = []
+    for line in board.lines:
+        one = line.one
+        run, entry = one.run, one.entry
+        basis = run.bases(entry, one.base) if line.gap else None
+        effect, interval, p, _ = decision(line.gap, basis)
+        theirs = line.published
+        shown: Cell = MISSING
+        if theirs is not None:
+            shown = difference(theirs.value, mark=theirs.mark, basis=Basis(source=theirs.where))
+        mean = run.mean(entry)
+        tasks = statistics.per_task(run.values(entry), board.tasks, run.over)
+        cells = (
+            estimated(mean, basis=run.basis(entry)),
+            *(effect, interval, p, line.verdict or MISSING, shown),
+            Number(mean.n, digits=0) if mean else MISSING,
+            *(estimated(tasks[task], basis=run.basis(entry, (task,))) for task in board.tasks),
+            MISSING if math.isnan(line.seconds) else Number(line.seconds),
+        )
+        lines.append(Line(one.label, line.whose, cells))
+    columns = ("mean", "gain", "95 % interval", "p", "verdict", "published", "n", *board.tasks, "seconds")
+    return Grid(name, board.title, columns, tuple(lines), NOTES, heading="method")
+
+
+def comma_separated(found: Sequence[Board]) -> str:
+    """All leaderboards as one CSV file, at full precision."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for board in found:
+        for line in board.lines:
+            one, gap, theirs = line.one, line.gap, line.published
+            group = board.group
+            head = (group.dataset, group.protocol, group.track, group.backbone, one.label, one.paper)
+            place = (*head, "yes" if line.comparator else "")
+            for task, mean in statistics.per_task(one.run.values(one.entry), board.tasks, one.run.over).items():
+                if mean is not None:
+                    writer.writerow((*place, task, mean.n, *map(_plain, (mean.mean, mean.se)), *[""] * 8))
+            whole = one.run.mean(one.entry)
+            assert whole is not None  # else it would be no contestant
+            gains = (gap.effect, gap.se, gap.low, gap.high, gap.p) if gap else (math.nan,) * 5
+            published = "" if theirs is None else f"{theirs.value:.10g}"
+            numbers = (*map(_plain, gains), line.verdict, published, _plain(line.seconds))
+            writer.writerow((*place, "mean", whole.n, *map(_plain, (whole.mean, whole.se)), *numbers))
+    return stream.getvalue()
+
+
+def _plain(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.10g}"
