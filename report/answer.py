@@ -148,10 +148,12 @@ def rest(name: str, tables: Sequence[Table], options: Mapping[str, str]) -> str:
         options: make variables that chose it.
     """
     grids = sum(len(table.grids) for table in tables) - 1
+    own = all(records.is_own(table.group.dataset) for table in tables)
+    papers = "" if own else ", published numbers, claims"
     chosen = "".join(f" {key}={_quoted(value)}" for key, value in options.items() if value)
     also = f"{plural(len(tables), 'table')} with {plural(grids, 'further part')}" if grids > 0 else "the heading"
     return (
-        f"Also there: {also} (differences by task, intervals, choice of the epoch, published numbers, claims): "
+        f"Also there: {also} (differences by task, intervals, choice of the epoch{papers}): "
         f"make table-{name}{chosen} ALL=1; figures: make figures-{name}; as pages: make report."
     )
 

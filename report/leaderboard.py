@@ -52,8 +52,7 @@ class Standing:
     @property
     def seconds(self) -> float:
         """Mean of its cells; nan where nothing is known."""
-        cells = self.one.run.rows(self.one.entry).drop_duplicates("cell")
-        return float(pd.to_numeric(cells["seconds"], errors="coerce").mean())
+        return self.one.run.seconds(self.one.entry)
 
     @property
     def verdict(self) -> str:

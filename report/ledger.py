@@ -138,7 +138,8 @@ def of_paper(name: str, paper: Paper, results: Path, frames: Mapping[tuple[str, 
             known = frames.get((name, experiment.name))
             if known is None:
                 known = records.load(records.files(name, experiment.name, None, results))
-            read[experiment.name] = known[known["origin"] == records.COMMITTED]
+            committed = known["origin"] == records.COMMITTED
+            read[experiment.name] = known if committed.all() else known[committed]
         tables = records.read_published(results / "published.csv", paper.key or name, experiment.published)
         rows += _of_claim(name, paper, claim, experiment, read[experiment.name], tables)
     for what, reason in paper.not_run.items():

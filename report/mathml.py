@@ -53,6 +53,8 @@ FUNCTIONS = {
 TOKEN = re.compile(r"\s+|[A-Za-z]+|\d+(?:\.\d+)?(?:e-?\d+)?|<=|>=|!=|->|\.\.\.|\.\.|.")
 SPACE = "\N{NO-BREAK SPACE}"
 """Others are taken away at the ends of text in formulas."""
+FENCES = set("()[]{}|")
+"""What keeps its size, whatever stands between."""
 CLOSING = {"{": "}", "(": ")"}
 
 
@@ -109,7 +111,7 @@ class _Reader:
             return self.row("}")
         if first == "(":
             self.next()
-            return f"<mo>(</mo>{self.row(')')}<mo>)</mo>"
+            return f'<mo stretchy="false">(</mo>{self.row(")")}<mo stretchy="false">)</mo>'
         return self.atom(name=True)
 
     def atom(self, *, name: bool = False) -> str:
@@ -133,7 +135,8 @@ class _Reader:
             )
         if token[0].isdigit():
             return f"<mn>{token}</mn>"
-        return f"<mo>{escape(SIGNS.get(token, token))}</mo>"
+        small = ' stretchy="false"' if token in FENCES else ""
+        return f"<mo{small}>{escape(SIGNS.get(token, token))}</mo>"
 
     def words(self, first: str) -> str:
         """A word of text and those that follow it."""
@@ -142,6 +145,15 @@ class _Reader:
             self.next()
             found.append(self.next())
         return SPACE.join(found)
+
+
+INLINE = re.compile(rf"(?<![\w.])(?:[A-Za-z]|{'|'.join(GREEK)})(?:[_^](?:{{[^{{}}]*}}|[A-Za-z0-9]+))+'?(?!\w)")
+"""A letter with an index or a power, in a sentence."""
+
+
+def within(text: str) -> str:
+    """The letters with an index or a power in a sentence, set; all else as it is.  What it is given is HTML."""
+    return INLINE.sub(lambda found: f"<math><mrow>{_Reader(found[0]).row()}</mrow></math>", text)
 
 
 def is_formula(text: str) -> bool:

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 from markupsafe import Markup, escape
 
+from report import mathml
+
 
 class Block(NamedTuple):
     """A piece of a docstring."""
@@ -40,6 +42,8 @@ def blocks(text: str) -> list[Block]:
 
 
 def inline(text: str) -> Markup:
-    """Text as HTML, with what stands in double quotes of code and in stars marked."""
-    marked = re.sub(r"``(.+?)``", r"<code>\1</code>", str(escape(text)))
+    """Text as HTML, with what stands in double quotes of code and in stars marked, and indices set."""
+    parts = re.split(r"(``.+?``)", str(escape(text)))
+    typeset = [part if part.startswith("``") else mathml.within(part) for part in parts]
+    marked = re.sub(r"``(.+?)``", r"<code>\1</code>", "".join(typeset))
     return Markup(re.sub(r"(?<!\w)\*(\w[^*]*[\w.:])\*(?!\w)", r"<em>\1</em>", marked))

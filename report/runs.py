@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import weakref
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import fmean
 from typing import NamedTuple
 
 import pandas as pd
@@ -83,6 +86,21 @@ class Run:
 
     def _line(self, entry: Entry) -> _Line:
         return self._lines.get((entry.row.method, entry.row.variant, entry.setting), _Line({}, {}))
+
+    def seconds(self, entry: Entry) -> float:
+        """Mean time of the cells of a line; nan where none is known."""
+        return self._seconds.get((entry.row.method, entry.row.variant, entry.setting), math.nan)
+
+    @cached_property
+    def _seconds(self) -> dict[tuple[str, str, str], float]:
+        """(method, variant, setting) -> mean time of its cells."""
+        found: dict[tuple[str, str, str], dict[str, float]] = {}
+        for method, variant, setting, cell, seconds in records.plain(
+            self.frame, ["method", "variant", "setting", "cell", "seconds"]
+        ):
+            if seconds:
+                found.setdefault((method, variant, setting), {})[cell] = float(seconds)
+        return {line: fmean(of_cells.values()) for line, of_cells in found.items()}
 
     def rows(self, entry: Entry) -> pd.DataFrame:
         """All rows of a line."""
@@ -224,8 +242,20 @@ def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
     """The runs of one group, the committed ones first.
 
     An origin in which the same cell was computed on several devices makes one run per device; devices that merely
-    share the cells out among them make one run together.
+    share the cells out among them make one run together.  The rows are not to be changed afterwards: tables, figures
+    and claims ask for the same runs, which are made once.
     """
+    key = id(frame), group
+    known = _MADE.get(key)
+    if known is None or known[0]() is not frame:
+        known = _MADE[key] = weakref.ref(frame, lambda _: _MADE.pop(key, None)), _runs_of(frame, group)
+    return list(known[1])
+
+
+_MADE: dict[tuple[int, Group], tuple[weakref.ref[pd.DataFrame], list[Run]]] = {}
+
+
+def _runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
     rows = of_group(frame, group)
     place = [name for name in records.IDENTITY if name != "device"]
     found = []

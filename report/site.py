@@ -7,12 +7,13 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
+from tqdm import tqdm
 
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
@@ -135,8 +136,8 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
     compared = comparison.found(runs, results)
     if compared:
         nav.append((COMPARE, "All methods under one recipe"))
-    drawn = draw_all(shown, compared, results, out / "figures")
     try:
+        drawn, drawing = draw_all(shown, compared, results, out / "figures")
         out.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(TEMPLATES / name, out / name)
@@ -146,7 +147,7 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
         _write(out / "leaderboards.csv", leaderboard.comma_separated(boards))
         if drawn[SPEED]:
             paths.append(_write(out / f"{SPEED}.html", _speed(nav, drawn[SPEED])))
-        for one in shown:
+        for one in tqdm(shown, "pages", unit="", disable=None):
             _downloads(one, out)
             paths.append(_write(out / f"{one.name}.html", _page(one, results, runs, nav, drawn)))
         if compared:
@@ -159,16 +160,20 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
         rows = [row for one in shown for row in one.verdicts]
         _write(out / "claims.csv", ledger.comma_separated(rows))
         _write(out / "claim_cells.csv", ledger.cells_behind(rows))
+        for _ in drawing:
+            pass
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error
     return paths
 
 
-def draw_all(shown: Sequence[Shown], compared: Sequence[Comparison], results: Path, out: Path) -> Drawn:
-    """Draws every figure.
+def draw_all(
+    shown: Sequence[Shown], compared: Sequence[Comparison], results: Path, out: Path
+) -> tuple[Drawn, Iterable[object]]:
+    """Begins to draw every figure.
 
     Returns:
-        What pages say of them.
+        What pages say of them, and what ends when all are drawn.
 
     Raises:
         UserError: a malformed file.
@@ -192,8 +197,9 @@ def draw_all(shown: Sequence[Shown], compared: Sequence[Comparison], results: Pa
         (chart, out / (key.partition("/")[0] or "all") / chart.name) for key, some in made.items() for chart in some
     ]
     saved = (delayed(charts.save)(chart, stem, ("svg", "csv"), transparent=True) for chart, stem in jobs)
-    Parallel(n_jobs=os.cpu_count() if len(jobs) > MANY else 1)(saved)
-    return {
+    several = os.cpu_count() if len(jobs) > MANY else 1
+    drawing = Parallel(n_jobs=several, return_as="generator_unordered")(saved)  # goes on while pages are written
+    told: Drawn = {
         key: [
             {
                 "path": f"figures/{key.partition('/')[0] or 'all'}/{chart.name}",
@@ -207,6 +213,7 @@ def draw_all(shown: Sequence[Shown], compared: Sequence[Comparison], results: Pa
         ]
         for key, some in made.items()
     }
+    return told, tqdm(drawing, "figures", len(jobs), unit="", disable=None)
 
 
 def _write(path: Path, text: str) -> Path:

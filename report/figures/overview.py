@@ -235,8 +235,7 @@ def costs(group: Group, found: Sequence[Contestant]) -> Chart | None:
     rows: list[tuple[object, ...]] = []
     points: list[tuple[str, float, float, float]] = []
     for one in unique:
-        cells = one.run.rows(one.entry).drop_duplicates("cell")
-        seconds = pd.to_numeric(cells["seconds"], errors="coerce").mean()
+        seconds = one.run.seconds(one.entry)
         mean = one.run.mean(one.entry)
         if mean is not None and seconds > 0:
             points.append((one.label, float(seconds), mean.mean, mean.se))
