@@ -24,6 +24,8 @@ PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
 TRACKS = ("frozen", "late", "finetune")
 DATASETS = ("office31", "office-caltech10", "office-caltech10-surf", "digits", "digits-mini")
 """In the order of the tables; others follow."""
+PLAIN = "source_only"
+"""The method that others are compared with; a table in which another row is the baseline shows it with a gain."""
 COMPARATOR = "comparator"
 CSV_COLUMNS = (
     *("dataset", "protocol", "track", "backbone", "method", "paper", "comparator", "task", "n", "accuracy", "se"),
@@ -94,7 +96,7 @@ def boards(
     for one in contestants(loaded, released=True):
         lines = found.setdefault((one.group, frozenset(one.run.tasks)), {})
         before = lines.get(one.method)
-        if before is None or (one.own and not before.own) or (before.is_base and not one.is_base):
+        if before is None or _rank(one) < _rank(before):
             lines[one.method] = one
     made = []
     for (group, _), some in found.items():
@@ -103,6 +105,11 @@ def boards(
             standings.sort(key=lambda line: -_mean(line.one))
             made.append(Board(group, next(iter(some.values())).run.tasks, tuple(standings)))
     return sorted(made, key=lambda board: (*_place(board.group), -len(board.lines)))
+
+
+def _rank(one: Contestant) -> tuple[bool, bool]:
+    """Which of several tables shows a row: its paper's own first, and source-only where it is the baseline."""
+    return not one.own, one.is_base != (one.entry.row.method == PLAIN)
 
 
 def _place(group: Group) -> tuple[int, str, int, int, str]:

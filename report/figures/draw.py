@@ -62,7 +62,7 @@ def of_experiment(
     made += [curve_chart(experiment, run, group, found, metric) for metric in experiment.curve]
     made += family_charts(experiment, run, group, found)
     if any(experiment.name in claim.experiments and claim.metric == DISTANCE for claim in paper.claims):
-        made.append(bars(experiment, run, group, found, DISTANCE, "proxy A-distance (0 to 2, no unit)"))
+        made.append(bars(experiment, run, group, found, DISTANCE, "proxy A-distance (0: domains alike, 2: told apart)"))
     made += matrix_charts(experiment, run, group, found)
     return [chart for chart in made if chart is not None]
 
@@ -108,7 +108,7 @@ def selection_chart(experiment: Experiment, run: Run, group: Group, found: Seque
             charts.line(upper, i, x, [one.mean for _, one, _ in points], [one.se for _, one, _ in points], label)
             charts.line(lower, i, x, [one.mean for _, _, one in points], [one.se for _, _, one in points], label)
         lower.set_xticks(range(len(values)), values)
-        upper.set_ylabel(f"{metric} (no unit)")
+        upper.set_ylabel(f"{metric} after training")
         upper.set_ylim(bottom=0)
         upper.grid(alpha=0.3)
         upper.set_title(_title(group, run), fontsize=9)
@@ -232,7 +232,7 @@ def _family(
             rotation=45 if len(members) > 5 else 0,
             ha="right" if len(members) > 5 else "center",
         )
-        charts.finish(canvas, axes, "", f"{family} (no unit), {sweeps.mean_of(run)}", _title(group, run), note)
+        charts.finish(canvas, axes, "", f"{family}, {sweeps.mean_of(run)}", _title(group, run), note)
         charts.legend(axes, len(lines))
 
     rows = [
@@ -309,15 +309,21 @@ def matrix_charts(experiment: Experiment, run: Run, group: Group, found: Sequenc
     own = run.frame[run.frame["metric"].str.contains(MATRIX)]
     made: list[Chart] = []
     for kind in dict.fromkeys(str(name).partition("@")[0] for name in own["metric"]):
+        of_kind: list[tuple[Entry, pd.DataFrame]] = []
         for entry in found:
             rows = run.rows(entry)
             rows = rows[rows["metric"].str.startswith(f"{kind}@") & rows["metric"].str.contains(MATRIX)]
-            if not rows.empty and len(made) < MOST:
-                made.append(_matrix(experiment, run, group, entry, kind, rows))
+            if not rows.empty:
+                of_kind.append((entry, rows))
+        top = max((float(rows.groupby("metric")["value"].mean().max()) for _, rows in of_kind), default=1.0)
+        made += [_matrix(experiment, run, group, *one, kind, top) for one in of_kind[: MOST - len(made)]]
     return made
 
 
-def _matrix(experiment: Experiment, run: Run, group: Group, entry: Entry, kind: str, rows: pd.DataFrame) -> Chart:
+def _matrix(
+    experiment: Experiment, run: Run, group: Group, entry: Entry, rows: pd.DataFrame, kind: str, top: float
+) -> Chart:
+    """The heat map of one row; ``top`` is the largest entry of all rows, so that they share their scale."""
     means = rows.groupby("metric", sort=False)["value"].mean()
     keys = [str(name).partition("@")[2].split(",") for name in means.index]
     first, second = (sorted({key[i] for key in keys}, key=_number) for i in (0, 1))
@@ -328,7 +334,7 @@ def _matrix(experiment: Experiment, run: Run, group: Group, entry: Entry, kind: 
 
     def draw(canvas: Figure) -> None:
         axes = canvas.add_subplot()
-        image = axes.imshow(values, cmap=charts.MAP, aspect="equal", interpolation="nearest")
+        image = axes.imshow(values, cmap=charts.MAP, aspect="equal", interpolation="nearest", vmin=0, vmax=top)
         canvas.colorbar(image, label=f"{kind} ({'share' if values.max() <= 1 else 'images'})")
         axes.set_xticks(range(len(second)), second, fontsize=6, rotation=90 if max(map(len, second)) > 2 else 0)
         axes.set_yticks(range(len(first)), first, fontsize=6)
@@ -346,7 +352,7 @@ def _matrix(experiment: Experiment, run: Run, group: Group, entry: Entry, kind: 
     words = f"{kind} of {entry.label} on {group.dataset}, mean over {cells} cells"
     return Chart(
         _name(experiment, group, kind, entry.label),
-        f"{words}, {run.origin}; rises with lightness.",
+        f"{words}, {run.origin}; rises with lightness, on one scale for all rows.",
         f"Heat map: {words}{told}.",
         draw,
         data,
@@ -418,8 +424,8 @@ def _map(experiment: Experiment, dataset: str, task: str, frame: pd.DataFrame) -
             panel.set_title(label, fontsize=9)
             panel.set_xticks([])
             panel.set_yticks([])
-            panel.set_xlabel("t-SNE 1 (no unit)")
-        panels[0].set_ylabel("t-SNE 2 (no unit)")
+            panel.set_xlabel("t-SNE, first axis")
+        panels[0].set_ylabel("t-SNE, second axis")
         panels[0].legend(fontsize=7, loc="lower left")
         canvas.suptitle(f"{dataset}, {task}, seed {seed}", fontsize=9)
 

@@ -66,36 +66,32 @@ def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | N
     if not known:
         return None
     known.sort(key=lambda pair: (pair[0].group.backbone, pair[0].group.track, -pair[1].effect))
-    labels = [f"{one.label} ({one.paper}; {one.group.backbone}, {one.group.track})" for one, _ in known]
+    labels = [f"{one.label} ({one.paper})" for one, _ in known]
+    places = list(dict.fromkeys((one.group.backbone, one.group.track) for one, _ in known))
+    counts = [sum((one.group.backbone, one.group.track) == place for one, _ in known) for place in places]
 
     def draw(canvas: Figure) -> None:
-        axes = canvas.add_subplot()
-        places = sorted({(one.group.backbone, one.group.track) for one, _ in known})
-        for y, (one, gap) in enumerate(known):
-            place = places.index((one.group.backbone, one.group.track))
-            color, marker = (options[place % len(options)] for options in (charts.COLORS, charts.MARKERS))
-            if gap.n > 1:
-                axes.plot([gap.low, gap.high], [y, y], color=color, linewidth=1.2)
-            axes.plot(
-                [gap.effect],
-                [y],
-                color=color,
-                marker=marker,
-                markersize=5,
-                markerfacecolor=color if one.own else "white",
-            )
-        axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_yticks(range(len(known)), labels, fontsize=7)
-        axes.invert_yaxis()
-        note = "line: 95 % interval over seeds or splits; filled: the paper's own full method"
-        charts.finish(
-            canvas,
-            axes,
-            "difference over the own baseline (percent points)",
-            "",
-            f"{dataset}, {protocol} protocol",
-            note,
-        )
+        panels = canvas.subplots(len(places), 1, sharex=True, squeeze=False, height_ratios=counts)[:, 0]
+        for number, (panel, place) in enumerate(zip(panels, places, strict=True)):
+            its = [
+                (label, one, gap)
+                for label, (one, gap) in zip(labels, known, strict=True)
+                if (one.group.backbone, one.group.track) == place
+            ]
+            color, marker = (options[number % len(options)] for options in (charts.COLORS, charts.MARKERS))
+            for y, (_, one, gap) in enumerate(its):
+                if gap.n > 1:
+                    panel.plot([gap.low, gap.high], [y, y], color=color, linewidth=1.2)
+                face = color if one.own else "white"
+                panel.plot([gap.effect], [y], color=color, marker=marker, markersize=5, markerfacecolor=face)
+            panel.axvline(0, color="black", linewidth=0.8)
+            panel.set_yticks(range(len(its)), [label for label, _, _ in its], fontsize=7)
+            panel.invert_yaxis()
+            panel.set_title(", ".join(place), fontsize=8, loc="left")
+            panel.grid(alpha=0.3)
+        canvas.suptitle(f"{dataset}, {protocol} protocol", fontsize=9)
+        panels[-1].set_xlabel("difference over the own baseline (percent points)")
+        canvas.supxlabel("line: 95 % interval over seeds or splits; filled: the paper's own full method", fontsize=7)
 
     rows = [
         (one.paper, one.label, *one.group, one.base.label, gap.effect, gap.low, gap.high, gap.p, gap.n)
@@ -110,7 +106,7 @@ def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | N
         f"{words}, percent points: {told}.",
         draw,
         pd.DataFrame(rows, columns=columns.split(",")),
-        (6.4, 1.3 + 0.2 * len(known)),
+        (6.4, 1.3 + 0.2 * len(known) + 0.3 * len(places)),
     )
 
 

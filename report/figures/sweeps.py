@@ -114,7 +114,7 @@ def chart(figure: Sweep) -> Chart:
             charts.level(axes, base.accuracy, base.se, label)
         charts.swept_axis(axes, xs)
         y = f"accuracy, {mean_of(run)} (%)"
-        charts.finish(canvas, axes, f"{figure.field} (no unit)", y, title, note)
+        charts.finish(canvas, axes, f"{figure.field}, the swept setting", y, title, note)
         charts.legend(axes, len(figure.curves) + len(figure.baselines))
 
     best = {label: max(points, key=lambda point: point.accuracy) for label, points in figure.curves.items()}

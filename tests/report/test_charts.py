@@ -89,7 +89,7 @@ def test_what_selects_stands_above_the_accuracy(tmp_path: Path) -> None:
     assert column(chart, "gap") == [0.3, 0.1]
     assert column(chart, "accuracy") == [61.0, 60.0]
     assert "the least gap is at 16, the highest accuracy at 8" in chart.alt
-    assert "gap (no unit)" in svg(chart, tmp_path)
+    assert "gap after training" in svg(chart, tmp_path)
 
 
 def test_places_that_are_no_numbers_are_in_the_experiments_order(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_alpha_per_layer(tmp_path: Path) -> None:
     chart = only(of(tmp_path, MAIN, lines))
     assert column(chart, "place") == ["bn1", "bn2"], "the mean is none of the layers"
     assert column(chart, "alpha") == pytest.approx([0.85, 0.7])
-    assert "alpha (no unit)" in svg(chart, tmp_path)
+    assert "alpha, mean of" in svg(chart, tmp_path)
 
 
 def test_distances_are_bars_where_a_claim_is_about_them(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_distances_are_bars_where_a_claim_is_about_them(tmp_path: Path) -> None:
         (row, task) for row in ("source only", "DAN") for task in (TASK, "optdigits:mnist")
     ]
     assert column(chart, "a_distance") == pytest.approx([0.81, 0.6, 0.84, 0.63])
-    assert "proxy A-distance (0 to 2, no unit)" in svg(chart, tmp_path)
+    assert "proxy A-distance (0: domains alike, 2: told apart)" in svg(chart, tmp_path)
 
 
 def test_matrices_are_heat_maps(tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_maps_of_features(tmp_path: Path) -> None:
     assert "source only, DAN on mnist:optdigits" in chart.caption, "in the order of the experiment's rows"
     assert "3 source and 3 target images" in chart.alt
     assert len(chart.data) == 12
-    assert "t-SNE 1 (no unit)" in svg(chart, tmp_path)
+    assert "t-SNE, first axis" in svg(chart, tmp_path)
     path.write_text(path.read_text().replace("1.5", "far", 1))
     with pytest.raises(UserError, match=r"digits\.csv, line 2: y is 'far'"):
         draw.map_charts("dan", MAIN, tmp_path)
