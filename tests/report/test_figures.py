@@ -64,7 +64,12 @@ def test_files(tmp_path: Path) -> None:
     assert set(first) == {".pdf", ".svg", ".png", ".csv"}
     assert first == second
     svg = first[".svg"].decode()
-    for words in ("accuracy, mean of 2 tasks (%)", "lam, the swept setting", "source only", "standard error over n = 3 seeds"):
+    for words in (
+        "accuracy, mean of 2 tasks (%)",
+        "lam, the swept setting",
+        "source only",
+        "standard error over n = 3 seeds",
+    ):
         assert words in svg
     table = list(csv.DictReader(first[".csv"].decode().splitlines()))
     assert [(row["row"], row["x"], float(row["accuracy"])) for row in table] == [

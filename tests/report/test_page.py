@@ -86,6 +86,17 @@ def test_every_page_opens_and_nothing_overflows(page: Any, folder: Path, name: s
         page.screenshot(path=Path(pictures) / f"{Path(name).stem}-{size}.png")
 
 
+def test_the_overview_is_short_and_figures_keep_their_size(page: Any, folder: Path) -> None:
+    """Under six screens, all that is folded included; text of figures is never scaled down."""
+    page.goto(address(folder, "index.html"))
+    assert page.evaluate("document.documentElement.scrollHeight") < 6 * 900
+    page.set_viewport_size({"width": 360, "height": 780})
+    unfold(page)
+    sizes = page.evaluate("[...document.querySelectorAll('figure img')].map((one) => [one.width, one.clientWidth])")
+    assert sizes
+    assert all(declared == shown for declared, shown in sizes)
+
+
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], "resultTypes": ["violations"]}
 
 
