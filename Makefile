@@ -41,7 +41,7 @@ USES_plan := $(PLANNED)
 USES_status := $(PLANNED)
 USES_choose := $(PLANNED) JOBS
 USES_decide := EXPERIMENT DATASET TRACK BACKBONE $(EXECUTED)
-USES_export := EXPERIMENT DATASET
+USES_export := EXPERIMENT DATASET CONTRIBUTED
 USES_table := $(TO_SHOW) TASKS ALL
 USES_figures := $(TO_SHOW)
 USES_paper-tables := FORMAT OUT
@@ -50,7 +50,7 @@ USES_data := DATASET
 USES_bench := PEERS
 USES_torture := KILLS
 USES_check-regression := JOBS REGRESSION
-VARIABLES := $(sort $(EVERYWHERE) ALL $(USES_compare) $(USES_predict) $(USES_bench) $(USES_torture) REGRESSION)
+VARIABLES := $(sort $(EVERYWHERE) ALL CONTRIBUTED $(USES_compare) $(USES_predict) $(USES_bench) $(USES_torture) REGRESSION)
 GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 GIVEN := $(filter-out MAKEFLAGS MFLAGS MAKEOVERRIDES -*-command-variables-*-,$(GIVEN))
 family = $(firstword $(foreach name,$(1) $(firstword $(subst -, ,$(1))),$(if $(filter USES_$(name),$(.VARIABLES)),$(name))))
@@ -109,9 +109,10 @@ decide-%: $(VENV)/run.stamp ## Run as many replicates of a paper's tables as the
 choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the label-free rule
 	@$(PY) -m benchmarks choose $* $(HOW) $(call option,JOBS,--jobs)
 
-export-%: $(VENV)/run.stamp ## Merge what was run here into results/
-	@$(PY) -m benchmarks export $* $(WHAT) $(call option,DATA,--data) $(call option,RUNS,--runs)
-	@$(WRITTEN)
+export-%: $(VENV)/run.stamp ## Merge what was run here into results/; CONTRIBUTED=NAME: to send it in
+	@$(PY) -m benchmarks export $* $(WHAT) $(call option,CONTRIBUTED,--contributed) $(call option,DATA,--data) \
+	    $(call option,RUNS,--runs)
+	@$(if $(CONTRIBUTED),$(PY) -m report contributed,$(WRITTEN))
 
 table-%: $(VENV)/run.stamp ## Print a paper's answer and main table from what is there; ALL=1 prints every table
 	@$(PY) -m report table $* $(TABLES) $(call option,RUNS,--runs)

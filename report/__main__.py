@@ -379,6 +379,17 @@ def write_tuning(results: Path) -> None:
     click.echo(results / "TUNING.md")
 
 
+@main.command("contributed")
+@results_option
+@one_sentence
+def contributed_command(results: Path) -> None:
+    """What others have sent in, checked: its form, and the hash of every cell's specification."""
+    from report import contributed
+
+    for one in contributed.found(papers(), results):
+        click.echo(f"{one.name}: {plural(one.cells, 'cell')}; {one.made}")
+
+
 @main.command("contents")
 @results_option
 @one_sentence

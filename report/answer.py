@@ -88,8 +88,12 @@ def text(one: Shown, results: Path) -> str:
     lines.sort(key=lambda line: line[0] not in full)  # the paper's own full method first, then what is left out of it
     if lines:
         several = len({line[3] for line in lines}) > 1 or lines[0][3] != records.COMMITTED
-        kept = [i for i, header in enumerate(HEADERS) if (several or header != "run") and _differs(lines, i, header)]
+        bases = {line[1] for line in lines}
+        left_out = {name for name, alone in (("run", not several), ("over", len(bases) == 1)) if alone}
+        kept = [i for i, header in enumerate(HEADERS) if header not in left_out and _differs(lines, i, header)]
         body = [[line[i] for i in kept] for line in lines[:MOST]]
+        if len(bases) == 1:
+            parts.append(f"Gain over {next(iter(bases))}, percent points, mean over tasks, last iterate")
         parts.append(tabulate(body, [HEADERS[i] for i in kept], disable_numparse=True))
         if len(lines) > MOST:
             parts.append(f"and {plural(len(lines) - MOST, 'line')} more: ALL=1")

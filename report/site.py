@@ -23,6 +23,7 @@ from report import (
     build,
     citing,
     comparison,
+    contributed,
     front,
     kept,
     latex,
@@ -38,6 +39,7 @@ from report.build import Loaded, published_grid
 from report.claims import RULE, up_and_down
 from report.comparison import Comparison
 from report.contestants import contestants
+from report.contributed import Contribution
 from report.figures import charts, draw, overview, speed
 from report.figures.charts import Chart
 from report.leaderboard import Board
@@ -136,6 +138,9 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
     compared = comparison.found(runs, results)
     if compared:
         nav.append((COMPARE, "All methods under one recipe"))
+    sent = contributed.found(papers, results)
+    if sent:
+        nav.append((contributed.FOLDER, "Contributed results"))
     try:
         drawn, drawing = draw_all(shown, compared, results, out / "figures")
         out.mkdir(parents=True, exist_ok=True)
@@ -150,6 +155,8 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
         for one in tqdm(shown, "pages", unit="", disable=None):
             _downloads(one, out)
             paths.append(_write(out / f"{one.name}.html", _page(one, results, runs, nav, drawn)))
+        if sent:
+            paths.append(_write(out / f"{contributed.FOLDER}.html", _contributed(sent, nav)))
         if compared:
             paths.append(
                 _write(
@@ -220,6 +227,24 @@ def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _contributed(sent: Sequence[Contribution], nav: Sequence[tuple[str, str]]) -> str:
+    sources = Sources([frame for one in sent for frame in one.frames])
+    shown = [
+        {"name": one.name, "cells": one.cells, "made": one.made, "boards": _board_views(one.boards, sources, one.name)}
+        for one in sent
+    ]
+    page = environment().get_template("contributed.html")
+    return page.render(nav=nav, here=contributed.FOLDER, contributions=shown, data=sources.json())
+
+
+def _board_views(boards: Sequence[Board], sources: Sources, stem: str) -> list[dict[str, Any]]:
+    names = [f"{stem}-{number}" for number in range(len(boards))]
+    return [
+        grid_view(leaderboard.grid(board, name), sources, name) | {"second": "paper", "name": "leaderboard"}
+        for name, board in zip(names, boards, strict=True)
+    ]
 
 
 def _speed(nav: Sequence[tuple[str, str]], drawn: list[dict[str, Any]]) -> str:
@@ -426,11 +451,7 @@ def _overview(
             picture=_picture(shown, drawn),
             speed=bool(drawn[SPEED]),
             glossary=front.GLOSSARY,
-            boards=[
-                grid_view(leaderboard.grid(board, f"board-{number}"), sources, f"board-{number}")
-                | {"second": "paper", "name": "leaderboard"}
-                for number, board in enumerate(boards)
-            ],
+            boards=_board_views(boards, sources, "board"),
             counts=statements.counted(verdicts),
             ours=statements.counted(verdicts, ours=True),
             chance=statements.chance(verdicts),

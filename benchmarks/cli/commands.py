@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -178,12 +179,14 @@ def status(paper: str, options: Options, mirror: str | None, data: Path, runs: P
 @click.argument("paper")
 @datasets_option("Data sets; default: all but images of your own, which stay here.")
 @many("--experiment", "experiments", help="Experiments; default: all.")
+@click.option("--contributed", default="", metavar="NAME", help="Into results/contributed/NAME/, to be sent in.")
 @location_options
 @runs_option
 def export(
     paper: str,
     experiments: tuple[str, ...],
     datasets: tuple[str, ...],
+    contributed: str,
     mirror: str | None,
     data: Path,
     runs: Path,
@@ -191,13 +194,17 @@ def export(
     """Merge all that was run here into the committed tables under results/."""
     if own := [name for name in datasets if name.startswith(folders.PREFIX)]:
         raise UserError(f"results on images of your own are not exported, and {own[0]} is that; see runs/tables.")
+    if contributed and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", contributed):
+        raise UserError(
+            f"{contributed!r} is no name of a contribution: take small letters, digits and hyphens, lab-a100."
+        )
     wanted = Options(experiments=experiments, datasets=datasets)
     subsets = [registry.suite(name).subset for name in datasets]
     named = [*datasets, *filter(None, subsets)]
     written: dict[Path, int] = {}
     for one, options in plan.wanted(paper, _all_experiments(paper, wanted)):
         names = [experiment.name for experiment in plan.chosen_experiments(one, options)]
-        written |= tables.export(one, names, named, Store(runs), Location(data, mirror))
+        written |= tables.export(one, names, named, Store(runs), Location(data, mirror), contributed)
     if not written:
         raise UserError(f"nothing of {paper} that was run here is to be exported; `make reproduce-{paper}` runs it.")
     for path, cells in written.items():

@@ -27,9 +27,10 @@ LEAST_ENTRY = 0.001
 """Entries of matrices that are smaller are left out of the tables; most of a matrix is."""
 
 
-def committed_path(paper: str, experiment: str) -> Path:
-    """The committed table of an experiment."""
-    return host.ROOT / "results" / paper / f"{experiment}.csv"
+def committed_path(paper: str, experiment: str, contributor: str = "") -> Path:
+    """The committed table of an experiment, or what a contributor has sent in of it."""
+    results = host.ROOT / "results"
+    return (results / "contributed" / contributor if contributor else results) / paper / f"{experiment}.csv"
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -237,7 +238,12 @@ def _is_wanted(dataset: str, datasets: Sequence[str]) -> bool:
 
 
 def export(
-    paper: str, experiments: Sequence[str], datasets: Sequence[str], store: Store, location: Location
+    paper: str,
+    experiments: Sequence[str],
+    datasets: Sequence[str],
+    store: Store,
+    location: Location,
+    contributor: str = "",
 ) -> dict[Path, int]:
     """Merge tables, maps and specs of the runs folder into the committed ones: all that was run here, of any options.
 
@@ -247,6 +253,7 @@ def export(
         datasets: which data sets; if empty all but folders of the user's own.
         store: the runs folder.
         location: the data.
+        contributor: whose machine it is, for tables that stand apart from the suite's own; empty for these.
 
     Returns:
         The tables written and the number of cells in each.
@@ -257,7 +264,7 @@ def export(
         local = [row for row in local if not settings.is_explored(row["setting"])]
         rows = [row for row in local if _is_wanted(row["dataset"], datasets) and store.has(row["cell"])]
         if rows:
-            path = committed_path(paper, experiment)
+            path = committed_path(paper, experiment, contributor)
             written[path] = merge(path, rows, store, location)
             export_specs(path.parent / "specs" / f"{experiment}.json", {row["cell"] for row in read(path)}, store)
             drawn = path.parent / "maps" / path.name

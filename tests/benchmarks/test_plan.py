@@ -169,6 +169,12 @@ def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatc
     assert tables.export("dan", ["digits"], ["digits"], store, digits_mini) == {}, "no such data set was run"
     tables.export("dan", ["digits"], [], store, digits_mini)
     assert committed.read_bytes() == local.read_bytes(), "exporting twice changes nothing"
+    (sent,) = tables.export("dan", ["digits"], [], store, digits_mini, "lab")
+    assert sent == committed.parents[1] / "contributed" / "lab" / "dan" / "digits.csv"
+    assert sent.read_bytes() == local.read_bytes()
+    assert read_specs(sent.parent / "specs" / "digits.json").keys() == {
+        cell.spec.hash for cell in one.cells + two.cells
+    }
 
 
 def test_a_row_takes_the_place_of_its_own_slot_alone(digits_mini: Location, tmp_path: Path) -> None:
