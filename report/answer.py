@@ -37,14 +37,16 @@ def gains(name: str, paper: Paper, loaded: Loaded, groups: Sequence[Group], resu
             for entry, base in _own(name, loaded, run):
                 gap = run.compare(entry, base)
                 effect, interval, _, n = decision(gap, run.bases(entry, base))
-                place = f"{records.short(group.dataset)}, {group.protocol}, {group.backbone}, {group.track}"
+                protocol = "" if group.protocol == "full" else f"{group.protocol}, "
+                place = f"{records.short(group.dataset)}, {protocol}{group.backbone}, {group.track}"
+                place += f", {plural(len(run.tasks), 'task')}"
                 theirs = _published(name, paper, loaded, (entry, base), group, results)
                 found = [cell_text(effect), cell_text(interval), claims.in_words(gap, over=run.over), theirs]
                 lines.append([entry.label, base.label, place, run.origin, cell_text(n), *found])
     return lines
 
 
-HEADERS = ("method", "over", "data, protocol, network", "run", "n", "gain", "95 % interval", "it gains", "published")
+HEADERS = ("method", "over", "data, network", "run", "n", "gain", "95 % interval", "it gains", "published")
 
 
 def _own(name: str, loaded: Loaded, run: Run) -> Iterator[tuple[Entry, Entry]]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from benchmarks.machine.errors import UserError
 from methods.contract import Experiment, Paper, recipe_key, usual_experiments
 from report import build, records
@@ -95,19 +93,20 @@ def _experiments(name: str, paper: Paper, asked: Asked, runs: Path | None, resul
     return [one for one in usual if records.files(name, one.name, runs, results)] or usual[:1]
 
 
-def of_tasks(frame: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
+def of_tasks(found: Sequence[Loaded], texts: Sequence[str]) -> list[Loaded]:
     """The rows on the named tasks; a domain of which there is a subset alone goes by its whole name too.
 
     Raises:
-        UserError: there is none of them; the message lists those that there are.
+        UserError: there is none of them in any experiment; the message lists those that there are.
     """
-    if not texts or frame.empty:
-        return frame
-    known = [str(task) for task in frame["task"].unique()]
+    known = list(dict.fromkeys(str(task) for one in found for task in one.frame["task"].unique()))
+    if not texts or not known:
+        return list(found)
     wanted = [task for task in known if any(_names(text, task) for text in texts)]
     if not wanted:
         raise UserError(f"there are no results on {' '.join(texts)}; the tasks are: {', '.join(known)}.")
-    return frame[frame["task"].isin(wanted)]
+    kept = [replace(one, frame=one.frame[one.frame["task"].isin(wanted)]) for one in found]
+    return [one for one in kept if not one.frame.empty]
 
 
 def _names(text: str, task: str) -> bool:
@@ -124,7 +123,7 @@ def find(name: str, paper: Paper, asked: Asked, runs: Path | None, results: Path
     experiments = _experiments(name, paper, asked, runs, results)
     found = [build.load(name, experiment, runs, results) for experiment in experiments]
     _check_datasets(name, paper, found, asked.datasets)
-    found = [replace(loaded, frame=of_tasks(loaded.frame, asked.tasks)) for loaded in found]
+    found = of_tasks(found, asked.tasks)
     parts = [(loaded, [group for group in loaded.groups if asked.takes(group)]) for loaded in found]
     tables = [table for loaded, groups in parts for table in build.tables(name, paper, loaded, groups, results, runs)]
     if not tables:
