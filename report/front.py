@@ -9,10 +9,11 @@ from typing import Any
 from benchmarks.records.words import plural
 from methods.contract import Paper
 from report import statements
-from report.claims import NOT_RUN, REPRODUCED, VERDICTS
+from report.claims import NO_DIFFERENCE, NOT_RUN, REPRODUCED, REVERSED, VERDICTS
 from report.leaderboard import Board, Standing
 from report.ledger import Verdict
 from report.pages import Sources, cell_view
+from report.statements import Statement
 from report.table import Basis, difference
 
 WHOSE = {"paper": "the paper's", "code": "its released code's", "ours": "our own questions"}
@@ -52,32 +53,26 @@ def matrix(rows_of: Mapping[str, Sequence[Verdict]]) -> dict[str, list[tuple[str
 
 
 def in_short(rows: Sequence[Verdict]) -> str:
-    """Of how many claims of a paper all set-ups reproduce, of how many none; in a sentence, empty without a claim."""
+    """Of how many claims of a paper all set-ups reproduce, some, none; in a sentence, empty without a claim."""
     every = [one for one in statements.statements(rows) if one.whose in ("paper", "code")]
-    tried = {
-        one.name: {row.verdict for row in one.rows if row.whose != statements.OURS and row.verdict != NOT_RUN}
-        for one in every
-    }
-    run = {name: verdicts for name, verdicts in tried.items() if verdicts}
-    if not run:
-        return "None of its claims has been run here." if every else ""
-    whole = sum(verdicts == {REPRODUCED} for verdicts in run.values())
-    nowhere = sum(REPRODUCED not in verdicts for verdicts in run.values())
-    parts = [f"{number} {where}" for number, where in _parts(whole, len(run) - whole - nowhere, nowhere) if number]
-    absent = f", {len(every) - len(run)} not run here" if len(run) < len(every) else ""
-    return f"Of its {plural(len(every), 'claim')} {_listed(parts)}{absent}."
+    kinds = Counter(map(_kind, every))
+    parts = [f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind]]
+    return f"Of its {plural(len(every), 'claim')}: {', '.join(parts)}." if parts else ""
 
 
-def _parts(whole: int, some: int, nowhere: int) -> list[tuple[int, str]]:
-    return [
-        (whole, f"{'is' if whole == 1 else 'are'} reproduced wherever tried"),
-        (some, "in part"),
-        (nowhere, "nowhere"),
-    ]
+KINDS = ("reproduced wherever tried", "in part", "not at all", "undecided", NOT_RUN)
+"""What may be said of a claim over all set-ups that the paper speaks of."""
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+def _kind(one: Statement) -> str:
+    verdicts = {row.verdict for row in one.rows if row.whose != statements.OURS} - {NOT_RUN}
+    if not verdicts:
+        return NOT_RUN
+    if verdicts == {REPRODUCED}:
+        return KINDS[0]
+    if REPRODUCED in verdicts:
+        return KINDS[1]
+    return KINDS[2] if verdicts & {REVERSED, NO_DIFFERENCE} else KINDS[3]
 
 
 def gains(found: Iterable[Board], sources: Sources) -> dict[str, dict[str, Any]]:

@@ -128,11 +128,10 @@ class _Reader:
             return f"<mo>{BELOW[token]}</mo>"
         if token.isalpha():
             plain = token in TEXT or (len(token) > 2 and token not in FUNCTIONS)
-            return (
-                f"<mtext>{SPACE}{self.words(token)}{SPACE}</mtext>"
-                if plain and not name
-                else f"<mi>{escape(token)}</mi>"
-            )
+            if plain and not name:
+                return f"<mtext>{SPACE}{self.words(token)}{SPACE}</mtext>"
+            apart = '<mspace width=".17em"/>' if token in FUNCTIONS and not name and self.peek().isspace() else ""
+            return f"<mi>{escape(token)}</mi>{apart}"
         if token[0].isdigit():
             return f"<mn>{token}</mn>"
         small = ' stretchy="false"' if token in FENCES else ""

@@ -382,12 +382,18 @@ def _statement_grid(rows: Sequence[Verdict], name: str, *, whole: bool) -> dict[
     for paper in dict.fromkeys(row.paper for row in rows):
         for one in statements.statements(row for row in rows if row.paper == paper):
             label = f"{paper}: {one.name}" if whole else one.name
-            words = (one.words(), one.words(ours=True), one.first.text, one.where, one.published)
+            told = (_without_command(one.words()), _without_command(one.words(ours=True)))
+            words = (*told, one.first.text, one.where, one.published)
             lines.append(Line(label, one.whose, tuple(word or MISSING for word in words)))
     notes = [f"{whose}: {words}" for whose, words in WHOSE.items()]
     columns = ("here", "ours", "in words", "where", "published")
     grid = Grid("statements", "Claims, each in one line", columns, tuple(lines), tuple(notes), "claim")
     return grid_view(grid, None, name) | {"second": "whose"}
+
+
+def _without_command(words: str) -> str:
+    """What it takes to run a claim, without the command, which stands beside every set-up."""
+    return re.sub(r": `make [^`]*`", "", words)
 
 
 def _choices(name: str, results: Path) -> list[dict[str, str]]:

@@ -61,7 +61,8 @@ def test_the_readme_has_a_row_for_every_paper_and_the_words(tmp_path: Path) -> N
     assert headline.glossary().count("* **") == 12
     assert "What the numbers are not" in "\n".join(README.splitlines()[:10])
     assert len(README.partition("<details>")[0].splitlines()) < 50
-    assert headline.table(papers(), tmp_path).count("not run here") == 0, "without results there is no verdict"
+    empty = headline.table(papers(), tmp_path).splitlines()[2:]
+    assert all("not run here" in line for line in empty), "without results there is no verdict"
 
 
 def test_a_readme_without_the_marks_is_not_touched() -> None:
