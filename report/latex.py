@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from report.records import COMMITTED, task_name
+from report.runs import BOTH
 from report.table import MISSING, Cell, Grid, Interval, Number, Table, cell_text, has_marks
 
 PREAMBLE = "% needs \\usepackage{booktabs,graphicx}; made by `make paper-tables`, not by hand\n"
@@ -38,11 +40,23 @@ def _cell(cell: Cell) -> str:
     return text
 
 
+def _origin(origin: str) -> str:
+    """Whose numbers a line has, in a reader's words."""
+    return re.sub(rf"^({COMMITTED}|{BOTH})\b", "ours", origin)
+
+
+def _caption(table: Table) -> str:
+    """What the experiment shows, and where; without the suite's names."""
+    group = table.group
+    words = table.title.partition(": ")[2] or table.title
+    return f"{words} ({group.dataset}, {group.protocol} protocol, {group.backbone}, {group.track})"
+
+
 def _grid(table: Table, grid: Grid, label: str) -> str:
     words = {i for line in grid.lines for i, cell in enumerate(line.cells) if isinstance(cell, str) and cell != MISSING}
     align = "ll" + "".join("l" if i in words else "r" for i in range(len(grid.columns)))
-    head = [grid.heading, "run", *grid.columns]
-    rows = [[escaped(line.label), escaped(line.origin), *map(_cell, line.cells)] for line in grid.lines]
+    head = [grid.heading, "from", *(task_name(column) or column for column in grid.columns)]
+    rows = [[escaped(line.label), escaped(_origin(line.origin)), *map(_cell, line.cells)] for line in grid.lines]
     body = [
         f"\\begin{{tabular}}{{{align}}}",
         "\\toprule",
@@ -63,7 +77,7 @@ def _grid(table: Table, grid: Grid, label: str) -> str:
         [
             "\\begin{table}[!htbp]",
             "\\centering\\small",
-            f"\\caption{{{escaped(table.title)}. {escaped(grid.title)}.}}",
+            f"\\caption{{{escaped(_caption(table))}. {escaped(grid.title)}.}}",
             f"\\label{{tab:{label}}}",
             *body,
             *below,
