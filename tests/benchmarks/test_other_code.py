@@ -16,6 +16,7 @@ from datasets.store import Location
 from methods import contract
 from report import __main__ as report
 from tests.benchmarks.own_images import QUICK, tiny, write
+from tests.benchmarks.test_cell_hashes import everything_prepared
 from tests.benchmarks.test_command_line import call
 
 Capture = pytest.CaptureFixture[str]
@@ -136,3 +137,17 @@ def test_the_digest_follows_code_and_not_words(tmp_path: Path, monkeypatch: Patc
     host.code_digest.cache_clear()
     assert host.code_digest("nowhere") == ""
     host.code_digest.cache_clear()
+
+
+def test_status_counts_the_experiments_that_are_planned_of_a_folder(
+    tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch
+) -> None:
+    """Every experiment fits a folder; those that nobody has asked for are not missing there."""
+    root = tmp_path / "mine"
+    what = ["dan", "--dataset", f"folder:{root}", "--tasks", "a:b", "--data", place.root]
+    with everything_prepared():
+        printed = {command: call(capsys, monkeypatch, command, *what)[1] for command in ("plan", "status")}
+    rows = {command: [line.split()[:2] for line in text.splitlines()] for command, text in printed.items()}
+    planned, counted = ({row[1] for row in rows[name] if row[:1] == ["dan"]} for name in ("plan", "status"))
+    assert planned == counted
+    assert planned

@@ -15,9 +15,9 @@ from benchmarks.records import schema
 from methods.contract import Claim, Experiment, Paper, Row
 from report.contestants import Contestant
 from report.contestants import contestants as contestants_of
-from report.figures import charts, draw, overview
+from report.figures import charts, draw, layers, overview
 from report.figures.charts import Chart
-from report.records import COMMITTED, load
+from report.records import COMMITTED, Accuracy, PublishedTable, load
 from tests.report.samples import BASE, DEFAULTS, FULL, MAIN, PAPER, RECIPE, VALUES, rows, write
 from tests.report.test_figures import GROUP
 
@@ -374,3 +374,11 @@ def test_what_is_swept_or_not_default_is_no_contestant(tmp_path: Path) -> None:
 def test_colours_differ_in_lightness_or_marker() -> None:
     for options in (charts.COLORS, charts.MARKERS, charts.STYLES, charts.HATCHES):
         assert len(set(map(str, options))) == 6
+
+
+def test_what_is_published_once_is_drawn_once() -> None:
+    """Not again as if the paper had every start that we have."""
+    theirs = PublishedTable("Fig", "AlexNet", "ILSVRC", ("n=1",), {"random": {"n=1": Accuracy(9.0, None, "paper")}})
+    curves = {f"random, start={start}": layers.Curve("random") for start in ("released", "he")}
+    found = layers.published_curves(PAPER, "n", curves, [theirs, theirs])
+    assert found == {"random, start=released": {1: 9.0}}

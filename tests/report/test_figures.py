@@ -113,3 +113,5 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [Path(line) for line in made.stdout.splitlines()]
     assert paths[0] == Path("runs/figures/dan/sensitivity-digits-mini-full-lenet-finetune.pdf")
     assert all(path.stat().st_size > 0 for path in paths)
+    assert runner.invoke(cli.main, ["figures", "all", "--experiment", "sensitivity"]).stdout == made.stdout
+    assert runner.invoke(cli.main, ["-h"]).exit_code == 0
