@@ -20,9 +20,9 @@ INTRODUCTION = """# What is here, and what makes it again
 
 Written by `make paper-tables` from the files themselves. Hours are wall-clock hours of single cells on one thread,
 summed; shared preparations (decoding, cached activations) come on top. A cell that several tables show is counted in
-each of them. The command below each paper's table, with the file's name for EXPERIMENT and one of its data sets for
-DATASET, runs it here, beside the committed numbers; `python -m benchmarks rerun CELL` runs one cell. SEEDS=N asks for
-another number of seeds or splits than the experiment's own.
+each of them. The command below each paper's table, with the file's name for EXPERIMENT and the line's data, network and
+number of seeds for the others, runs it here, beside the committed numbers; the pages (`make report`) have it in full
+beside every table. `python -m benchmarks rerun CELL` runs one cell.
 """
 
 
@@ -41,7 +41,7 @@ def contents(papers: Mapping[str, Paper], results: Path) -> str:
         absent = [one.name for one in paper.experiments if not records.files(name, one.name, None, results)]
         if absent:
             parts.append(f"Not run yet: {', '.join(absent)}.\n")
-        parts.append(f"    make reproduce-{name} EXPERIMENT=... DATASET=...\n")
+        parts.append(f"    make reproduce-{name} EXPERIMENT=... DATASET=... TRACK=... BACKBONE=... SEEDS=...\n")
     return "\n".join(parts)
 
 
