@@ -76,6 +76,7 @@ help: ## List all targets
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS"
 	@echo "         METHODS and CHOOSE=1 of compare, ALL=1 of table, CLASSES=common, KEEP=1, SET=METHOD.FIELD=VALUE, FORCE=1"
 	@echo "         EXECUTOR=ray, and for it ADDRESS, GPUS and MEMORY (GB) of a cell"
+	@echo "         FORMAT=tex or csv, and OUT, of paper-tables; CONTRIBUTED=NAME of export"
 	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
 	@echo "Papers:  $(PAPERS), or all"
 
