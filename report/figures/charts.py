@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
@@ -21,6 +21,8 @@ HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 MAP = "viridis"
 """Of heat maps: rises in lightness, so that it is read in grey as well."""
 KINDS = ("pdf", "svg", "png", "csv")
+LAYOUT: Literal["constrained"] | None = "constrained"
+"""How what stands around the axes is given room; takes most of the time of a figure."""
 STYLE: dict[Any, Any] = {
     **{"font.size": 9, "svg.hashsalt": "report", "svg.fonttype": "none", "pdf.fonttype": 42},
     **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
@@ -55,12 +57,11 @@ def save(chart: Chart, stem: Path, kinds: Sequence[str] = KINDS, *, transparent:
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in kinds}
     with mpl.rc_context(STYLE):
-        canvas = Figure(figsize=chart.size, layout="constrained")
+        canvas = Figure(figsize=chart.size, layout=LAYOUT)
         chart.draw(canvas)
-        engine = canvas.get_layout_engine()
-        assert engine is not None
-        engine.execute(canvas)
-        canvas.set_layout_engine("none")  # once is enough: it is half the time of a file
+        if (engine := canvas.get_layout_engine()) is not None:
+            engine.execute(canvas)
+            canvas.set_layout_engine("none")  # once is enough: it is half the time of a file
         if "pdf" in paths:
             canvas.savefig(paths["pdf"], metadata={"CreationDate": None})
         if "svg" in paths:
