@@ -63,8 +63,9 @@ class Standing:
 
     @property
     def whose(self) -> str:
-        """The paper's module, with what it is where it is no paper of the suite."""
-        return f"{self.one.paper}, {COMPARATOR}" if self.comparator else self.one.paper
+        """The paper's module, whether it is a comparator, and whether the line is this machine's, with nothing committed."""
+        more = {COMPARATOR: self.comparator, records.LOCAL: self.one.run.local}
+        return ", ".join([self.one.paper, *(word for word, holds in more.items() if holds)])
 
 
 @dataclass(frozen=True)

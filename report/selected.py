@@ -97,14 +97,14 @@ def of_tasks(found: Sequence[Loaded], texts: Sequence[str]) -> list[Loaded]:
     """The rows on the named tasks; a domain of which there is a subset alone goes by its whole name too.
 
     Raises:
-        UserError: there is none of them in any experiment; the message lists those that there are.
+        NoResultsError: there is none of them in any experiment; the message lists those that there are.
     """
     known = list(dict.fromkeys(str(task) for one in found for task in one.frame["task"].unique()))
     if not texts or not known:
         return list(found)
     wanted = [task for task in known if any(_names(text, task) for text in texts)]
     if not wanted:
-        raise UserError(f"there are no results on {' '.join(texts)}; the tasks are: {', '.join(known)}.")
+        raise NoResultsError(f"there are no results on {' '.join(texts)}; the tasks are: {', '.join(known)}.")
     kept = [replace(one, frame=one.frame[one.frame["task"].isin(wanted)]) for one in found]
     return [one for one in kept if not one.frame.empty]
 

@@ -116,6 +116,12 @@ def test_all_papers(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stdout.count("Accuracy in percent") == 1
     assert "there are no results of jan for other yet; get them with: make reproduce-jan" in result.stdout
     write(place / "results/jan/other.csv", rows(dataset="digits"))
+    office = rows({("dan", "amazon:webcam"): (1, 2), ("source_only", "amazon:webcam"): (1, 2)}, dataset="digits")
+    write(place / "results/jan/other.csv", office)
+    asked = call("table", "all", "--tasks", "amazon:webcam")
+    assert "jan: Another" in asked.stdout
+    assert "dan: Adaptation" not in asked.stdout, "it has no such task, and does not end the command"
+    write(place / "results/jan/other.csv", rows(dataset="digits"))
     assert call("table", "all", "--all").stdout.count("Accuracy in percent") == 2
     named = call("table", "all", "--experiment", "other", "--all").stdout
     assert "jan other on digits" in named
