@@ -63,7 +63,7 @@ class Standing:
 
     @property
     def whose(self) -> str:
-        """The paper's module, whether it is a comparator, and whether the line is this machine's, with nothing committed."""
+        """The paper's module, whether it is a comparator, and whether the line is this machine's alone."""
         more = {COMPARATOR: self.comparator, records.LOCAL: self.one.run.local}
         return ", ".join([self.one.paper, *(word for word, holds in more.items() if holds)])
 
