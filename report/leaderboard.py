@@ -171,14 +171,14 @@ def grid(board: Board, name: str) -> Grid:
         mean = run.mean(entry)
         tasks = statistics.per_task(run.values(entry), board.tasks, run.over)
         cells = (
-            estimated(mean, basis=run.basis(entry)),
-            *(effect, interval, p, line.verdict or MISSING, shown),
+            *(effect, interval, p, estimated(mean, basis=run.basis(entry)), line.verdict or MISSING, shown),
             Number(mean.n, digits=0) if mean else MISSING,
             *(estimated(tasks[task], basis=run.basis(entry, (task,))) for task in board.tasks),
             MISSING if math.isnan(line.seconds) else Number(line.seconds),
         )
-        lines.append(Line(one.label, line.whose, cells))
-    columns = ("mean", "gain", "95 % interval", "p", "verdict", "published", "n", *board.tasks, "seconds")
+        label = f"{one.label} ({COMPARATOR})" if line.comparator else one.label
+        lines.append(Line(label, line.whose, cells))
+    columns = ("gain", "95 % interval", "p", "mean", "verdict", "published", "n", *board.tasks, "seconds")
     return Grid(name, board.title, columns, tuple(lines), NOTES, heading="method")
 
 

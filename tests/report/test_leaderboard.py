@@ -35,12 +35,13 @@ def test_rows_of_several_papers_stand_in_one_table_the_best_first(tmp_path: Path
     assert [line.verdict for line in board.lines] == ["reproduced", "reproduced", ""], "a baseline gains nothing"
     assert [line.seconds for line in board.lines] == [4.5, 1.5, 1.5]
     grid = leaderboard.grid(board, "board")
+    assert grid.lines[0].label == "MCC (comparator)", "also where a narrow screen has no room for the paper"
     best = dict(zip(grid.columns, grid.lines[0].cells, strict=True))
     assert isinstance(best["mean"], Number)
     assert best["mean"].value == pytest.approx(78.5)
     assert isinstance(best["gain"], Number)
     assert best["gain"].value == pytest.approx(8.0)
-    assert list(grid.columns[:6]) == ["mean", "gain", "95 % interval", "p", "verdict", "published"], "what decides"
+    assert list(grid.columns[:6]) == ["gain", "95 % interval", "p", "mean", "verdict", "published"], "what decides"
 
 
 def test_what_is_this_machines_is_called_so(tmp_path: Path) -> None:
