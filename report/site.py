@@ -33,6 +33,7 @@ from report import (
     prose,
     records,
     statements,
+    tuning,
 )
 from report.again import make_command, replicates
 from report.build import Loaded, published_grid
@@ -40,7 +41,7 @@ from report.claims import RULE, up_and_down
 from report.comparison import Comparison
 from report.contestants import contestants
 from report.contributed import Contribution
-from report.figures import charts, draw, overview, speed
+from report.figures import charts, draw, overview, rules, speed
 from report.figures.charts import Chart
 from report.leaderboard import Board
 from report.ledger import Verdict
@@ -200,6 +201,10 @@ def draw_all(
             ]
             some += draw.map_charts(one.name, part.experiment, results)
             made[f"{one.name}/{part.experiment.name}"] = some
+    studies = tuning.studies({one.name: one.paper for one in shown}, results)
+    made[""] += rules.bars(studies)
+    for study in studies:
+        made["/".join(study.place)].append(rules.over_grid(study))
     jobs = [
         (chart, out / (key.partition("/")[0] or "all") / chart.name) for key, some in made.items() for chart in some
     ]

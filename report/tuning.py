@@ -52,6 +52,8 @@ METRICS = ("source_error", "a_distance", "target_entropy", "snd", "iwcv", "dev")
 class Study:
     """One method on one data set."""
 
+    place: tuple[str, str]
+    """Paper and experiment."""
     label: str
     group: Group
     tasks: tuple[str, ...]
@@ -130,13 +132,16 @@ def studies(papers: Mapping[str, Paper], results: Path) -> list[Study]:
                     its = [one for one in lines if one.row == row]
                     complete = len(its) == len(next(iter(swept(experiment).values())))
                     base = counterpart(its[0].setting, experiment.baseline, experiment, run)
-                    study = _study(row_label(row), group, run, its, base) if complete else None
+                    place = (name, experiment.name)
+                    study = _study(place, row_label(row), group, run, its, base) if complete else None
                     if study is not None:
                         found.append(study)
     return found
 
 
-def _study(label: str, group: Group, run: Run, lines: Sequence[Entry], base: Entry) -> Study | None:
+def _study(
+    place: tuple[str, str], label: str, group: Group, run: Run, lines: Sequence[Entry], base: Entry
+) -> Study | None:
     values = {one: run.values(one) for one in (base, *lines)}
     places = set.intersection(*(set(found) for found in values.values()))
     replicates = sorted({place[1:] for place in places}, key=str)
@@ -158,6 +163,7 @@ def _study(label: str, group: Group, run: Run, lines: Sequence[Entry], base: Ent
         )
     ]
     return Study(
+        place,
         label,
         group,
         run.tasks,

@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def of_all(found: Sequence[Study]) -> list[Chart]:
-    """Accuracy over every grid with each rule's choice, and for each data set what users get beside the oracle."""
+def bars(found: Sequence[Study]) -> list[Chart]:
+    """For each data set, what users get of every method beside what the oracle would have claimed."""
     datasets = dict.fromkeys(one.group.dataset for one in found)
-    bars = [claimed(name, [one for one in found if one.group.dataset == name]) for name in datasets]
-    return [*bars, *map(over_grid, found)]
+    return [claimed(name, [one for one in found if one.group.dataset == name]) for name in datasets]
 
 
 def over_grid(one: Study) -> Chart:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from report import tuning
+from report.figures import rules
 from report.records import Group
 from report.tuning import ORACLE, SUITE, Study
 
@@ -16,6 +18,7 @@ def study(dataset: str = "office31", **metrics: list[list[list[float]]]) -> Stud
     zero = np.zeros((2, 2, 3))
     given = {"source_error": zero, "a_distance": zero, **{name: np.array(values) for name, values in metrics.items()}}
     return Study(
+        place=("dan", "tuning"),
         label="X",
         group=Group(dataset, "full", "lite0", "frozen"),
         tasks=("a:b", "b:a"),
@@ -77,3 +80,16 @@ def test_the_grids_show_every_rule() -> None:
     assert getattr(mean, "value", None) == pytest.approx(5.75)
     assert getattr(collapse.lines[0].cells[1], "value", None) == pytest.approx(25)
     assert rank.lines[0].cells[0] == "-"
+
+
+def test_the_figures_hold_what_the_rules_take() -> None:
+    one = study(source_error=ERRORS, a_distance=DISTANCES)
+    (bars,) = rules.bars([one])
+    assert bars.data[[ORACLE, SUITE]].to_numpy().tolist() == [[4.5, -1.25]], "means of 6 and 3, of -3 and 0.5"
+    curve = rules.over_grid(one)
+    assert curve.data["accuracy"].tolist() == [70.25, 74.5, 68.5]
+    assert curve.data[SUITE].tolist() == [1, 0, 1]
+    assert "the most accurate weight is 1; the suite's rule takes 0.1, 10" in curve.alt
+    figure = Figure()
+    curve.draw(figure)
+    assert len(figure.axes) == 2
