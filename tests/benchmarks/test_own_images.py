@@ -203,7 +203,7 @@ def test_what_is_committed_of_a_comparison_is_not_run_again(
     assert "12.5" in (again / "compare" / local.name).read_text()
     committed.write_text("\n".join(text.splitlines()[:-1]) + "\n")
     _, output, _ = compare(capsys, monkeypatch, root, place, *what, "--continue-committed", "--runs", again)
-    assert "1 of 1 cells to run" in output
+    assert "1 of 1 cell to run" in output
 
 
 def test_a_network_that_cannot_be_used_is_one_sentence(
