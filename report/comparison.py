@@ -150,7 +150,19 @@ def found(runs: Path | None, results: Path, dataset: str = "") -> list[Compariso
     """
     places = [(COMMITTED, results / "compare"), *([(LOCAL, runs / "compare")] if runs else [])]
     every = [read(path, origin) for origin, place in places for path in sorted(place.glob("*.csv"))]
-    return [one for one in every if not dataset or one.group.dataset == dataset]
+    said: list[Comparison] = []
+    for one in every:
+        if (not dataset or one.group.dataset == dataset) and not any(_equal(one, other) for other in said):
+            said.append(one)
+    return said
+
+
+def _equal(one: Comparison, other: Comparison) -> bool:
+    """Whether two say the same: one of this machine may be the committed one, carried on."""
+    same = (one.group, one.setting) == (other.group, other.setting)
+    return same and [(m.label, m.cells, m.values) for m in one.methods] == [
+        (m.label, m.cells, m.values) for m in other.methods
+    ]
 
 
 # How far a criterion can be trusted.

@@ -194,6 +194,8 @@ def test_what_is_committed_of_a_comparison_is_not_run_again(
     committed = tmp_path / "results" / "compare" / local.name
     committed.parent.mkdir(parents=True)
     text = local.read_text()
+    committed.write_text(text)
+    assert len(comparison.found(place.root / "runs", tmp_path / "results")) == 1, "the same is shown once"
     committed.write_text(text.replace(rows(place)[-1]["accuracy"], "12.5"))
     monkeypatch.setattr(host, "ROOT", tmp_path)
     again = place.root / "runs" / "again"
