@@ -18,7 +18,7 @@ from methods.contract import ParameterGroup, default_groups
 from methods.kernels import widened
 
 SLOWER = 0.1
-"""Rate of D as a multiple of the recipe's.  The suite's rates are five to ten times the papers' 0.01, at which D and
+"""Rate of D as a multiple of the recipe's.  The suite's rates are three to ten times the papers' 0.01, at which D and
 the features may drive one another to infinity: at 1, the first of the two values tried, DANN's loss became no number
 on ``mfeat:optdigits``; at 0.1 it did not."""
 

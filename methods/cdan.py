@@ -26,7 +26,7 @@ We follow the paper.  Deviations:
 
 * f is the suite's bottleneck, fc7, before dropout; D has two layers of 1024 units and no dropout.
 * d = 1024, the released code's; the paper has no value that was read.
-* The final value of lambda, 1 in the paper, is chosen by the suite's label-free rule, on a grid below and up to it.
+* The final value of lambda, 1 in the paper, is chosen by the suite's label-free rule, on a grid around it.
 * D learns at a tenth of the suite's rate, so at about the paper's (``methods.adversarial.SLOWER``); in the variant
   ``authors`` at the suite's.
 * Annealing, rates and steps are the suite's, which makes the rows of source-only the very cells of the other tables.

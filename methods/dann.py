@@ -21,7 +21,8 @@ the place of the sum, drops half of G_d's units, has no ReLU behind the bottlene
 We follow the paper.  Deviations:
 
 * The features are the suite's bottleneck, fc7, before dropout.
-* The final value of lambda, 1 in the paper, is chosen by the suite's label-free rule, on a grid below and up to it.
+* The final value of lambda, 1 in the paper, is chosen by the suite's label-free rule, on a grid around it.
+* G_d has two layers of 1024 units on digits, too.
 * Variant ``authors`` has the weights and the dropout of the released network, not its bottleneck and images.
 * G_d learns at a tenth of the suite's rate, so at about the paper's (``methods.adversarial.SLOWER``); in the variant
   ``authors`` at the suite's.
@@ -72,7 +73,6 @@ class Config:
 VARIANTS = frozen(
     {
         "default": Config(),
-        "small": Config(hidden=(100,)),
         "authors": Config(dropout=0.5, domain_weight=0.05, domain_rate=1.0),
     }
 )

@@ -26,11 +26,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.contract import Batch, Losses, Method, Paper, Row, Term, classification, frozen
 from methods.kernels import full_precision, widened
-from methods.network import Network
+from methods.network import Configured
 from methods.recipes import beside
 
 
@@ -47,31 +47,12 @@ class Config:
 VARIANTS = frozen({"default": Config(), "fc7": Config(layer="fc7")})
 
 
-class DeepCORAL(nn.Module):
-    """The network; nothing is added."""
-
-    def __init__(self, config: Config, network: Network) -> None:
-        super().__init__()
-        self.config = config
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (N, classes)."""
-        logits: Tensor = self.network(x)
-        return logits
-
-
-def build(config: Config, network: Network) -> DeepCORAL:
-    """Wraps the network."""
-    return DeepCORAL(config, network)
-
-
 def coral(source: Tensor, target: Tensor) -> Tensor:
     """L_CORAL of activations (n, d) and (m, d), a scalar; n and m are at least 2."""
     return (source.T.cov() - target.T.cov()).square().sum() / (4 * source.shape[1] ** 2)
 
 
-def step(model: DeepCORAL, batch: Batch) -> Losses:
+def step(model: Configured, batch: Batch) -> Losses:
     """Cross-entropy of the labelled images, and L_CORAL."""
     passes = model.network.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     assert passes.target is not None
@@ -86,7 +67,7 @@ WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 METHOD = Method(
     config=Config,
-    build=build,
+    build=Configured,
     step=step,
     variants=VARIANTS,
     paper=Paper(

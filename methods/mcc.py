@@ -27,11 +27,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.contract import Batch, Losses, Method, Paper, Row, Term, classification, frozen
 from methods.kernels import widened
-from methods.network import Network
+from methods.network import Configured
 from methods.recipes import beside
 
 
@@ -48,25 +48,6 @@ class Config:
 VARIANTS = frozen({"default": Config(), "temperature-1": Config(temperature=1.0)})
 
 
-class MCC(nn.Module):
-    """The network; nothing is added."""
-
-    def __init__(self, config: Config, network: Network) -> None:
-        super().__init__()
-        self.config = config
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, (N, classes)."""
-        logits: Tensor = self.network(x)
-        return logits
-
-
-def build(config: Config, network: Network) -> MCC:
-    """Wraps the network."""
-    return MCC(config, network)
-
-
 def class_confusion(logits: Tensor, temperature: float) -> Tensor:
     """L_MCC of target logits, (B, classes), a scalar in [0, 1]."""
     y = (logits / temperature).softmax(1)
@@ -79,7 +60,7 @@ def class_confusion(logits: Tensor, temperature: float) -> Tensor:
     return loss
 
 
-def step(model: MCC, batch: Batch) -> Losses:
+def step(model: Configured, batch: Batch) -> Losses:
     """Cross-entropy of the labelled images, and L_MCC of the target's predictions."""
     passes = model.network.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     assert passes.target is not None
@@ -92,7 +73,7 @@ WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 METHOD = Method(
     config=Config,
-    build=build,
+    build=Configured,
     step=step,
     variants=VARIANTS,
     paper=Paper(

@@ -8,7 +8,7 @@ the ``frozen`` track ``fc6`` does not exist.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -201,3 +201,17 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, _BatchNorm) and id(module) not in fixed:
                 module.train(not running)
+
+
+class Configured(nn.Module):
+    """A network beside the configuration of a method that adds no layers to it."""
+
+    def __init__(self, config: Any, network: Network) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, (N, classes)."""
+        logits: Tensor = self.network(x)
+        return logits

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks.machine.errors import UserError
+from benchmarks.records import schema
 from benchmarks.records.files import read_csv
 from report import comparison
 from report.comparison import Comparison, Method
@@ -22,9 +23,6 @@ from report.table import MISSING, Cell, Grid, Line, Number, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-PER_CLASS = ("class", "images", "accuracy")
-"""Columns of ``per-class.csv`` beside a kept network."""
 
 Confusion = tuple[tuple[str, ...], NDArray[np.int64]]
 """Classes, and how many images of each (row) were taken for which (column)."""
@@ -47,17 +45,18 @@ def confusions(one: Comparison) -> tuple[Method, dict[str, Confusion]] | None:
 
 def _counts(method: Method, task: str) -> Confusion | None:
     folders = [Path(network).parent for place, network in method.networks.items() if place[0] == task]
-    read = [_read(folder) for folder in folders if (folder / "confusion.csv").is_file()]
+    read = [_read(folder) for folder in folders if (folder / schema.CONFUSION_FILE).is_file()]
     return (read[0][0], np.sum([counts for _, counts in read], axis=0)) if read else None
 
 
 def _read(folder: Path) -> Confusion:
-    classes = tuple(row["class"] for row in read_csv(folder / "per-class.csv", PER_CLASS))
-    rows = read_csv(folder / "confusion.csv", ("class", *classes))
+    classes = tuple(row["class"] for row in read_csv(folder / schema.PER_CLASS_FILE, schema.PER_CLASS))
+    path = folder / schema.CONFUSION_FILE
+    rows = read_csv(path, ("class", *classes))
     try:
         return classes, np.array([[int(row[one]) for one in classes] for row in rows], dtype=np.int64)
     except ValueError as error:
-        raise UserError(f"{folder / 'confusion.csv'} holds something else than numbers of images.") from error
+        raise UserError(f"{path} holds something else than numbers of images.") from error
 
 
 def table(one: Comparison, committed: Sequence[Comparison]) -> Table:
@@ -110,29 +109,25 @@ def of_comparison(one: Comparison, number: int) -> list[Chart]:
 def _chart(name: str, label: str, task: str, classes: tuple[str, ...], counts: NDArray[np.int64]) -> Chart:
     shares = counts / counts.sum(1, keepdims=True).clip(min=1)
 
-    def plain(text: str) -> str:
-        return re.sub(r"([$\\])", r"\\\1", text)  # no mathematics
-
     def draw(canvas: Figure) -> None:
-        axes = canvas.add_subplot()
-        image = axes.imshow(shares, cmap=charts.MAP, vmin=0, vmax=1, aspect="equal", interpolation="nearest")
-        canvas.colorbar(image, label="share of the class")
-        names = [plain(one) for one in classes]
-        axes.set_xticks(range(len(names)), names, fontsize=7, rotation=90)
-        axes.set_yticks(range(len(names)), names, fontsize=7)
+        names = list(map(_plain, classes))
+        axes = charts.heat_map(canvas, shares, names, names, "share of the class", 1.0)
         axes.set_xlabel("taken for")
-        axes.set_ylabel("class of the image")
-        axes.set_title(plain(f"{label}: {task}"), fontsize=8)
+        axes.set_title(_plain(f"{label}: {task}"), fontsize=8)
 
     pairs = [(one, other, int(counts[i, j])) for i, one in enumerate(classes) for j, other in enumerate(classes)]
     right = f"{100 * np.trace(counts) / max(1, counts.sum()):.1f} % of {counts.sum()} predictions are right"
     words = f"Confusion of {label} on {task}, over all seeds: {right}"
-    size = (6.4, 5.8) if len(classes) > 12 else (4.8, 4.2)
     return Chart(
         name,
         f"{words}.",
         f"Heat map. {words}.",
         draw,
         pd.DataFrame(pairs, columns=["class", "taken for", "images"]),
-        size,
+        charts.heat_map_size(len(classes)),
     )
+
+
+def _plain(text: str) -> str:
+    """The text as it stands: matplotlib takes dollar signs for mathematics."""
+    return re.sub(r"([$\\])", r"\\\1", text)

@@ -18,7 +18,7 @@ from report.contestants import Contestant, contestants
 from report.records import AVERAGE, Group, PublishedDifference
 from report.runs import Entry, row_label
 from report.statistics import Comparison
-from report.table import MISSING, Basis, Cell, Grid, Line, Number, decision, difference, estimated
+from report.table import MISSING, Basis, Cell, Grid, Line, Number, decision, difference, estimated, plain
 
 PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
 TRACKS = ("frozen", "late", "finetune")
@@ -195,15 +195,11 @@ def comma_separated(found: Sequence[Board]) -> str:
             place = (*head, "yes" if line.comparator else "")
             for task, mean in statistics.per_task(one.run.values(one.entry), board.tasks, one.run.over).items():
                 if mean is not None:
-                    writer.writerow((*place, task, mean.n, *map(_plain, (mean.mean, mean.se)), *[""] * 8))
+                    writer.writerow((*place, task, mean.n, *map(plain, (mean.mean, mean.se)), *[""] * 8))
             whole = one.run.mean(one.entry)
             assert whole is not None  # else it would be no contestant
             gains = (gap.effect, gap.se, gap.low, gap.high, gap.p) if gap else (math.nan,) * 5
-            published = "" if theirs is None else f"{theirs.value:.10g}"
-            numbers = (*map(_plain, gains), line.verdict, published, _plain(line.seconds))
-            writer.writerow((*place, "mean", whole.n, *map(_plain, (whole.mean, whole.se)), *numbers))
+            published = "" if theirs is None else plain(theirs.value)
+            numbers = (*map(plain, gains), line.verdict, published, plain(line.seconds))
+            writer.writerow((*place, "mean", whole.n, *map(plain, (whole.mean, whole.se)), *numbers))
     return stream.getvalue()
-
-
-def _plain(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.10g}"

@@ -200,12 +200,13 @@ def grid_as_markdown(grid: Grid) -> str:
     return "\n\n".join(parts)
 
 
+def plain(value: float | None) -> str:
+    """A number of a CSV file, at full precision; empty where there is none."""
+    return "" if value is None or math.isnan(value) else f"{value:.10g}"
+
+
 def _csv_numbers(cell: Cell) -> tuple[str, str, str, str]:
     """Value, spread, low, high; empty where there is none."""
-
-    def plain(value: float | None) -> str:
-        return "" if value is None or math.isnan(value) else f"{value:.10g}"
-
     if isinstance(cell, str):
         return ("" if cell == MISSING else cell), "", "", ""
     if isinstance(cell, Interval):

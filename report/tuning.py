@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from methods.contract import Paper
+from methods.recipes import CRITERIA
 from report import build, statistics
 from report.records import Group
 from report.runs import Entry, Run, counterpart, entries, row_label, runs_of, same_row, setting_values, swept
 from report.table import MISSING, Cell, Grid, Line, Number, estimated, grid_as_markdown
 
-NAMES = ("tuning", "tuning-digits")
-"""The experiments of the study."""
 SUITE = "held-out error + distance"
 """The suite's rule today."""
 ORACLE = "oracle"
@@ -45,7 +44,8 @@ RULES: Mapping[str, Callable[[Metrics], NDArray[np.float64]]] = {
     "DEV": lambda m: m["dev"],
 }
 """Rule -> what it takes the least of.  1 - 2 * two-sample error is half the A-distance."""
-METRICS = ("source_error", "a_distance", "target_entropy", "snd", "iwcv", "dev")
+METRICS = ("source_error", "a_distance", *CRITERIA)
+"""What the rules look at."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def studies(papers: Mapping[str, Paper], results: Path) -> list[Study]:
     found = []
     for name, paper in papers.items():
         for experiment in paper.experiments:
-            if experiment.name not in NAMES:
+            if not (experiment.holdout and experiment.sweep):
                 continue
             loaded = build.load(name, experiment, None, results)
             for group in loaded.groups:

@@ -113,10 +113,10 @@ def _write_confusion(folder: Path, classes: tuple[str, ...], confusion: Tensor) 
         {"class": one, **dict(zip(classes, map(str, row), strict=True))}
         for one, row in zip(classes, counts, strict=True)
     ]
-    write_csv(folder / "confusion.csv", ("class", *classes), rows)
+    write_csv(folder / schema.CONFUSION_FILE, ("class", *classes), rows)
     right = [(one, sum(row), row[i]) for i, (one, row) in enumerate(zip(classes, counts, strict=True))]
     table = [{"class": one, "images": str(n), "accuracy": f"{100 * k / n:.2f}" if n else ""} for one, n, k in right]
-    write_csv(folder / "per-class.csv", ("class", "images", "accuracy"), table)
+    write_csv(folder / schema.PER_CLASS_FILE, schema.PER_CLASS, table)
 
 
 def _packed(spec: Spec, classes: tuple[str, ...], width: int, model: nn.Module) -> bytes:

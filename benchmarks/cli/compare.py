@@ -19,6 +19,7 @@ from benchmarks.plan.comparing import Comparison
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records import files, schema
 from benchmarks.records.store import Store
+from benchmarks.records.words import plural
 from datasets import folders, protocols, store
 from datasets.store import Location
 from methods import contract
@@ -56,7 +57,11 @@ def compare(
         click.echo(f"Not compared: {reason}")
     known = _committed(found, records) if continue_committed else {}
     missing = dataclasses.replace(found.plan, cells=[one for one in found.plan.cells if one.spec.hash not in known])
-    summary = running.run(missing, location, records, options, how, continue_committed, force)
+    if taken := len(found.plan.cells) - len(missing.cells):
+        click.echo(f"{plural(taken, 'cell')} of the committed comparison {'is' if taken == 1 else 'are'} taken over.")
+    summary = execute.Summary()
+    if missing.cells:
+        summary = running.run(missing, location, records, options, how, continue_committed, force)
     path = table_path(found, records, commit)
     files.write_csv(path, schema.COMPARISON, list(_rows(found, records, known)))
     click.echo(f"the comparison is in {running.shown(path)}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
-from benchmarks.plan import plan, settings
+from benchmarks.plan import comparing, plan, settings
 from benchmarks.plan.plan import Cell, Plan, Use
 from benchmarks.records import files, schema
 from benchmarks.records.store import Record, Spec, Store, canonical, export_specs, read_specs
@@ -48,7 +48,7 @@ Committed = Mapping[tuple[str, str], Collection[str]]
 
 def committed_cells(*papers: str) -> Committed:
     """What is committed of some papers; comparisons, which are no tables of theirs, are left out."""
-    known = [paper for paper in papers if paper in contract.papers()]
+    known = [paper for paper in papers if paper != comparing.NAME]
     paths = [path for paper in known for path in sorted((host.ROOT / "results" / paper).glob("*.csv"))]
     return {(path.parent.name, path.stem): {row["cell"] for row in read(path)} for path in paths}
 

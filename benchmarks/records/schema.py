@@ -33,6 +33,13 @@ PREDICTIONS_FILE = "predictions.csv"
 PREDICTIONS = ("file", "predicted", "probability", "label")
 """``kept/<cell>/predictions.csv``: one row per image; the label is empty where it is not known."""
 
+PER_CLASS_FILE = "per-class.csv"
+PER_CLASS = ("class", "images", "accuracy")
+"""``kept/<cell>/per-class.csv``: one row per class, where labels are known; no accuracy where it has no image."""
+
+CONFUSION_FILE = "confusion.csv"
+"""``kept/<cell>/confusion.csv``: beside it, a row and a column for each class."""
+
 REPLICATES = (
     *("paper", "experiment", "dataset", "protocol", "backbone", "track"),
     *("first", "most", "claim", "spread", "delta", "planned"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,6 +98,24 @@ def level(axes: Axes, y: float, spread: float, label: str) -> None:
     known = 0.0 if spread != spread else spread
     axes.axhline(y, color="black", linestyle=":", label=label)
     axes.axhspan(y - known, y + known, color="black", alpha=0.12, linewidth=0)
+
+
+def heat_map(
+    canvas: Figure, values: NDArray[Any], rows: Sequence[str], columns: Sequence[str], unit: str, top: float
+) -> Axes:
+    """A matrix over classes of images, (rows, columns), from 0 to ``top``; rises with lightness."""
+    axes = canvas.add_subplot()
+    image = axes.imshow(values, cmap=MAP, aspect="equal", interpolation="nearest", vmin=0, vmax=top)
+    canvas.colorbar(image, label=unit)
+    axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=90 if max(map(len, columns)) > 2 else 0)
+    axes.set_yticks(range(len(rows)), rows, fontsize=7)
+    axes.set_ylabel("class of the image")
+    return axes
+
+
+def heat_map_size(rows: int) -> tuple[float, float]:
+    """Inches of a heat map."""
+    return (6.0, 5.4) if rows > 12 else (4.8, 4.2)
 
 
 def swept_axis(axes: Axes, xs: Sequence[float]) -> None:

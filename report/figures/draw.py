@@ -333,13 +333,9 @@ def _matrix(
     cells = rows["cell"].nunique()
 
     def draw(canvas: Figure) -> None:
-        axes = canvas.add_subplot()
-        image = axes.imshow(values, cmap=charts.MAP, aspect="equal", interpolation="nearest", vmin=0, vmax=top)
-        canvas.colorbar(image, label=f"{kind} ({'share' if values.max() <= 1 else 'images'})")
-        axes.set_xticks(range(len(second)), second, fontsize=7, rotation=90 if max(map(len, second)) > 2 else 0)
-        axes.set_yticks(range(len(first)), first, fontsize=7)
+        unit = f"{kind} ({'share' if values.max() <= 1 else 'images'})"
+        axes = charts.heat_map(canvas, values, first, second, unit, top)
         axes.set_xlabel("taken for" if kind == "confusion" else "class")
-        axes.set_ylabel("class of the image")
         axes.set_title(f"{entry.label}: {_title(group, run)}", fontsize=8)
         canvas.supxlabel(f"mean over {cells} cells", fontsize=7)
 
@@ -356,7 +352,7 @@ def _matrix(
         f"Heat map: {words}{told}.",
         draw,
         data,
-        (6.0, 5.4) if len(first) > 12 else (4.8, 4.2),
+        charts.heat_map_size(len(first)),
     )
 
 

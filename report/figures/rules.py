@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from benchmarks.records.words import plural
 from report.figures import charts
 from report.figures.charts import Chart
 from report.tuning import ORACLE, RULES, SUITE, Study
@@ -62,7 +63,7 @@ def over_grid(one: Study) -> Chart:
     best = one.grid[int(means.mean(0).argmax())]
     told = f"the most accurate weight is {best:g}; the suite's rule takes "
     told += ", ".join(f"{one.grid[i]:g}" for i in np.unique(chosen[SUITE])) if SUITE in chosen else "none"
-    words = f"Accuracy of {one.label} over its weight on {one.group.dataset}, mean of {len(one.tasks)} tasks"
+    words = f"Accuracy of {one.label} over its weight on {one.group.dataset}, mean of {plural(len(one.tasks), 'task')}"
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"tuning {one.label} {one.group.dataset}").strip("-").lower()
     return Chart(name, f"{words}, and what each rule takes.", f"{words}: {told}.", draw, data, (5.2, 4.6))
 
@@ -89,7 +90,7 @@ def claimed(dataset: str, found: Sequence[Study]) -> Chart:
                         columns=["method", *rules])  # fmt: skip
     words = f"Gain over source-only on {dataset} under the choice of every rule"
     told = "; ".join(
-        f"{one.label} {gains[ORACLE][i]:+.1f} by the oracle, {gains[SUITE][i]:+.1f} by the suite's rule"
+        f"{one.label} {', '.join(f'{gains[rule][i]:+.1f} by {rule}' for rule in rules[:2])}"
         for i, one in enumerate(found)
     )
     return Chart(f"tuning-{dataset}", f"{words}; the oracle is what tuning on target labels would have claimed.",
