@@ -314,6 +314,11 @@ PAPER = Paper(
     link="https://doi.org/10.1016/j.patcog.2018.03.005",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
+    easy="Nothing is learned and nothing is tuned, so that a gain is exact for a given network.",
+    difficult=(
+        "The baseline: whether training sees the source's statistics or ImageNet's decides how much there is "
+        "to gain. No code was released and the paper reports no spread."
+    ),
     published_rows=frozen(
         {"source-only": "Inception BN", "CORAL": "CORAL", "AdaBN": "AdaBN", "AdaBN + CORAL": "AdaBN + CORAL"}
     ),

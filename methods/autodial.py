@@ -455,6 +455,11 @@ PAPER = Paper(
     link="https://arxiv.org/abs/1704.08082",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
+    easy="The layer's moments are fully specified, and two released network definitions give its constants.",
+    difficult=(
+        "No solver was released, and the entropy term makes a network that learns from scratch sure and wrong "
+        "where layers or batches are not the authors'."
+    ),
     published_rows=frozen({"source-only": "Inception-BN source", ADABN_LIKE.label: "AdaBN", "AutoDIAL": "AutoDIAL"}),
 )
 

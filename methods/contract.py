@@ -376,6 +376,10 @@ class Paper:
     """Methods of published tables that are shown although no row here reproduces them."""
     not_run: Mapping[str, str] = field(default_factory=dict)
     """What of the paper is not reproduced here -> the reason."""
+    easy: str = ""
+    """What was easy to reproduce, in a sentence or two."""
+    difficult: str = ""
+    """What was difficult, and what the paper leaves open that decides the result."""
     comparator: bool = False
     """Whether the method is shown beside the suite's papers, under the same recipes, and makes no claim to reproduce
     this one."""

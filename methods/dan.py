@@ -364,6 +364,14 @@ PAPER = Paper(
     link="https://proceedings.mlr.press/v37/long15.html",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
+    easy=(
+        "The released code has the loss, with which ours agrees to rounding, and a quadratic programme is a "
+        "call of a library."
+    ),
+    difficult=(
+        "The released code is another method than the printed one: other kernels, layers and estimates. The "
+        "weight is chosen without target labels in the paper, by a rule of which few details are given."
+    ),
     not_run=frozen({"A-distance of the raw input": "no cell measures it, only that of the bottleneck's features"}),
     published_rows=frozen(
         {"source-only": "CNN", DDC.label: "DDC", **{row: row for row in ("DAN", "DAN_7", "DAN_8", "DAN_SK")}}

@@ -273,6 +273,11 @@ PAPER = Paper(
     link="https://arxiv.org/abs/1412.3474",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
+    easy="The loss is a line, and the rule that places the layer needs no training.",
+    difficult=(
+        "Rate, steps and batch size are not stated, and the weight depends on them: the difference of two "
+        "batch means is mostly noise, which a large weight turns into features that shrink."
+    ),
     published_rows=frozen({"DDC": "DDC", "source-only": "DeCAF6 S", "source + target": "DeCAF6 S+T"}),
 )
 

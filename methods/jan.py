@@ -355,6 +355,11 @@ PAPER = Paper(
     link="https://proceedings.mlr.press/v70/long17a.html",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
+    easy="The loss is a product of kernels, and two released networks show the authors' constants.",
+    difficult=(
+        "The two released networks differ from the paper and from each other in kernels, weights and layers; "
+        "the adversarial form is in neither."
+    ),
     not_run=frozen(
         {
             "figure on the JMMD of the three networks": "no cell measures it: the mmd of the tables is that of the "

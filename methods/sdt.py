@@ -416,6 +416,11 @@ PAPER = Paper(
     link="https://arxiv.org/abs/1510.02192",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
+    easy="The losses are short, and the protocols state how many images of a class are labelled.",
+    difficult=(
+        "Which 15 classes are labelled, what the baseline was trained from, the temperature and the "
+        "proportion of labelled images in a batch are not stated, and gains of under a point hang on them."
+    ),
     published_rows=frozen(
         {
             **{"source": "Source CNN", "target": "Target CNN", "source + target": "Source+Target CNN"},

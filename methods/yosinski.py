@@ -527,6 +527,15 @@ PAPER = Paper(
         ),
     ),
     claims=CLAIMS,
+    easy=(
+        "Splits, treatments and what is measured follow from the text and the released logs, and there is no "
+        "loss to get wrong."
+    ),
+    difficult=(
+        "A base network that has learned all it can on few and small images: where it has not, every "
+        "treatment that trains on gains by the longer training alone. ImageNet itself is out of reach of two "
+        "cores."
+    ),
     published_rows=frozen(
         {
             "base": ("base", "base 1000-class", "from scratch"),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 from numpy.typing import NDArray
 
+from report.figures import hints
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -66,7 +68,9 @@ def save(chart: Chart, stem: Path, kinds: Sequence[str] = KINDS, *, transparent:
         if "pdf" in paths:
             canvas.savefig(paths["pdf"], metadata={"CreationDate": None})
         if "svg" in paths:
+            titles = hints.of(canvas)
             canvas.savefig(paths["svg"], metadata={"Date": None}, transparent=transparent)
+            hints.add(paths["svg"], titles)
         if "png" in paths:
             canvas.savefig(paths["png"], dpi=200)
     if "csv" in paths:

@@ -68,6 +68,20 @@ for (const field of document.querySelectorAll("input[data-filter]")) {
   });
 }
 
+// ------------------------------------------------------------------------------------ values under the pointer
+
+// An image tells nothing under the pointer; the same file as a document of its own shows the titles of its marks.
+for (const image of document.querySelectorAll("figure img")) {
+  image.addEventListener("pointerenter", (event) => {
+    if (event.pointerType !== "mouse") return;
+    const live = make("object", undefined, {
+      type: "image/svg+xml", data: image.getAttribute("src"), role: "img", "aria-label": image.alt,
+      width: image.width, height: image.height,
+    });
+    image.replaceWith(live);
+  }, { once: true });
+}
+
 // ------------------------------------------------------------------------------------- where numbers come from
 
 function numbered(ranges) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -26,8 +27,8 @@ def said_by_make(command: str) -> list[list[str]]:
         return [shlex.split(command)[2:]]
     words = [*shlex.split(command), "-n", "VENV=/nowhere"]
     done = subprocess.run(words, cwd=host.ROOT, capture_output=True, text=True, check=True)
-    lines = done.stdout.replace("\\\n", " ").replace("|| exit $?;", ";").splitlines()
-    parts = [part.strip() for line in lines for part in line.split(";")]
+    lines = done.stdout.replace("\\\n", " ").splitlines()
+    parts = [part.partition("<")[0] for line in lines for part in re.split(r";|&&|\|", line)]
     return [
         shlex.split(part.partition(" -m ")[2]) for part in parts if " -m benchmarks" in part or " -m report" in part
     ]

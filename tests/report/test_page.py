@@ -143,6 +143,21 @@ def test_sorting(page: Any, folder: Path) -> None:
     assert numbers == sorted(numbers)
 
 
+def test_values_of_a_figure_under_the_pointer(page: Any, folder: Path) -> None:
+    """Before a pointer comes a figure is an image, which loads when it is seen; then its marks have titles."""
+    page.goto(address(folder, "yosinski.html"))
+    figure = page.locator("figure").first
+    size = figure.locator("img").bounding_box()
+    figure.locator("img").hover()
+    live = figure.locator("object")
+    live.wait_for()
+    assert figure.locator("img").count() == 0
+    assert live.bounding_box() == size
+    assert len(live.get_attribute("aria-label")) > 20
+    text = (folder / live.get_attribute("data")).read_text(encoding="utf-8")
+    assert "<title>" in text
+
+
 def test_filtering(page: Any, folder: Path) -> None:
     page.goto(address(folder, "index.html"))
     unfold(page)

@@ -259,7 +259,7 @@ def test_a_papers_page_is_in_the_readers_order(pages: dict[str, Node]) -> None:
     heads = [head.text for head in pages["dan.html"].all("h2")]
     wanted = [
         *("What the paper says", "What we found", "Main figure and table", "Method and deviations"),
-        *("Other experiments", "How to regenerate", "How to cite"),
+        *("What was easy, what was difficult", "Other experiments", "How to regenerate", "How to cite"),
     ]
     assert [head for head in heads if head in wanted] == wanted
     assert list(pages["dan.html"].all("math"))
