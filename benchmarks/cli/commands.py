@@ -329,7 +329,7 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
         rows = choosing.score(study, records)
         choices.write(rows)
         shown = ["value", "source_error", "two_sample_error", "criterion", "chosen"]
-        click.echo(f"{study.method}.{study.parameter} on {study.dataset}:")
+        click.echo(f"{study.method}.{study.parameter} of {study.variant} on {study.dataset}:")
         click.echo(tabulate([[row[name] for name in shown] for row in rows], headers=shown))
         best = next(row for row in rows if row["chosen"] == "1")
         if best in (rows[0], rows[-1]):

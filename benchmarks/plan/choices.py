@@ -8,6 +8,9 @@ per data set, backbone and track, the least mean over the tasks of
 where a tenth of the source is held out, and the two-sample classifier tells held-out source features of the
 bottleneck from target ones.  The second part is half the proxy A-distance.  ``results/choices.csv`` keeps every
 value of the grid with what it scored, and which was chosen.
+
+Variants differ in what a weight means to them (another estimate, other kernels or layers), so that each has a choice of
+its own.  One for which none has been made takes that of the full method.
 """
 
 from __future__ import annotations
@@ -53,9 +56,12 @@ def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str
     """A row's configuration with its chosen fields filled in, and a note where no choice has been made."""
     name, notes = row.method, []
     for field in method.chosen if row.variant not in method.fixed else ():
-        found = [one for one in read() if one["chosen"] == "1" and _key(one) == _key_of(name, field, spec)]
-        if found:
-            config = dataclasses.replace(config, **{field: float(found[0]["value"])})
+        found = {
+            one["variant"]: one for one in read() if one["chosen"] == "1" and _where(one) == (name, field, *_at(spec))
+        }
+        best = found.get(row.variant) or found.get("default")
+        if best:
+            config = dataclasses.replace(config, **{field: float(best["value"])})
         else:
             notes.append(
                 f"no {field} has been chosen for {name} on {spec.dataset} ({spec.backbone}, {spec.track}), so the "
@@ -66,10 +72,11 @@ def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str
 
 
 def elsewhere(name: str, method: Method, spec: Spec) -> dict[str, tuple[float, str]]:
-    """Field -> value and data set of the first committed choice with the same backbone and track."""
+    """Field -> value and data set of the full method's first committed choice with the same backbone and track."""
     found: dict[str, tuple[float, str]] = {}
     for row in read():
-        same = (row["method"], row["backbone"], row["track"]) == (name, spec.backbone, spec.track)
+        place = (row["method"], row["variant"], row["backbone"], row["track"])
+        same = place == (name, "default", spec.backbone, spec.track)
         if same and row["chosen"] == "1" and row["parameter"] in method.chosen:
             best = found.get(row["parameter"])
             if best is None or row["dataset"] == PREFERRED:
@@ -77,12 +84,16 @@ def elsewhere(name: str, method: Method, spec: Spec) -> dict[str, tuple[float, s
     return found
 
 
-def _key(row: dict[str, str]) -> tuple[str, ...]:
+def _where(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[column] for column in ("method", "parameter", "dataset", "backbone", "track"))
 
 
-def _key_of(name: str, field: str, spec: Spec) -> tuple[str, ...]:
-    return (name, field, spec.dataset, spec.backbone, spec.track)
+def _at(spec: Spec) -> tuple[str, ...]:
+    return (spec.dataset, spec.backbone, spec.track)
+
+
+def _key(row: dict[str, str]) -> tuple[str, ...]:
+    return (*_where(row), row["variant"])
 
 
 def criterion(source_error: float, two_sample_error: float) -> float:

@@ -1,8 +1,9 @@
-"""The label-free choice of a setting, as cells and their scores (the rule is in ``benchmarks.plan.plan.choices``)."""
+"""The label-free choice of a setting, as cells and their scores (the rule is in ``benchmarks.plan.choices``)."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
@@ -13,14 +14,15 @@ from benchmarks.plan.plan import Cell, Options, Use
 from benchmarks.records.store import Store
 from datasets.store import Location
 from methods import contract
-from methods.contract import Row
+from methods.contract import Experiment, Row
 
 
 @dataclass(frozen=True)
 class Study:
-    """The grid of one setting on one data set."""
+    """The grid of one setting of one variant on one data set."""
 
     method: str
+    variant: str
     parameter: str
     dataset: str
     backbone: str
@@ -44,20 +46,21 @@ def check(name: str, options: Options) -> None:
 
 
 def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
-    """One study per open setting of a method and data set, on the tasks of its first default experiment.
+    """One study per open setting, variant and data set, on the tasks of the method's first default experiment.
 
-    One seed unless ``options.seeds`` says otherwise; a tenth of the source is held out.
+    The variants are those of its rows.  One seed unless ``options.seeds`` says otherwise; a tenth of the source is held
+    out.
     """
     method = contract.load(name)
     experiment = plan.chosen_experiments(name, options)[0]
     choice = plan.chosen_backbone(experiment, options)
     for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
         plan.require_fitting(choice, dataset)
-        for parameter, grid in method.chosen.items():
+        for variant, parameter in itertools.product(open_variants(name, experiment), method.chosen):
             cells: dict[float, list[Cell]] = {}
-            for value in grid:
-                config = dataclasses.replace(method.variants["default"], **{parameter: value})
-                use = Use(name, "choice", Row(name), f"{parameter}={value}")
+            for value in method.chosen[parameter]:
+                config = dataclasses.replace(method.variants[variant], **{parameter: value})
+                use = Use(name, "choice", Row(name, variant), f"{parameter}={value}")
                 for task in tasks:
                     for seed in range(options.seeds or 1):
                         template = plan.template_spec(experiment, dataset, task, seed, options, location)
@@ -65,7 +68,14 @@ def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
                         cell = plan.with_method(template, name, config, task, location)
                         cell.uses.append(use)
                         cells.setdefault(value, []).append(cell)
-            yield Study(name, parameter, dataset, choice.name, choice.track, cells)
+            yield Study(name, variant, parameter, dataset, choice.name, choice.track, cells)
+
+
+def open_variants(name: str, experiment: Experiment) -> list[str]:
+    """The method's variants among an experiment's rows that keep no values of their own, the full form first."""
+    fixed = contract.load(name).fixed
+    found = [row.variant for row in experiment.rows if row.method == name and row.variant not in fixed]
+    return sorted(dict.fromkeys(found), key=lambda one: one != "default")
 
 
 def score(study: Study, store: Store) -> list[dict[str, str]]:
@@ -87,6 +97,7 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
         rows.append(
             {
                 "method": study.method,
+                "variant": study.variant,
                 "parameter": study.parameter,
                 "dataset": study.dataset,
                 "backbone": study.backbone,

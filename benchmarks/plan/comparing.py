@@ -233,7 +233,7 @@ def studies(of: Comparison, options: Options, location: Location) -> Iterator[tu
                     cell = plan.with_method(spec, one.row.method, config, task, location)
                     cell.uses.append(Use(NAME, "choice", one.row, f"{parameter}={value}"))
                     cells.setdefault(value, []).append(cell)
-            yield one, Study(one.row.method, parameter, of.dataset, spec.backbone, spec.track, cells)
+            yield one, Study(one.row.method, one.row.variant, parameter, of.dataset, spec.backbone, spec.track, cells)
 
 
 def decide(

@@ -18,7 +18,7 @@ PUBLISHED = (
 """``results/published.csv``: one row per published number."""
 
 CHOICES = (
-    *("method", "parameter", "dataset", "backbone", "track", "value", "source_error", "two_sample_error"),
+    *("method", "variant", "parameter", "dataset", "backbone", "track", "value", "source_error", "two_sample_error"),
     *("criterion", "chosen", "cells", "tasks"),
 )
 """``results/choices.csv``: one row per value of a grid."""

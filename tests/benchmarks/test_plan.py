@@ -116,20 +116,23 @@ def test_missing_data_are_named_and_the_rest_is_planned(tmp_path: Path) -> None:
     ]
 
 
-def test_a_committed_choice_fills_the_setting_of_every_variant(digits_mini: Location, no_choices: Path) -> None:
+def test_a_committed_choice_fills_the_setting_of_every_variant_without_one_of_its_own(
+    digits_mini: Location, no_choices: Path
+) -> None:
     default = contract.load("dan").variants["default"].weight
     before = plan.make("dan", with_(experiments=("ablations",), seeds=1), digits_mini)
     assert any("no weight has been chosen" in note for note in before.notes)
     assert {c.spec.config["weight"] for c in before.cells if c.spec.method == "dan"} == {default}
     row = dict.fromkeys(schema.CHOICES, "0") | {
-        **{"method": "dan", "parameter": "weight", "dataset": "digits-mini", "backbone": "lenet"},
-        **{"track": "finetune", "value": "1.4", "chosen": "1"},
+        **{"method": "dan", "variant": "default", "parameter": "weight", "dataset": "digits-mini"},
+        **{"backbone": "lenet", "track": "finetune", "value": "1.4", "chosen": "1"},
     }
-    choices.write([row])
+    choices.write([row, {**row, "variant": "unbiased", "value": "30"}, {**row, "variant": "authors", "value": "3"}])
     after = plan.make("dan", with_(experiments=("ablations",), seeds=1), digits_mini)
     assert after.notes == []
     weights = {c.uses[0].row.variant: c.spec.config["weight"] for c in after.cells if c.spec.method == "dan"}
     assert weights.pop("authors") == 1.0, "the released code's own"
+    assert weights.pop("unbiased") == 30.0
     assert set(weights.values()) == {1.4}
     on_another_backbone = plan.make("dan", with_(backbone="lenet-bn", seeds=1), digits_mini)
     assert {c.spec.config["weight"] for c in on_another_backbone.cells if c.spec.method == "dan"} == {default}
@@ -259,8 +262,8 @@ def test_damaged_committed_files_are_named(no_choices: Path) -> None:
         (b"", "missing column"),
         (b"\xff\xfe\x00", "cannot be read"),
         (b"a,b\n1,2\n", "missing column"),
-        (f"{header}\ndan,weight\n".encode(), "line 2: expected 12 fields"),
-        (f"{header}\ndan,weight,x,x,x,abc,0,0,0,1,x,x\n".encode(), "line 2: the value 'abc' is no number"),
+        (f"{header}\ndan,weight\n".encode(), "line 2: expected 13 fields"),
+        (f"{header}\ndan,default,weight,x,x,x,abc,0,0,0,1,x,x\n".encode(), "line 2: the value 'abc' is no number"),
     ]:
         no_choices.write_bytes(content)
         with pytest.raises(UserError, match=message):
@@ -292,6 +295,25 @@ def test_the_choice_weighs_source_error_against_domain_distance(
     choices.write(rows)
     choices.write(rows)
     assert choices.read() == rows
+
+
+def test_every_open_variant_of_a_table_has_a_study_of_its_own(digits_mini: Location) -> None:
+    found = list(choosing.studies("dan", with_(experiments=("ablations",), seeds=1), digits_mini))
+    assert found[0].variant == "default"
+    rows = {
+        row.variant
+        for row in plan.chosen_experiments("dan", with_(experiments=("ablations",)))[0].rows
+        if row.method == "dan"
+    }
+    assert {one.variant for one in found} == rows - {"authors"}
+    (estimator,) = {
+        cell.spec.config["estimator"]
+        for one in found
+        if one.variant == "unbiased"
+        for cells in one.cells.values()
+        for cell in cells
+    }
+    assert estimator == "unbiased"
 
 
 def test_held_out_cells_are_other_cells(digits_mini: Location) -> None:

@@ -147,6 +147,7 @@ def test_values_of_a_figure_under_the_pointer(page: Any, folder: Path) -> None:
     """Before a pointer comes a figure is an image, which loads when it is seen; then its marks have titles."""
     page.goto(address(folder, "yosinski.html"))
     figure = page.locator("figure").first
+    figure.scroll_into_view_if_needed()
     size = figure.locator("img").bounding_box()
     figure.locator("img").hover()
     live = figure.locator("object")
