@@ -143,6 +143,12 @@ class Network(nn.Module):
             start=self.start,
         )
 
+    def linear_bottleneck(self) -> Network:
+        """This network, its bottleneck without ReLU and without dropout behind it; the weights stay as drawn."""
+        self.bottleneck = nn.Sequential(*(layer for layer in self.bottleneck if not isinstance(layer, nn.ReLU)))
+        self.dropout = nn.Dropout(0.0)
+        return self
+
     def layers(self, x: Tensor) -> Layers:
         """Activations of fc6 (N, trunk_size), fc7 (N, bottleneck_size) and fc8 (N, classes)."""
         fc6 = self.trunk(x)

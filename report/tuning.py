@@ -3,7 +3,8 @@
 Each holds the whole grid of a weight, a tenth of the labelled source held out, and of every training what the rules
 look at.  A rule takes, for each data set and seed, the value of the least mean over the tasks of what it looks at, as
 the suite's own choice does (``benchmarks.plan.choices``).  The oracle takes the value of the greatest mean accuracy on
-the target: it is what tuning on target labels would have claimed, and nobody can use it.
+the target: it is what tuning on target labels would have claimed, and nobody can use it.  Beside them stands the value
+that the module has where none is chosen, mostly the paper's own, or the one of the grid that is nearest to it.
 
 The suite's rule is the one that loses least to the oracle on the data sets other than the one it is used for.
 """
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from methods import contract
 from methods.contract import Paper
 from methods.recipes import CRITERIA
 from report import build, statistics
@@ -29,6 +31,8 @@ from report.table import MISSING, Cell, Grid, Line, Number, estimated, grid_as_m
 SUITE = "held-out error + distance"
 """The suite's rule today."""
 ORACLE = "oracle"
+GIVEN = "as given"
+"""The module's own value."""
 COLLAPSE = 5.0
 """Points below source-only from which on a choice counts as a collapse."""
 
@@ -64,6 +68,8 @@ class Study:
     """(replicates, tasks, grid)."""
     metrics: Metrics
     """Of ``METRICS`` those that all cells have; the same shape."""
+    given: float
+    """The module's own value."""
 
     @property
     def rules(self) -> list[str]:
@@ -78,6 +84,9 @@ class Study:
 
     def chosen(self, rule: str) -> NDArray[np.int64]:
         """Place in the grid of what the rule takes, for each replicate; the least of equal ones."""
+        if rule == GIVEN:
+            nearest = np.abs(np.log(self.grid) - np.log(self.given)).argmin()
+            return np.full(len(self.accuracy), nearest)
         scores = -self.accuracy if rule == ORACLE else self._scores(rule)
         assert scores is not None
         return np.asarray(scores.mean(1).argmin(1))
@@ -133,14 +142,15 @@ def studies(papers: Mapping[str, Paper], results: Path) -> list[Study]:
                     complete = len(its) == len(next(iter(swept(experiment).values())))
                     base = counterpart(its[0].setting, experiment.baseline, experiment, run)
                     place = (name, experiment.name)
-                    study = _study(place, row_label(row), group, run, its, base) if complete else None
+                    given = getattr(contract.load(row.method).variants[row.variant], next(iter(swept(experiment))))
+                    study = _study(place, row_label(row), group, run, its, base, given) if complete else None
                     if study is not None:
                         found.append(study)
     return found
 
 
 def _study(
-    place: tuple[str, str], label: str, group: Group, run: Run, lines: Sequence[Entry], base: Entry
+    place: tuple[str, str], label: str, group: Group, run: Run, lines: Sequence[Entry], base: Entry, given: float
 ) -> Study | None:
     values = {one: run.values(one) for one in (base, *lines)}
     places = set.intersection(*(set(found) for found in values.values()))
@@ -171,6 +181,7 @@ def _study(
         np.array(array(values[base])),
         stacked("accuracy"),
         {name: stacked(name) for name in measured},
+        given,
     )
 
 
@@ -226,10 +237,10 @@ def page(papers: Mapping[str, Paper], results: Path) -> str:
 
 def grids(found: Sequence[Study]) -> list[Grid]:
     """Gain under every rule's choice, what it loses to the oracle, how it ranks the grid, how often it collapses."""
-    rules = [ORACLE, *RULES]
+    rules = [ORACLE, GIVEN, *RULES]
 
     def line(one: Study, cell: Callable[[Study, str], Cell]) -> Line:
-        cells = tuple(cell(one, rule) if rule in (ORACLE, *one.rules) else MISSING for rule in rules)
+        cells = tuple(cell(one, rule) if rule in (ORACLE, GIVEN, *one.rules) else MISSING for rule in rules)
         return Line(f"{one.label}, {one.group.dataset}", "committed", cells)
 
     def grid(name: str, title: str, cell: Callable[[Study, str], Cell], *notes: str) -> Grid:
@@ -244,7 +255,7 @@ def grids(found: Sequence[Study]) -> list[Grid]:
              lambda one, rule: _estimate((one.taken(rule) - one.base).mean(1)), *edge),
         grid("loss", "Points lost to the oracle's choice", lambda one, rule: _estimate(one.loss(rule)), *rule),
         grid("rank", "Rank correlation of what the rule likes with accuracy, over the grid",
-             lambda one, rule: MISSING if rule == ORACLE else Number(one.correlation(rule), digits=2)),
+             lambda one, rule: MISSING if rule in (ORACLE, GIVEN) else Number(one.correlation(rule), digits=2)),
         grid("collapse", f"Share of trainings chosen that are {COLLAPSE:g} points and more below source-only, percent",
              lambda one, rule: Number(100 * one.collapses(rule), digits=0)),
     ]  # fmt: skip

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks.records.words import plural
 from report.figures import charts
 from report.figures.charts import Chart
-from report.tuning import ORACLE, RULES, SUITE, Study
+from report.tuning import GIVEN, ORACLE, RULES, SUITE, Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def over_grid(one: Study) -> Chart:
     means = one.accuracy.mean(1)  # (replicates, grid)
     n = len(means)
     spread = means.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(one.grid), np.nan)
-    rules = [ORACLE, *one.rules]
+    rules = [ORACLE, GIVEN, *one.rules]
     chosen = {rule: one.chosen(rule) for rule in rules}
 
     def draw(canvas: Figure) -> None:
@@ -70,7 +70,7 @@ def over_grid(one: Study) -> Chart:
 
 def claimed(dataset: str, found: Sequence[Study]) -> Chart:
     """Gain that tuning on target labels would have claimed, beside what users get by the rules that have no labels."""
-    rules = [rule for rule in (ORACLE, *RULES) if all(rule in (ORACLE, *one.rules) for one in found)]
+    rules = [rule for rule in (ORACLE, GIVEN, *RULES) if all(rule in (ORACLE, GIVEN, *one.rules) for one in found)]
     gains = {rule: [float((one.taken(rule) - one.base).mean()) for one in found] for rule in rules}
     width = 0.8 / len(rules)
 

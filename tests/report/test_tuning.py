@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from report import tuning
 from report.figures import rules
 from report.records import Group
-from report.tuning import ORACLE, SUITE, Study
+from report.tuning import GIVEN, ORACLE, SUITE, Study
 
 
 def study(dataset: str = "office31", **metrics: list[list[list[float]]]) -> Study:
@@ -26,6 +26,7 @@ def study(dataset: str = "office31", **metrics: list[list[list[float]]]) -> Stud
         base=np.array([[60.0, 80.0], [60.0, 80.0]]),
         accuracy=np.array(accuracy),
         metrics=given,
+        given=0.8,
     )
 
 
@@ -45,6 +46,7 @@ def test_a_rule_takes_the_least_mean_over_the_tasks_of_each_replicate() -> None:
     assert one.loss(SUITE).tolist() == [9.0, 2.5]
     assert one.loss(ORACLE).tolist() == [0.0, 0.0]
     assert one.collapses(SUITE) == 1 / 4, "50 beside 60"
+    assert one.chosen(GIVEN).tolist() == [1, 1], "0.8 is nearest to 1"
     assert not one.at_edge
 
 
@@ -74,12 +76,12 @@ def test_the_suites_rule_is_judged_on_other_data() -> None:
 def test_the_grids_show_every_rule() -> None:
     one = study(source_error=ERRORS, a_distance=DISTANCES)
     gain, loss, rank, collapse = tuning.grids([one])
-    assert gain.columns[:2] == (ORACLE, SUITE)
-    assert [type(cell) for cell in loss.lines[0].cells[4:]] == [str] * 4, "entropy, SND, IWCV and DEV are not known"
-    mean = loss.lines[0].cells[1]
+    assert gain.columns[:3] == (ORACLE, GIVEN, SUITE)
+    assert [type(cell) for cell in loss.lines[0].cells[5:]] == [str] * 4, "entropy, SND, IWCV and DEV are not known"
+    mean = loss.lines[0].cells[2]
     assert getattr(mean, "value", None) == pytest.approx(5.75)
-    assert getattr(collapse.lines[0].cells[1], "value", None) == pytest.approx(25)
-    assert rank.lines[0].cells[0] == "-"
+    assert getattr(collapse.lines[0].cells[2], "value", None) == pytest.approx(25)
+    assert [*rank.lines[0].cells[:2]] == ["-", "-"]
 
 
 def test_the_figures_hold_what_the_rules_take() -> None:
