@@ -18,6 +18,7 @@ from tqdm import tqdm
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import numbered_rows
+from benchmarks.records.rules import METRICS
 from methods.contract import WHOSE, Experiment, Paper
 from report import (
     build,
@@ -317,6 +318,7 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
             filled=len(shown.filled),
             committed=sum(COMMITTED in part.loaded.paths for part in shown.parts),
             choices=_choices(shown.name, results),
+            numbers=("value", *METRICS, "criterion"),
             others=[
                 grid_view(grid, sources, grid.name) | {"second": "backbone"}
                 for grid in others(results, own=(shown.name, *_own_labels(shown)))

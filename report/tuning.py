@@ -20,16 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from benchmarks.records.rules import METRICS, RULES
 from methods import contract
 from methods.contract import Paper
-from methods.recipes import CRITERIA
 from report import build, statistics
 from report.records import Group
 from report.runs import Entry, Run, counterpart, entries, row_label, runs_of, same_row, setting_values, swept
 from report.table import MISSING, Cell, Grid, Line, Number, estimated, grid_as_markdown
 
-SUITE = "held-out error + distance"
-"""The suite's rule today."""
 ORACLE = "oracle"
 GIVEN = "as given"
 """The module's own value."""
@@ -37,19 +35,6 @@ COLLAPSE = 5.0
 """Points below source-only from which on a choice counts as a collapse."""
 
 Metrics = Mapping[str, NDArray[np.float64]]
-
-RULES: Mapping[str, Callable[[Metrics], NDArray[np.float64]]] = {
-    SUITE: lambda m: m["source_error"] + m["a_distance"] / 2,
-    "held-out error + distance / 4": lambda m: m["source_error"] + m["a_distance"] / 8,
-    "held-out error": lambda m: m["source_error"],
-    "target entropy": lambda m: m["target_entropy"],
-    "SND": lambda m: -m["snd"],
-    "IWCV": lambda m: m["iwcv"],
-    "DEV": lambda m: m["dev"],
-}
-"""Rule -> what it takes the least of.  1 - 2 * two-sample error is half the A-distance."""
-METRICS = ("source_error", "a_distance", *CRITERIA)
-"""What the rules look at."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +63,7 @@ class Study:
 
     def _scores(self, rule: str) -> NDArray[np.float64] | None:
         try:
-            return RULES[rule](self.metrics)
+            return np.asarray(RULES[rule](self.metrics))
         except KeyError:
             return None
 

@@ -29,6 +29,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.networks.backbones import choice_of
 from benchmarks.plan import choices, choosing, deciding, plan
 from benchmarks.plan.plan import Cell, Options, Plan
+from benchmarks.records import rules
 from benchmarks.records.store import Store
 from benchmarks.records.words import plural
 from datasets import folders, protocols, registry, store
@@ -328,7 +329,7 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
         running.require_complete(summary, records)
         rows = choosing.score(study, records)
         choices.write(rows)
-        shown = ["value", "source_error", "two_sample_error", "criterion", "chosen"]
+        shown = ["value", *rules.METRICS, "criterion", "chosen"]
         click.echo(f"{study.method}.{study.parameter} of {study.variant} on {study.dataset}:")
         click.echo(tabulate([[row[name] for name in shown] for row in rows], headers=shown))
         best = next(row for row in rows if row["chosen"] == "1")

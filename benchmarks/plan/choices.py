@@ -1,13 +1,9 @@
 """Settings chosen without target labels, by one rule for all methods.
 
-The rule (Long et al., 2015, section 4.1, read as Ben-David's bound on the target error): over a committed grid,
-per data set, backbone and track, the least mean over the tasks of
-
-    held-out source error + 1 - 2 * two-sample-classifier error,
-
-where a tenth of the source is held out, and the two-sample classifier tells held-out source features of the
-bottleneck from target ones.  The second part is half the proxy A-distance.  ``results/choices.csv`` keeps every
-value of the grid with what it scored, and which was chosen.
+Over a committed grid, per data set, backbone and track, with a tenth of the source held out, the value is taken whose
+mean over the tasks is least of what the suite's rule looks at (``benchmarks.records.rules``).  ``results/choices.csv``
+keeps every value of the grid with all that any of the rules looks at, by which rule it was chosen, what it scored, and
+which was chosen.
 
 Variants differ in what a weight means to them (another estimate, other kernels or layers), so that each has a choice of
 its own.  One for which none has been made takes that of the full method.
@@ -94,11 +90,6 @@ def _at(spec: Spec) -> tuple[str, ...]:
 
 def _key(row: dict[str, str]) -> tuple[str, ...]:
     return (*_where(row), row["variant"])
-
-
-def criterion(source_error: float, two_sample_error: float) -> float:
-    """What the rule minimises; both errors in [0, 1]."""
-    return source_error + 1 - 2 * two_sample_error
 
 
 def write(new: Sequence[dict[str, str]]) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, plan
 from benchmarks.plan.plan import Cell, Options, Use
-from benchmarks.records.store import Store
+from benchmarks.records import rules
+from benchmarks.records.store import Record, Store
 from datasets.store import Location
 from methods import contract
 from methods.contract import Experiment, Row
+
+FINAL = ("source_error", "a_distance")
+"""Of what the rules look at, that which is measured of the last iterate alone, and not after every epoch."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +90,15 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
     """
     rows = []
     for value, cells in study.cells.items():
-        records = [store.read(cell.spec.hash) for cell in cells]
-        if any(record.find("a_distance") is None for record in records):
+        measured = _measured([store.read(cell.spec.hash) for cell in cells])
+        try:
+            score = rules.RULES[rules.SUITE](measured)
+        except KeyError as error:
             raise UserError(
                 f"the label-free rule cannot choose {study.parameter} of {study.method} on {study.dataset}: it needs "
-                "four held-out images of the source, which is forty images, and four of the target."
-            )
-        source = fmean(record.value("source_error") for record in records)
-        two_sample = fmean(0.5 - record.value("a_distance") / 4 for record in records)
+                f"{error.args[0]}, and that four held-out images of the source, which is forty images, and four of the "
+                "target."
+            ) from None
         rows.append(
             {
                 "method": study.method,
@@ -103,9 +108,9 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
                 "backbone": study.backbone,
                 "track": study.track,
                 "value": f"{value:g}",
-                "source_error": f"{source:.4f}",
-                "two_sample_error": f"{two_sample:.4f}",
-                "criterion": f"{choices.criterion(source, two_sample):.4f}",
+                **{name: f"{measured[name]:.4f}" if name in measured else "" for name in rules.METRICS},
+                "rule": rules.SUITE,
+                "criterion": f"{score:.4f}",
                 "chosen": "0",
                 "cells": " ".join(cell.spec.hash for cell in cells),
                 "tasks": " ".join(dict.fromkeys(cell.spec.task for cell in cells)),
@@ -114,3 +119,19 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
     best = min(rows, key=lambda row: (float(row["criterion"]), float(row["value"])))
     best["chosen"] = "1"
     return rows
+
+
+def _measured(records: Sequence[Record]) -> dict[str, float]:
+    """Means over some cells of what the rules look at, of the last iterate: of each metric that all of them have."""
+    found = {}
+    for name in rules.METRICS:
+        values = [record.find(name) if name in FINAL else _last(record, name) for record in records]
+        known = [value for value in values if value is not None]
+        if len(known) == len(records):
+            found[name] = fmean(known)
+    return found
+
+
+def _last(record: Record, name: str) -> float | None:
+    """What the training's history ends with."""
+    return record.history[-1].get(name) if record.history else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from benchmarks.records.rules import METRICS
+
 RESULTS = (
     *("paper", "experiment", "method", "variant", "dataset", "protocol", "task", "split", "seed", "backbone", "track"),
     *("setting", "selection", "metric", "value", "n_test", "seconds", "device", "torch", "commit", "cell"),
@@ -18,8 +20,8 @@ PUBLISHED = (
 """``results/published.csv``: one row per published number."""
 
 CHOICES = (
-    *("method", "variant", "parameter", "dataset", "backbone", "track", "value", "source_error", "two_sample_error"),
-    *("criterion", "chosen", "cells", "tasks"),
+    *("method", "variant", "parameter", "dataset", "backbone", "track", "value", *METRICS),
+    *("rule", "criterion", "chosen", "cells", "tasks"),
 )
 """``results/choices.csv``: one row per value of a grid."""
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from benchmarks.records.rules import RULES, SUITE
 from benchmarks.records.words import plural
 from report.figures import charts
 from report.figures.charts import Chart
-from report.tuning import GIVEN, ORACLE, RULES, SUITE, Study
+from report.tuning import GIVEN, ORACLE, Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ from benchmarks.records import schema
 from benchmarks.records.store import Record, Store, read_specs
 from datasets.errors import DataError
 from datasets.store import Location
-from methods import contract
+from methods import contract, dan
 
 ONE_TASK = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",))
 
@@ -59,8 +59,7 @@ def test_experiments_share_cells(digits_mini: Location) -> None:
 def test_a_sweep_gives_one_row_per_value_and_leaves_the_baseline_alone(digits_mini: Location) -> None:
     swept = plan.make("dan", with_(experiments=("lambda-sensitivity",), seeds=1), digits_mini)
     settings = [(cell.spec.method, cell.uses[0].setting) for cell in swept.cells]
-    grid = contract.load("dan").chosen["weight"]
-    assert settings == [("source_only", ""), *[("dan", f"weight={value}") for value in grid]]
+    assert settings == [("source_only", ""), *[("dan", f"weight={value}") for value in dan.LAMBDAS]]
 
 
 @pytest.mark.parametrize(
@@ -262,8 +261,11 @@ def test_damaged_committed_files_are_named(no_choices: Path) -> None:
         (b"", "missing column"),
         (b"\xff\xfe\x00", "cannot be read"),
         (b"a,b\n1,2\n", "missing column"),
-        (f"{header}\ndan,weight\n".encode(), "line 2: expected 13 fields"),
-        (f"{header}\ndan,default,weight,x,x,x,abc,0,0,0,1,x,x\n".encode(), "line 2: the value 'abc' is no number"),
+        (f"{header}\ndan,weight\n".encode(), "line 2: expected 18 fields"),
+        (
+            f"{header}\ndan,default,weight,x,x,x,abc,0,0,0,0,0,0,x,0,1,x,x\n".encode(),
+            "line 2: the value 'abc' is no number",
+        ),
     ]:
         no_choices.write_bytes(content)
         with pytest.raises(UserError, match=message):
@@ -285,13 +287,13 @@ def test_the_choice_weighs_source_error_against_domain_distance(
     assert {cell.spec.holdout for cells in study.cells.values() for cell in cells} == {0.1}
     store = Store(tmp_path / "runs")
     for value, cells in study.cells.items():
-        # The source error rises with the weight, the distance falls to its least at 1.4.
-        finish(Plan(cells), store, source_error=0.01 * value, a_distance=1 + abs(value - 1.4))
+        # The source error rises with the weight, the distance falls to its least at 10.
+        finish(Plan(cells), store, source_error=0.0001 * value, a_distance=1 + abs(value - 10) / 10)
     rows = choosing.score(study, store)
-    assert [row["value"] for row in rows if row["chosen"] == "1"] == ["1.4"]
+    assert [row["value"] for row in rows if row["chosen"] == "1"] == ["10"]
     best = next(row for row in rows if row["chosen"] == "1")
-    assert float(best["two_sample_error"]) == pytest.approx(0.25)
-    assert float(best["criterion"]) == pytest.approx(0.014 + 1 - 0.5)
+    assert float(best["a_distance"]) == pytest.approx(1.0)
+    assert float(best["criterion"]) == pytest.approx(0.001 + 0.5)
     choices.write(rows)
     choices.write(rows)
     assert choices.read() == rows

@@ -19,7 +19,7 @@ from methods.contract import Batch
 from methods.jan import Config
 from tests.benchmarks.cells import TINY, problem, spec
 from tests.methods import reference
-from tests.methods.training import SHIFT, Run, batches, domain, frozen_trunk, perceptron, start
+from tests.methods.training import FEATURES, SHIFT, Run, batches, domain, frozen_trunk, perceptron, start
 
 Kernel = Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]
 """prod_l k^l(x^l, y^l) of the activations of two samples."""
@@ -479,3 +479,28 @@ def test_widths_of_the_layers() -> None:
     assert [jan.width_of(frozen_trunk(), name) for name in ("fc6", "fc7", "softmax")] == [6, 12, 3]
     assert [jan.width_of(perceptron(), name) for name in ("fc6", "fc7", "softmax")] == [16, 12, 3]
     assert kernels.powers(-2, 2, 1) == jan.FIVE
+
+
+def test_the_network_released_for_resnet() -> None:
+    """A linear bottleneck without ReLU and dropout, of the same first values; the classifier at a tenth of the rate."""
+    models = []
+    for name in ("default", "authors-resnet"):
+        torch.manual_seed(0)
+        models.append(jan.build(jan.VARIANTS[name], perceptron(dropout=0.5)).train())
+    plain, released = models
+    x = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(0))
+    weights = dict(plain.named_parameters())
+    assert all(torch.equal(value, weights[name]) for name, value in released.named_parameters())
+    network = released.network
+    layers = network.layers(x)
+    linear = network.bottleneck[0]
+    assert isinstance(linear, nn.Linear)
+    assert torch.equal(layers["fc7"], layers["fc6"] @ linear.weight.T + linear.bias)
+    assert layers["fc7"].min() < 0
+    assert torch.equal(layers["fc8"], network.classifier(layers["fc7"])), "nothing is dropped in training"
+    rates = {id(parameter): group.rate for group in jan.groups(released) for parameter in group.parameters}
+    found = {name: rates[id(parameter)] for name, parameter in released.named_parameters() if id(parameter) in rates}
+    assert {rate for name, rate in found.items() if "classifier" in name} == {0.1}
+    assert {rate for name, rate in found.items() if "bottleneck" in name} == {1.0}
+    usual = {id(parameter): group.rate for group in jan.groups(plain) for parameter in group.parameters}
+    assert {usual[id(plain.network.classifier.weight)], usual[id(plain.network.classifier.bias)]} == {1.0}

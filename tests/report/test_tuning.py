@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from benchmarks.records.rules import SUITE
 from report import tuning
 from report.figures import rules
 from report.records import Group
-from report.tuning import GIVEN, ORACLE, SUITE, Study
+from report.tuning import GIVEN, ORACLE, Study
 
 
 def study(dataset: str = "office31", **metrics: list[list[list[float]]]) -> Study:

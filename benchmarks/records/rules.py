@@ -1,0 +1,39 @@
+"""Rules that choose a setting without target labels: what each takes the least of.
+
+They look at what a training with held-out source leaves behind of its last iterate:
+
+``source_error``    error on the held-out source, in [0, 1]
+``a_distance``      proxy A-distance of held-out source and target in the bottleneck, at most 2
+``target_entropy``  mean entropy of the predictions on the target, in nats
+``snd``             soft neighbourhood density of the target
+``iwcv``, ``dev``   importance-weighted risks of the held-out source
+
+``benchmarks.cell.evaluation`` measures them and names their sources.  ``report.tuning`` compares the rules, among which
+the suite's is the one that loses least to a choice by target labels on data sets other than the one it is used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+METRICS = ("source_error", "a_distance", "target_entropy", "snd", "iwcv", "dev")
+"""What the rules look at."""
+
+SUITE = "held-out error + distance"
+"""The suite's own."""
+
+RULES: Mapping[str, Callable[[Mapping[str, Any]], Any]] = MappingProxyType(
+    {
+        # Long et al., 2015, section 4.1, read as Ben-David's bound: 1 - 2 * two-sample error is half the A-distance.
+        "held-out error + distance": lambda m: m["source_error"] + m["a_distance"] / 2,
+        "held-out error + distance / 4": lambda m: m["source_error"] + m["a_distance"] / 8,
+        "held-out error": lambda m: m["source_error"],
+        "target entropy": lambda m: m["target_entropy"],
+        "SND": lambda m: -m["snd"],
+        "IWCV": lambda m: m["iwcv"],
+        "DEV": lambda m: m["dev"],
+    }
+)
+"""Rule -> what it takes the least of: of numbers, or of arrays of one shape.  A ``KeyError`` says what is not known."""
