@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import os
 import re
@@ -408,7 +409,13 @@ def _choices(name: str, results: Path) -> list[dict[str, str]]:
     path = results / "choices.csv"
     if not path.is_file():
         return []
-    return [row for _, row in numbered_rows(path, schema.CHOICES) if row["method"] == name]
+    rows = [row for _, row in numbered_rows(path, schema.CHOICES) if row["method"] == name]
+    place = ("variant", "parameter", "dataset", "backbone", "track")
+    for _, grid in itertools.groupby(rows, key=lambda row: [row[column] for column in place]):
+        first, *_, last = ordered = list(grid)
+        for row in ordered:
+            row["chosen"] = ("yes, at an edge" if row in (first, last) else "yes") if row["chosen"] == "1" else ""
+    return rows
 
 
 # ---------------------------------------------------------------------------------------------- the overview

@@ -317,25 +317,32 @@ def decide(paper: str, options: Options, mirror: str | None, data: Path, runs: P
 @location_options
 @runs_option
 def choose(method: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How) -> None:
-    """Choose a method's open settings by the label-free rule, and write results/choices.csv."""
+    """Choose the open settings of a method, or of all, by the label-free rule, and write results/choices.csv."""
     location, records = Location(data, mirror), Store(runs)
-    choosing.check(method, options)
-    absent = _prepare_all(method, options, location)
-    if absent:
-        raise UserError(absent[0])
-    for study in choosing.studies(method, options, location):
-        planned = Plan([cell for cells in study.cells.values() for cell in cells])
-        summary = running.run(planned, location, records, options, how, False)
-        running.require_complete(summary, records)
-        rows = choosing.score(study, records)
-        choices.write(rows)
-        shown = ["value", *rules.METRICS, "criterion", "chosen"]
-        click.echo(f"{study.method}.{study.parameter} of {study.variant} on {study.dataset}:")
-        click.echo(tabulate([[row[name] for name in shown] for row in rows], headers=shown))
-        best = next(row for row in rows if row["chosen"] == "1")
-        if best in (rows[0], rows[-1]):
-            click.echo("Note: the choice lies on the edge of the grid.")
-        click.echo(f"written to {running.shown(choices.path())}")
+    for name in choosing.methods_of(method, options):
+        absent = _prepare_all(name, options, location)
+        if absent:
+            raise UserError(absent[0])
+        for study in choosing.studies(name, options, location):
+            planned = Plan([cell for cells in study.cells.values() for cell in cells])
+            summary = running.run(planned, location, records, options, how, False)
+            running.require_complete(summary, records)
+            rows = choosing.score(study, records)
+            choices.write(rows)
+            _show_choice(study, rows)
+    click.echo(f"written to {running.shown(choices.path())}")
+
+
+def _show_choice(study: choosing.Study, rows: Sequence[Mapping[str, str]]) -> None:
+    """The grid of a setting with what each value scored."""
+    click.echo(
+        f"{study.method}.{study.parameter} of {study.variant} on {study.dataset} ({study.backbone}, {study.track}), "
+        f"by {rules.SUITE}:"
+    )
+    shown = ["value", *rules.METRICS, "criterion", "chosen"]
+    click.echo(tabulate([[row[name] for name in shown] for row in rows], headers=shown))
+    if any(row["chosen"] == "1" for row in (rows[0], rows[-1])):
+        click.echo("Note: the choice lies at an edge of the grid.")
 
 
 @commands.command("data")

@@ -49,14 +49,30 @@ def check(name: str, options: Options) -> None:
         raise UserError(f"settings are chosen with the usual {', '.join(usual)}; leave these out.")
 
 
+def methods_of(name: str, options: Options) -> list[str]:
+    """The method, or with ``all`` every one that has an open setting and runs by default on the named data sets.
+
+    Raises:
+        UserError: there is no such method, or it has nothing to choose.
+    """
+    if name != plan.ALL:
+        check(name, options)
+        return [name]
+    found = [one for one, its in plan.wanted(name, options) if contract.load(one).chosen]
+    for one in dict.fromkeys(found):
+        check(one, options)
+    return list(dict.fromkeys(found))
+
+
 def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
     """One study per open setting, variant and data set, on the tasks of the method's first default experiment.
 
-    The variants are those of its rows.  One seed unless ``options.seeds`` says otherwise; a tenth of the source is held
-    out.
+    Of those with all source labels, if there is one.  The variants are those of its rows.  One seed unless
+    ``options.seeds`` says otherwise; a tenth of the source is held out.
     """
     method = contract.load(name)
-    experiment = plan.chosen_experiments(name, options)[0]
+    experiments = plan.chosen_experiments(name, options)
+    experiment = next((one for one in experiments if one.protocol == "full"), experiments[0])
     choice = plan.chosen_backbone(experiment, options)
     for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
         plan.require_fitting(choice, dataset)
