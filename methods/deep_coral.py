@@ -62,7 +62,7 @@ def step(model: Configured, batch: Batch) -> Losses:
     return {"classification": classification(passes, batch), "coral": Term(distance, model.config.weight)}
 
 
-WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """The grid of the label-free rule."""
 
 METHOD = Method(
