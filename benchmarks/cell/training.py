@@ -329,7 +329,7 @@ class Training:
     def _evaluate(self) -> dict[str, float]:
         """What is known after an epoch: target entropy (label-free) and test accuracy (shown, and for the oracle).
 
-        Where source is held out, also what the rules look at that need it.
+        Where source is held out, also what the rules look at that need it: it takes as long as some epochs.
         """
         model, data = self.state.model, self.data
         logits = _logits(self.spec, model, data, data.test.inputs)
@@ -339,7 +339,10 @@ class Training:
             raise DivergedError(f"the predictions of {self.spec.method} on {self.spec.task} are no numbers; {FEW}.")
         if data.test.knows:
             seen["test_accuracy"] = data.test.accuracy(logits)
-        return seen if data.held_out is None else {**seen, **self._validate(data.held_out, probe)}
+        over = self.phases[-1].step is None or self.state.step == self.phases[-1].recipe.steps
+        if data.held_out is None or not (over or self.spec.looks != "last"):
+            return seen
+        return {**seen, **self._validate(data.held_out, probe)}
 
     def _validate(self, held_out: evaluation.Evaluator, target_logits: Tensor) -> dict[str, float]:
         """The criteria of ``benchmarks.cell.evaluation`` that need held-out source."""

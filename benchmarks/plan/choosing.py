@@ -84,7 +84,7 @@ def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
                 for task in tasks:
                     for seed in range(options.seeds or 1):
                         template = plan.template_spec(experiment, dataset, task, seed, options, location)
-                        template = dataclasses.replace(template, holdout=choices.HOLDOUT)
+                        template = dataclasses.replace(template, holdout=choices.HOLDOUT, looks=plan.LAST)
                         cell = plan.with_method(template, name, config, task, location)
                         cell.uses.append(use)
                         cells.setdefault(value, []).append(cell)

@@ -229,7 +229,7 @@ def studies(of: Comparison, options: Options, location: Location) -> Iterator[tu
                 config = dataclasses.replace(one.config, **{parameter: value})
                 for task in of.tasks:
                     spec = _template(of, task, 0, options, one.batchnorm, location)
-                    spec = dataclasses.replace(spec, holdout=choices.HOLDOUT)
+                    spec = dataclasses.replace(spec, holdout=choices.HOLDOUT, looks=plan.LAST)
                     cell = plan.with_method(spec, one.row.method, config, task, location)
                     cell.uses.append(Use(NAME, "choice", one.row, f"{parameter}={value}"))
                     cells.setdefault(value, []).append(cell)

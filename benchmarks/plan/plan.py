@@ -127,6 +127,8 @@ def paper(name: str) -> Paper:
 
 ALL = "all"
 """Stands for every paper."""
+LAST = "last"
+"""``Spec.looks`` of a training of which only the end matters."""
 
 
 def wanted(name: str, options: Options) -> list[tuple[str, Options]]:
@@ -501,6 +503,7 @@ def template_spec(
         views=options.views,
         statistics="" if options.statistics == "imagenet" else options.statistics,
         processes=processes.size(),
+        looks=LAST if experiment.holdout and experiment.last else "",
     )
 
 

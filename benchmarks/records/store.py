@@ -94,6 +94,9 @@ class Spec:
     """Name -> hash of the cell whose trained network this one starts from."""
     processes: int = 1
     """That share the batches out among themselves (``benchmarks.machine.processes``)."""
+    looks: str = ""
+    """When the held-out source is looked at: empty, after every epoch, for rules that choose an epoch; ``last``, at the
+    end alone, for those that choose a setting."""
 
     @cached_property
     def hash(self) -> str:
