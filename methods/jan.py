@@ -313,7 +313,7 @@ POOLED = Row("jan", "pooled", label="JAN, pooled features")
 BOTH = (SOURCE_ONLY, FULL)
 FOUR = (SOURCE_ONLY, DAN, FULL, ADVERSARIAL)
 WITH_POOLED = (SOURCE_ONLY, DAN, POOLED, FULL, ADVERSARIAL)
-TABLE = (*WITH_POOLED, ALL_PAIRS, RELEASED, RESNET_BASE, RESNET)
+TABLE = (*WITH_POOLED, RELEASED, RESNET_BASE, RESNET)
 OTHER_FORMS = ("cyclic", "three-layers", "unbiased", "biased", "authors-kernels", "authors", "constant-weight")
 PARTS = (
     *(SOURCE_ONLY, Row("jan", "fc7-alone"), Row("jan", "softmax-alone"), POOLED),
