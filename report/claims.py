@@ -34,6 +34,7 @@ RANKS = "rank correlation"
 NO_EFFECT = {
     "accuracy": 0.5,
     "test_accuracy": 0.5,
+    "accuracy_among_tested": 0.5,
     "domain_accuracy": 2.5,
     "a_distance": 0.1,
     "alpha.mean": 0.01,

@@ -30,7 +30,7 @@ WORDS_BEGIN, WORDS_END = "<!-- words, from report/front.py -->\n", "<!-- end of 
 WORDS = {claims.REPRODUCED: "yes", claims.REVERSED: "**loses**", claims.NO_DIFFERENCE: "none"}
 """Verdict on the gain -> what the table says."""
 TRACKS = ("frozen", "late", "finetune")
-PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
+PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised", "semi-supervised-random")
 
 
 def table(papers: Mapping[str, Paper], results: Path) -> str:

@@ -442,7 +442,7 @@ def _needed(spec: Spec, need: Need, task: Task, location: Location) -> Cell:
     if need.recipe is not None:
         template = dataclasses.replace(template, recipe=recipe_values(need.recipe))
     wanted = f"{task.target}:{task.source}" if need.opposite else need.task or task.label
-    if wanted != task.label:
+    if wanted != task.label or protocol != spec.protocol:
         (task,) = protocols.tasks(spec.dataset, [wanted], location)
         data = data_digests(spec.dataset, task, protocol, spec.split, choice_of(spec), location)
         template = dataclasses.replace(template, task=task.label, data=data)
