@@ -4,10 +4,10 @@ A protocol draws, per split, labelled source images of each class, and target im
 drawn in a domain depends on split and domain alone.  The label of an image with an identical twin is never granted, so
 that no pair of twins lies on both sides of the border between known and tested labels.
 
-Two protocols grant labels of some of the classes only.  Which ones Tzeng et al. (2015) took is not said in what was read
-of the paper.  That they are the alphabetically first is inferred: its example of a class without labels, *monitor*, is
-the sixteenth of 31, and the source's accuracy falls from its Table 1 to its Table 2 about as much as here with the first
-15, where with classes drawn by chance it rises.
+Two protocols grant labels of some of the classes only.  Which ones Tzeng et al. (2015) took is not said in what was
+read of the paper.  That they are the alphabetically first is inferred: its example of a class without labels,
+*monitor*, is the sixteenth of 31, and the source's accuracy falls from its Table 1 to its Table 2 about as much as here
+with the first 15, where with classes drawn by chance it rises.
 
 ``python -m datasets.splits SUITE [--data DIR] [--mirror M]`` draws them again, for maintainers; it needs the data.
 """

@@ -28,6 +28,9 @@ from torch.nn.functional import cross_entropy
 from methods.errors import UnknownMethodError
 from methods.network import FrozenLayers, Network, Passes
 
+_ADDED = "added"
+"""Key of a field's metadata; see ``added``."""
+
 
 class Batch(NamedTuple):
     """What one training step sees.  Of target labels it holds those that the protocol grants, by construction."""
@@ -214,6 +217,8 @@ class Experiment:
     """Entries of the training history whose values at every evaluation enter the tables, ``test_accuracy@120``."""
     last: tuple[str, ...] = ()
     """Entries of the training history of which the last value enters the tables under its own name, ``snd``."""
+    also_over: tuple[Row, ...] = ()
+    """Further rows over which the gain of the paper's own method is shown, where it depends on which it is."""
     tsne: bool = False
     """Whether the features of its trained networks are laid out in the plane (t-SNE), for a picture."""
     protocol: str = "full"
@@ -535,6 +540,15 @@ def network_of(model: nn.Module) -> Network:
     return next(module for module in model.modules() if isinstance(module, Network))
 
 
+def added(default: Any) -> Any:
+    """A field of a configuration that came later.
+
+    Its default is what the method did before; at it the field is left out of what names a cell, so that no older cell
+    gets another identity.
+    """
+    return field(default=default, metadata={_ADDED: True})
+
+
 def config_of(method: Method, values: Mapping[str, Any]) -> Any:
     """The configuration with these values: the inverse of ``config_values``."""
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
@@ -542,8 +556,10 @@ def config_of(method: Method, values: Mapping[str, Any]) -> Any:
 
 
 def config_values(config: Any) -> dict[str, Any]:
-    """A configuration as plain JSON values: what the record of a cell holds."""
-    values: dict[str, Any] = dataclasses.asdict(config)
+    """A configuration as plain JSON values: what the record of a cell holds, and what it is named by."""
+    defaults = {one.name: one.default for one in dataclasses.fields(config) if _ADDED in one.metadata}
+    every: dict[str, Any] = dataclasses.asdict(config)
+    values = {key: value for key, value in every.items() if key not in defaults or value != defaults[key]}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
