@@ -420,6 +420,8 @@ class Method:
     """None for a baseline that no paper introduces."""
     revision: int = 1
     """Raised by hand when a change of the module alters its numbers."""
+    raised: Mapping[str, int] = field(default_factory=dict)
+    """Track -> revision there, where a change has altered the numbers of that track alone."""
     chosen: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Config field -> grid: what the suite's label-free rule chooses per data set and track, for all variants but
     those of ``fixed``."""
@@ -450,6 +452,10 @@ class Method:
     (column).  ``Experiment.matrices`` brings them into the tables."""
     applies: Callable[[Any, Network], str | None] | None = None
     """Reason why this configuration makes no sense on this network, or None.  Shown in the plan, not run."""
+
+    def revision_on(self, track: str) -> int:
+        """The revision of its cells on a track."""
+        return max(self.revision, self.raised.get(track, 0))
 
 
 def names() -> list[str]:
@@ -543,8 +549,8 @@ def network_of(model: nn.Module) -> Network:
 def added(default: Any) -> Any:
     """A field of a configuration that came later.
 
-    Its default is what the method did before; at it the field is left out of what names a cell, so that no older cell
-    gets another identity.
+    Its default is what the method did before, or the revision was raised where it is not; at it the field is left out
+    of what names a cell, so that no older cell gets another identity.
     """
     return field(default=default, metadata={_ADDED: True})
 

@@ -114,24 +114,34 @@ CRITERIA = ("target_entropy", "snd", "iwcv", "dev")
 """What rules that choose without target labels look at, beside the held-out error and the distance of the domains."""
 
 
-def tuning(baseline: Row, *rows: Row, grid: tuple[float, ...], digits: Setup = BRIEF_LENET) -> tuple[Experiment, ...]:
+def tuning(
+    baseline: Row,
+    *rows: Row,
+    grid: tuple[float, ...],
+    weight: str = "weight",
+    photos: Setup = FROZEN,
+    digits: Setup = BRIEF_LENET,
+) -> tuple[Experiment, ...]:
     """The study of rules that choose a weight: the whole grid, and what every rule sees of each of its values.
 
     Args:
         baseline: what the method is compared with.
         rows: the method.
         grid: values of its weight, wide enough that the best of them is at neither end.
-        digits: network and training of its tables on digits.
+        weight: what its configuration calls it.
+        photos: network and training of its tables on photographs.
+        digits: likewise on digits.
     """
     return asked(
         "Rules that choose the weight without target labels, with a tenth of the labelled source held out",
         (baseline, *rows),
         {
-            "tuning": FROZEN.on("office31", "office-caltech10", tasks=CALTECH),
+            "tuning": photos.on("office31", "office-caltech10", tasks=CALTECH),
             "tuning-digits": digits.on("digits-mini", "digits", seeds=5),
         },
         default=False,
-        sweep=frozen({"weight": grid}),
+        sweep=frozen({weight: grid}),
+        unswept=(baseline,),
         holdout=HELD_OUT,
         last=CRITERIA,
     )
