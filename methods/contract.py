@@ -206,6 +206,8 @@ class Experiment:
     """Config field -> values; every row whose method has the field is run once per value."""
     unswept: tuple[Row, ...] = ()
     """Rows that stand outside the sweep although their method has its field."""
+    recipe_sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Field of the recipe -> values; every row is run once at each combination of them."""
     cuts: tuple[str, ...] = ()
     """Places where the pretrained trunk is cut; every row is run once at each.  Empty for the track's usual one."""
     bn_statistics: tuple[str, ...] = ()

@@ -147,6 +147,29 @@ def tuning(
     )
 
 
+ONE_OF_EACH = frozen({"office31": ("amazon:webcam", "dslr:amazon", "webcam:amazon")})
+"""A task for each source of Office-31."""
+
+
+def late_trainings(row: Row) -> tuple[Experiment, ...]:
+    """The study that the training of the last blocks is chosen by: the error on a tenth of the source, held out.
+
+    Source-only training never sees the target, so a task for each source is enough.  ``BATCHNORM=source`` has the same
+    under the statistics of the source's batches in the place of ImageNet's.
+
+    Args:
+        row: source-only training.
+    """
+    return asked(
+        "Rate, steps and batches of the last blocks' training, with a tenth of the labelled source held out",
+        (row,),
+        {"late-trainings": LAST_BLOCKS.on("office31", tasks=ONE_OF_EACH, seeds=2)},
+        default=False,
+        recipe_sweep=frozen({"rate": (0.03, 0.1), "steps": (300, 600, 1200), "batch": (32, 64)}),
+        holdout=HELD_OUT,
+    )
+
+
 def selection(baseline: Row, *rows: Row, recipe: Recipe = HEAD, protocol: str = "full") -> Experiment:
     """The study of rules that choose an evaluation, the same for every method.
 

@@ -64,7 +64,7 @@ def contestants(
     for name, experiment, frame in loaded:
         wanted = experiment.holdout > 0 if held_out else experiment.default
         others = released and not experiment.holdout and any(row.variant == RELEASED for row in experiment.rows)
-        if not (wanted or others) or experiment.sweep or experiment.cuts or frame.empty:
+        if not (wanted or others) or experiment.sweep or experiment.recipe_sweep or experiment.cuts or frame.empty:
             continue
         for group in records.groups(frame):
             run = runs_of(frame, group)[0]

@@ -376,11 +376,10 @@ def _cells_of(
     plan: Plan,
 ) -> Iterator[tuple[Cell, Use]]:
     usual = chosen_backbone(experiment, dataclasses.replace(options, batchnorm=None, cut=None))
-    templates = [
-        template_spec(experiment, dataset, task, number, options, location)
-        for number in range(options.seeds if options.seeds is not None else experiment.seeds)
-    ]
-    for row in experiment.rows:
+    numbers = range(options.seeds if options.seeds is not None else experiment.seeds)
+    plain = [template_spec(experiment, dataset, task, number, options, location) for number in numbers]
+    for row, training in itertools.product(experiment.rows, _combinations(experiment.recipe_sweep)):
+        templates = [_trained_by(template, training) for template in plain]
         method = contract.load(row.method)
         base = variant_config(row, method)
         base, note = choices.resolve(row, method, base, templates[0])
@@ -394,10 +393,16 @@ def _cells_of(
             if reason:
                 plan.note(f"{row.label or row.variant} on {templates[0].backbone} is not run: {reason}")
                 continue
-            shown = {**values, **settings.shown(options.settings)} if options.settings else values
+            shown = {**training, **values, **(settings.shown(options.settings) if options.settings else {})}
             use = Use(name, experiment.name, row, _setting(shown, templates[0], usual, experiment))
             for template in templates:
                 yield with_method(_longer(template, row.times), row.method, config, task, location), use
+
+
+def _trained_by(template: Spec, training: Mapping[str, Any]) -> Spec:
+    """The template of a row with some fields of the recipe changed."""
+    changed = dataclasses.replace(Recipe(**template.recipe), **training)
+    return dataclasses.replace(template, recipe=recipe_values(changed))
 
 
 def _longer(template: Spec, times: int) -> Spec:
@@ -532,6 +537,11 @@ def _sweep(experiment: Experiment, method: Method) -> list[dict[str, Any]]:
     """The swept values of an experiment that are fields of the method; one empty setting if there are none."""
     names = [field.name for field in dataclasses.fields(method.config)]
     swept: Mapping[str, Sequence[Any]] = {k: v for k, v in experiment.sweep.items() if k in names}
+    return _combinations(swept)
+
+
+def _combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values; one empty one where there are none."""
     return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
