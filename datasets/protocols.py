@@ -22,14 +22,19 @@ from datasets.errors import DataError
 from datasets.registry import Suite
 from datasets.store import Location
 
-PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised", "transfer")
+HELD_OUT_CLASSES = ("semi-supervised", "semi-supervised-random")
+"""Those that grant labels of some of the classes and test on the others."""
+PROTOCOLS = ("full", "down-sampled", "supervised", *HELD_OUT_CLASSES, "transfer")
 """Under each but the last one, all target images of the training are seen without labels.
 
 full             all source images with labels
 down-sampled     a few labelled source images per class (Office-31: 20 of Amazon, 8 of the other domains)
 supervised       down-sampled, and a few target images per class (3) with labels; tested on the remaining ones
-semi-supervised  down-sampled, and target images with labels of some of the classes (Office-31: 10 of each of 15 classes
-                 that the split draws); tested on all target images of the other classes, among all classes
+semi-supervised  down-sampled, and target images with labels of some of the classes (Office-31: 10 of each of the
+                 alphabetically first 15); tested on all target images of the other classes, among all classes and,
+                 beside that, among the tested ones
+semi-supervised-random
+                 the same, but that each split draws the classes with labels by chance, for each domain
 transfer         of layers, not of labels: the training images of the target's side with labels, and nothing else; the
                  source's side is what a network to start from was trained on; the sides are halves of the classes
                  (``datasets.halves``), drawn by the split's number, or whole domains; tested on the target side's test
@@ -157,7 +162,7 @@ def tasks(suite: str | Suite, wanted: Sequence[str] | None, location: Location) 
 
 def without_labels(protocol: str) -> str:
     """The protocol with the same source images that grants no target labels."""
-    return "down-sampled" if protocol in ("supervised", "semi-supervised") else protocol
+    return "down-sampled" if protocol in ("supervised", *HELD_OUT_CLASSES) else protocol
 
 
 def problem(
@@ -325,8 +330,7 @@ def _draw_source(
 def _draw(suite: str, task: Task, protocol: str, split: int, target: store.Images) -> _Drawn:
     if protocol in ("full", "down-sampled"):
         return _Drawn()
-    drawn = splits.read(suite, split)
-    names = (drawn.labelled if protocol == "supervised" else drawn.semi)[task.target]
+    names = splits.read(suite, split).granted(protocol)[task.target]
     labelled_target = splits.indices(names, target, task.target_domain)
     if protocol == "supervised":
         # A granted image's twin is neither granted nor tested.
@@ -366,7 +370,7 @@ def digests(
         return found
     if protocol == "transfer":
         return {**found, "splits": halves.digest(suite, (task.source, task.target), split)}
-    return {**found, "splits": splits.read(suite_name, split).digest}
+    return {**found, "splits": splits.read(suite_name, split).digest_of(protocol)}
 
 
 def _tested_part(suite: Suite) -> str:

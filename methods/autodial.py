@@ -20,15 +20,19 @@ predictions:
 A tested image is normalised by the moving averages of the target's moments, mu_ts and var_ts.
 
 Placement in the paper.  AlexNet: after fc6, fc7 and fc8, in front of the ReLU, all convolutions fixed, no dropout.
-Inception-BN: in place of every BatchNorm layer.  Here the network decides in the same way.  Where its trained trunk has
-BatchNorm, every BatchNorm layer is replaced: LeNet-BN in full, on the track ``late`` the trained blocks.  Else a layer
-follows each fully connected layer of the head, bottleneck (fc7) and logits (fc8), and there is no dropout: the track
-``frozen``, AlexNet, LeNet without BatchNorm.
+Inception-BN: in place of every BatchNorm layer, and none after the classifier.  Here the network decides in the same
+way.  Where a pretrained trunk has BatchNorm and is trained, every BatchNorm layer is replaced: on the track ``late``
+the trained blocks.  Else a layer follows each fully connected layer of the head, bottleneck (fc7) and logits (fc8), and
+there is no dropout: the track ``frozen``, AlexNet, LeNet without BatchNorm.  A network from scratch with BatchNorm,
+LeNet-BN, has both: its BatchNorm layers are replaced, and one more layer follows the logits, as in the released AlexNet
+definition and in later papers' digits.  Variant ``no-last-layer`` is without it, as this suite once had it.
 
 Constants of the authors' released code (two network definitions, no solver): alpha one number per layer, 1 at first,
 clipped to [0.5, 1] before each forward pass, learned at the fine-tuned layers' rate (a tenth of the new classifier's)
-without decay; eps 1e-5; averages that keep 0.999 of themselves at a step (0.95 in lines that are commented out);
-lambda 0.1; batches split by the sizes of the domains, 117 + 139 images for AlexNet, 32 + 16 for Inception-BN.
+without decay, scale and shift likewise; eps 1e-5; averages that keep 0.999 of themselves at a step (0.95 in lines that
+are commented out), into which variances go multiplied by m / (m - 1), m the responses of both domains; lambda 0.1;
+batches split by the sizes of the domains, 117 + 139 images for AlexNet, 32 + 16 for Inception-BN.  Variant ``authors``
+has all of these.
 
 Deviations:
 
@@ -37,7 +41,9 @@ Deviations:
   full, not those of a standard normal distribution), so they hold after any number of steps.  Variant
   ``slow-average`` keeps 0.999, corrected in the same way.
 * var is the moment above, without a correction for the size of the batch, in training and in the averages.
-* Scale and shift decay as BatchNorm's do in the baseline; the released definition does not decay them.
+* Scale and shift learn at the rate of the layer that they follow and decay as BatchNorm's do in the baseline.
+* On digits a batch has as many images of both domains, as in later papers' digits; ``by-size`` shares it out by the
+  sizes of the domains, which on USPS to MNIST leaves 14 source images beside 114 of the target.
 * Images whose labels a protocol grants are target images to the layers' statistics and labelled ones to the loss.
 * A layer that replaces BatchNorm keeps its place, eps, scale and shift.
 * The network is the suite's, with two fully connected layers in its head; on the tracks ``frozen`` and ``late`` images
@@ -49,6 +55,10 @@ does not see the target.  Where BatchNorm is replaced this is ``source_only`` it
 added to the head it is the variant ``source``; ``source_only`` stands beside it, without normalisation and with
 dropout, and the difference between the two is what BatchNorm in the head does by itself.  Domain distances in the
 records are measured on features that the target's statistics normalise, those of source images too.
+
+AdaBN.  The paper's row of that name is AdaBN as its authors have it, so ``methods.adabn`` stands for it, on a network
+that was trained with the source's statistics.  Its baseline is ``source_only``, another one than that of the layers in
+the head: the two are compared as levels.  "alpha = 1, no entropy" is the nearest that AutoDIAL's own layers have to it.
 """
 
 from __future__ import annotations
@@ -75,6 +85,7 @@ from methods.contract import (
     Row,
     Setup,
     Term,
+    added,
     asked,
     classification,
     default_groups,
@@ -105,6 +116,11 @@ class Config:
     """Whether the layers align; else BatchNorm with the source's statistics stands at their places."""
     keep: float = 0.95
     """What the averages of the target's moments keep of themselves at a step; 0.999 in the released code."""
+    after_logits: bool = added(True)
+    """Whether a network from scratch has a layer after its logits too."""
+    released: bool = added(False)
+    """Whether averaged variances are multiplied by m / (m - 1), and scale and shift learn at a tenth of the new layers'
+    rate without decay, as in the released code."""
 
 
 VARIANTS = frozen(
@@ -117,6 +133,8 @@ VARIANTS = frozen(
         "shared": Config(alpha=0.5, learned=False),
         "adabn-like": Config(entropy=0.0, learned=False),
         "slow-average": Config(keep=0.999),
+        "no-last-layer": Config(after_logits=False),
+        "authors": Config(keep=0.999, released=True),
     }
 )
 
@@ -197,6 +215,7 @@ class DomainAlignment(nn.Module):
         super().__init__()
         layer = nn.BatchNorm1d(size, eps=EPSILON) if replaced is None else replaced
         self.weight, self.bias, self.eps, self.keep = layer.weight, layer.bias, layer.eps, config.keep
+        self.corrected = config.released
         self.after = nn.Sequential(*layer.children())
         alpha = torch.tensor(config.alpha)
         if config.learned:
@@ -228,7 +247,7 @@ class DomainAlignment(nn.Module):
             parts = torch.split(kernels.widened(x), [self.sources, len(x) - self.sources])
             source, target = (moments(part) for part in parts)
             st, ts = mixture(source, target, self.alpha), mixture(target, source, self.alpha)
-            self._average(ts)
+            self._average(ts, x.numel() // x.shape[1])
             out = torch.cat([self._normalised(part, m) for part, m in zip(parts, (st, ts), strict=True)])
         return out.to(x.dtype)
 
@@ -238,12 +257,18 @@ class DomainAlignment(nn.Module):
         return torch.addcmul(per_feature(shift, x), x, per_feature(scale, x))
 
     @torch.no_grad()
-    def _average(self, target: Moments) -> None:
-        """Moves the averages; the new moments' share makes the weights of all steps so far sum to 1."""
+    def _average(self, target: Moments, responses: int) -> None:
+        """Moves the averages; the new moments' share makes the weights of all steps so far sum to 1.
+
+        Args:
+            target: mu_ts and var_ts.
+            responses: of each feature, to images of both domains.
+        """
+        var = target.var * (responses / max(responses - 1, 1)) if self.corrected else target.var
         self.steps += 1
         share = (1 - self.keep) / (1 - self.keep ** self.steps.double())
         self.mean += share * (target.mean - self.mean)
-        self.var += share * (target.var - self.var)
+        self.var += share * (var - self.var)
 
 
 class AutoDIAL(nn.Module):
@@ -253,7 +278,7 @@ class AutoDIAL(nn.Module):
         super().__init__()
         self.config = config
         self.network = network
-        if not normalised_trunk(network):
+        if not normalised_trunk(network) or (config.after_logits and from_scratch(network)):
             add_to_head(network)
         if config.aligned:
             replace_batchnorm(network, config)
@@ -286,6 +311,11 @@ class AutoDIAL(nn.Module):
 def normalised_trunk(network: Network) -> bool:
     """Whether the trunk is trained and has BatchNorm: then BatchNorm layers are replaced, else layers are added."""
     return network.trunk_rate > 0 and any(isinstance(module, _BatchNorm) for module in network.trunk.modules())
+
+
+def from_scratch(network: Network) -> bool:
+    """Whether nothing of it was pretrained: then all of it learns at one rate."""
+    return network.trunk_rate == 1
 
 
 def add_to_head(network: Network) -> None:
@@ -323,15 +353,19 @@ def build(config: Config, network: Network) -> AutoDIAL:
 
 
 def groups(model: AutoDIAL) -> list[ParameterGroup]:
-    """As usual, but alpha at the fine-tuned layers' rate and without decay."""
-    alphas = tuple(layer.alpha for layer in model.layers().values() if isinstance(layer.alpha, nn.Parameter))
-    ids = {id(alpha) for alpha in alphas}
+    """As usual, but alpha, and as released scale and shift, at the fine-tuned layers' rate and without decay."""
+    layers = model.layers().values()
+    alphas = tuple(layer.alpha for layer in layers if isinstance(layer.alpha, nn.Parameter))
+    affine = tuple(p for layer in layers for p in (layer.weight, layer.bias)) if model.config.released else ()
+    ids = {id(p) for p in (*alphas, *affine)}
     found = [
         dataclasses.replace(group, parameters=tuple(p for p in group.parameters if id(p) not in ids))
         for group in default_groups(model)
     ]
     if alphas:
         found.append(ParameterGroup(alphas, rate=model.network.trunk_rate or FINE_TUNED, decay=False))
+    if affine:
+        found.append(ParameterGroup(affine, rate=FINE_TUNED, decay=False))
     return found
 
 
@@ -364,8 +398,8 @@ def diagnostics(model: AutoDIAL, _domains: Domains | None = None) -> dict[str, f
 DIGITS = Setup(
     frozen(
         {
-            "digits-mini": Recipe(steps=300, epoch=30, rate=0.03, by_size=True),
-            "digits": Recipe(steps=2000, epoch=200, rate=0.03, by_size=True),
+            "digits-mini": Recipe(steps=300, epoch=30, rate=0.03),
+            "digits": Recipe(steps=2000, epoch=200, rate=0.03),
         }
     ),
     backbone="lenet-bn",
@@ -379,58 +413,72 @@ LATE = recipes.LAST_BLOCKS.on(recipe=dataclasses.replace(recipes.LATE, by_size=T
 the released Inception-BN definition."""
 
 
-def equally(setup: Setup) -> Setup:
-    """The same with as many source as target images in a batch."""
-    its = {key: dataclasses.replace(recipe, by_size=False) for key, recipe in setup.recipes.items()}
+def shared_out(setup: Setup, by_size: bool) -> Setup:
+    """The same with each batch shared out by the sizes of the domains, or equally."""
+    its = {key: dataclasses.replace(recipe, by_size=by_size) for key, recipe in setup.recipes.items()}
     return setup.on(recipe=frozen(its))
 
 
+ENTROPIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""The grid of the study of rules that choose lambda; the tables have the released 0.1."""
+
 SOURCE_ONLY = Row("source_only", label="source-only")
 SAME_HEAD = Row("autodial", "source", label="source-only, same head")
-ADABN_LIKE = Row("autodial", "adabn-like", label="alpha = 1, no entropy (AdaBN-like)")
+ADABN = Row("adabn", label="AdaBN")
+ADABN_LIKE = Row("autodial", "adabn-like", label="alpha = 1, no entropy")
 ENTROPY_ONLY = Row("autodial", "entropy-only", label="entropy only")
 ALIGNMENT_ONLY = Row("autodial", "alignment-only", label="alignment only")
 SEPARATE = Row("autodial", "separate", label="alpha = 1")
 SHARED = Row("autodial", "shared", label="alpha = 0.5")
 SLOW = Row("autodial", "slow-average", label="averages keep 0.999")
+NO_LAST_LAYER = Row("autodial", "no-last-layer", label="no layer after the logits")
+RELEASED = Row("autodial", "authors", label="AutoDIAL, as released")
 FULL = Row("autodial", label="AutoDIAL")
-PARTS = (ADABN_LIKE, ENTROPY_ONLY, ALIGNMENT_ONLY, SEPARATE, SHARED, SLOW, FULL)
-THREE = (SOURCE_ONLY, ADABN_LIKE, FULL)
+PARTS = (ADABN_LIKE, ENTROPY_ONLY, ALIGNMENT_ONLY, SEPARATE, SHARED, SLOW, RELEASED, FULL)
 FOUR = (SOURCE_ONLY, SAME_HEAD, ADABN_LIKE, FULL)
 
 # fmt: off
 EXPERIMENTS = (
-    *asked("AutoDIAL in place of BatchNorm on digits, beside the paper's Table 4 (SVHN to MNIST)", THREE, {
-        "digits": DIGITS.on(published=("Table4 digits",))}),
+    *asked("AutoDIAL in place of BatchNorm and after the logits on digits, beside the paper's Table 4 (SVHN to MNIST)",
+           (SOURCE_ONLY, SAME_HEAD, ADABN, ADABN_LIKE, FULL), {
+        "digits": DIGITS.on(seeds=5, published=("Table4 digits",))}, baseline=SAME_HEAD),
     *asked("Table 1: layers after each fully connected layer of the head", FOUR, {
         "table1": FROZEN.on(*PHOTOS, published=("Table1 AlexNet",))}, baseline=SAME_HEAD),
-    *asked("Table 2: layers in place of every BatchNorm layer of the last blocks", THREE, {
+    *asked("Table 2: layers in place of every BatchNorm layer of the last blocks",
+           (SOURCE_ONLY, ADABN, ADABN_LIKE, FULL), {
         "table2": LATE.on("office31", "office-caltech10", "office-home", "folder", tasks=CALTECH, batchnorm="source",
                           published=("Table2 Inception-BN",))}),
     *asked("Table 3: Office-31 and Caltech, their ten common classes", FOUR, {
         "table3": FROZEN.on("office-caltech10", tasks=CALTECH, published=("Table3 Office-Caltech",))},
            baseline=SAME_HEAD),
-    *asked("What alignment, entropy and the learned alpha contribute, in place of BatchNorm", (SOURCE_ONLY, *PARTS), {
-        "ablations": DIGITS}, default=False),
+    *asked("What alignment, entropy, the learned alpha and the layer after the logits contribute on digits",
+           (SOURCE_ONLY, SAME_HEAD, *PARTS, NO_LAST_LAYER), {
+        "ablations": DIGITS}, default=False, baseline=SAME_HEAD),
     *asked("What alignment, entropy and the learned alpha contribute, in the head", (SOURCE_ONLY, SAME_HEAD, *PARTS), {
         "ablations-office": FROZEN.on("office31", published=("Table1 AlexNet",))}, default=False, baseline=SAME_HEAD),
-    *asked("As many source as target images in each batch, not shared out by size", THREE, {
-        "equal-batches": equally(DIGITS)}, default=False),
+    *asked("Each batch shared out by the sizes of the domains, not equally",
+           (SOURCE_ONLY, SAME_HEAD, ADABN_LIKE, FULL, NO_LAST_LAYER), {
+        "by-size": shared_out(DIGITS, True).on(seeds=5)}, default=False, baseline=SAME_HEAD),
     *asked("As many source as target images in each batch, not shared out by size, layers in the head", FOUR, {
-        "equal-batches-office": equally(FROZEN.on("office31", published=("Table1 AlexNet",)))},
+        "equal-batches-office": shared_out(FROZEN.on("office31", published=("Table1 AlexNet",)), False)},
            default=False, baseline=SAME_HEAD),
     recipes.selection(SAME_HEAD, FULL, recipe=HEAD),
+    *recipes.tuning(SAME_HEAD, FULL, weight="entropy", grid=ENTROPIES, photos=FROZEN, digits=DIGITS),
 )
 ABLATED = ("ablations", "ablations-office")
 CLAIMS = (
     Claim("adaptation-helps", "AutoDIAL is more accurate than the same network with the source's statistics.",
-          FULL, SOURCE_ONLY, on=("table2",), also=("digits",), where="Table 2"),
+          FULL, SOURCE_ONLY, on=("table2",), where="Table 2"),
     Claim("adaptation-helps-the-head", "AutoDIAL is more accurate than the same head with the source's statistics.",
-          FULL, SAME_HEAD, also=("table1", "table3")),
-    Claim("above-source-only", "AutoDIAL is more accurate than source-only training without normalisation.",
-          FULL, SOURCE_ONLY, on=("table1", "table3"), where="Tables 1 and 3"),
-    Claim("above-adabn", "AutoDIAL is more accurate than AdaBN, here layers of alpha = 1 without entropy.",
-          FULL, ADABN_LIKE, on=("table2",), where="Table 2"),
+          FULL, SAME_HEAD, also=("table1", "table3", "digits", "by-size")),
+    Claim("above-source-only", "AutoDIAL is more accurate than source-only training without its layers.",
+          FULL, SOURCE_ONLY, on=("table1", "table3"), also=("digits",), where="Tables 1 and 3"),
+    Claim("above-adabn", "AutoDIAL is more accurate than AdaBN, level against level.",
+          FULL, ADABN, on=("table2",), also=("digits",), where="Table 2"),
+    Claim("above-alignment-of-1", "AutoDIAL is more accurate than its layers at alpha = 1 without entropy.",
+          FULL, ADABN_LIKE, also=("table2", "digits")),
+    Claim("last-layer-helps", "On a network from scratch the layer after the logits makes AutoDIAL more accurate.",
+          FULL, NO_LAST_LAYER, also=("ablations", "by-size")),
     Claim("entropy-helps", "AutoDIAL is more accurate than its alignment alone.", FULL, ALIGNMENT_ONLY, also=ABLATED),
     Claim("alignment-helps", "AutoDIAL is more accurate than the entropy term alone.",
           FULL, ENTROPY_ONLY, also=ABLATED),
@@ -460,7 +508,7 @@ PAPER = Paper(
         "No solver was released, and the entropy term makes a network that learns from scratch sure and wrong "
         "where layers or batches are not the authors'."
     ),
-    published_rows=frozen({"source-only": "Inception-BN source", ADABN_LIKE.label: "AdaBN", "AutoDIAL": "AutoDIAL"}),
+    published_rows=frozen({"source-only": "Inception-BN source", ADABN.label: "AdaBN", "AutoDIAL": "AutoDIAL"}),
 )
 
 METHOD = Method(
@@ -470,6 +518,7 @@ METHOD = Method(
     variants=VARIANTS,
     paper=PAPER,
     groups=groups,
+    raised=frozen({"finetune": 2}),
     diagnostics=diagnostics,
     applies=applies,
 )

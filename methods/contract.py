@@ -28,6 +28,9 @@ from torch.nn.functional import cross_entropy
 from methods.errors import UnknownMethodError
 from methods.network import FrozenLayers, Network, Passes
 
+_ADDED = "added"
+"""Key of a field's metadata; see ``added``."""
+
 
 class Batch(NamedTuple):
     """What one training step sees.  Of target labels it holds those that the protocol grants, by construction."""
@@ -203,6 +206,8 @@ class Experiment:
     """Config field -> values; every row whose method has the field is run once per value."""
     unswept: tuple[Row, ...] = ()
     """Rows that stand outside the sweep although their method has its field."""
+    recipe_sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Field of the recipe -> values; every row is run once at each combination of them."""
     cuts: tuple[str, ...] = ()
     """Places where the pretrained trunk is cut; every row is run once at each.  Empty for the track's usual one."""
     bn_statistics: tuple[str, ...] = ()
@@ -214,6 +219,8 @@ class Experiment:
     """Entries of the training history whose values at every evaluation enter the tables, ``test_accuracy@120``."""
     last: tuple[str, ...] = ()
     """Entries of the training history of which the last value enters the tables under its own name, ``snd``."""
+    also_over: tuple[Row, ...] = ()
+    """Further rows over which the gain of the paper's own method is shown, where it depends on which it is."""
     tsne: bool = False
     """Whether the features of its trained networks are laid out in the plane (t-SNE), for a picture."""
     protocol: str = "full"
@@ -419,6 +426,8 @@ class Method:
     """None for a baseline that no paper introduces."""
     revision: int = 1
     """Raised by hand when a change of the module alters its numbers."""
+    raised: Mapping[str, int] = field(default_factory=dict)
+    """Track -> revision there, where a change has altered the numbers of that track alone."""
     chosen: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Config field -> grid: what the suite's label-free rule chooses per data set and track, for all variants but
     those of ``fixed``."""
@@ -449,6 +458,10 @@ class Method:
     (column).  ``Experiment.matrices`` brings them into the tables."""
     applies: Callable[[Any, Network], str | None] | None = None
     """Reason why this configuration makes no sense on this network, or None.  Shown in the plan, not run."""
+
+    def revision_on(self, track: str) -> int:
+        """The revision of its cells on a track."""
+        return max(self.revision, self.raised.get(track, 0))
 
 
 def names() -> list[str]:
@@ -539,6 +552,15 @@ def network_of(model: nn.Module) -> Network:
     return next(module for module in model.modules() if isinstance(module, Network))
 
 
+def added(default: Any) -> Any:
+    """A field of a configuration that came later.
+
+    Its default is what the method did before, or the revision was raised where it is not; at it the field is left out
+    of what names a cell, so that no older cell gets another identity.
+    """
+    return field(default=default, metadata={_ADDED: True})
+
+
 def config_of(method: Method, values: Mapping[str, Any]) -> Any:
     """The configuration with these values: the inverse of ``config_values``."""
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
@@ -546,8 +568,10 @@ def config_of(method: Method, values: Mapping[str, Any]) -> Any:
 
 
 def config_values(config: Any) -> dict[str, Any]:
-    """A configuration as plain JSON values: what the record of a cell holds."""
-    values: dict[str, Any] = dataclasses.asdict(config)
+    """A configuration as plain JSON values: what the record of a cell holds, and what it is named by."""
+    defaults = {one.name: one.default for one in dataclasses.fields(config) if _ADDED in one.metadata}
+    every: dict[str, Any] = dataclasses.asdict(config)
+    values = {key: value for key, value in every.items() if key not in defaults or value != defaults[key]}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 

@@ -332,6 +332,7 @@ EXPERIMENTS = (
         "lambda-office": FIGURES}, default=False, sweep=frozen({"weight": LAMBDAS})),
     selection(SOURCE_ONLY, FULL),
     *tuning(SOURCE_ONLY, FULL, ALL_PAIRS, grid=WIDE, digits=LENET),
+    *recipes.late_trainings(SOURCE_ONLY),
 )
 CLAIMS = (
     Claim("adaptation-helps", "DAN is more accurate on the target than the same network trained on the source alone.",

@@ -83,6 +83,7 @@ from methods.contract import (
     ParameterGroup,
     Row,
     Term,
+    added,
     asked,
     classification,
     default_groups,
@@ -119,7 +120,7 @@ class Config:
     or a quadratic-time one over all pairs."""
     theta: int = 0
     """Adversarial fully connected layers in front of each kernel: 0 is JAN, more is JAN-A."""
-    bottleneck: Literal["usual", "linear"] = "usual"
+    bottleneck: Literal["usual", "linear"] = added("usual")
     """With ReLU and dropout, at the classifier's rate; or linear and at ten times that rate (released for ResNet)."""
 
 

@@ -141,17 +141,24 @@ def _accuracies(
 
 
 def _differences(
-    paper: Paper, experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry], tables: Sequence[PublishedTable]
+    paper: Paper,
+    experiment: Experiment,
+    runs: Sequence[Run],
+    found: Sequence[Entry],
+    tables: Sequence[PublishedTable],
+    over: Row,
+    name: str = "difference",
 ) -> Grid | None:
+    """Of all rows over the one that is named."""
     columns = _columns(runs, tables)
-    base = row_label(experiment.baseline)
+    base = row_label(over)
     lines = []
     for entry in found:
-        if same_row(entry.row, experiment.baseline):
+        if same_row(entry.row, over):
             continue
         lines += _published_lines(row_label(entry.row), columns, tables, paper, base, 3)
         for run in having(entry, runs):
-            base_entry = counterpart(entry.setting, experiment.baseline, experiment, run)
+            base_entry = counterpart(entry.setting, over, experiment, run)
             comparison = run.compare(entry, base_entry)
             means = comparison.tasks if comparison else {}
             basis = run.bases(entry, base_entry)
@@ -164,7 +171,7 @@ def _differences(
         return None
     notes = ("paired by task, split and seed; 95 % interval and p: t-test over the n means over tasks",)
     title = f"Difference over {base}, percent points"
-    return Grid("difference", title, (*columns, "mean", "95 % interval", "p", "n"), tuple(lines), notes)
+    return Grid(name, title, (*columns, "mean", "95 % interval", "p", "n"), tuple(lines), notes)
 
 
 def _selections(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
@@ -497,9 +504,11 @@ def table_of(
     notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs, beside))]
     notes += failures
     tested = any(run.tasks for run in runs)
+    further = {f"difference-{number}": row for number, row in enumerate(experiment.also_over, 1)}
+    over = {"difference": experiment.baseline, **further}
     grids = [
         _accuracies(paper, runs, found, beside, notes) if tested else None,
-        _differences(paper, experiment, runs, found, beside) if tested else None,
+        *(_differences(paper, experiment, runs, found, beside, row, name) for name, row in over.items() if tested),
         _unlabelled(runs, found, () if tested else notes),
         _label_free(experiment, runs, found),
         *_curves(experiment, runs, found),

@@ -34,7 +34,9 @@ RANKS = "rank correlation"
 NO_EFFECT = {
     "accuracy": 0.5,
     "test_accuracy": 0.5,
+    "accuracy_among_tested": 0.5,
     "domain_accuracy": 2.5,
+    "soft_own": 0.01,
     "a_distance": 0.1,
     "alpha.mean": 0.01,
     "linear_mmd": 0.005,
@@ -44,7 +46,8 @@ NO_EFFECT = {
 """Metric -> a difference that is too small to matter, in its own unit.
 
 Percent points of accuracy; for the accuracy that tells domains apart and for the A-distance, which is a multiple of it,
-the same 2.5 points; 2 % of the range of alpha; of the distances of means a twentieth of the least that DDC reaches.
+the same 2.5 points; a hundredth of a soft label; 2 % of the range of alpha; of the distances of means a twentieth of
+the least that DDC reaches.
 """
 
 

@@ -22,6 +22,8 @@ class Contestant:
     run: Run
     entry: Entry
     base: Entry
+    others: tuple[Entry, ...] = ()
+    """Further rows that the paper's own method is shown over."""
 
     @property
     def label(self) -> str:
@@ -62,7 +64,7 @@ def contestants(
     for name, experiment, frame in loaded:
         wanted = experiment.holdout > 0 if held_out else experiment.default
         others = released and not experiment.holdout and any(row.variant == RELEASED for row in experiment.rows)
-        if not (wanted or others) or experiment.sweep or experiment.cuts or frame.empty:
+        if not (wanted or others) or experiment.sweep or experiment.recipe_sweep or experiment.cuts or frame.empty:
             continue
         for group in records.groups(frame):
             run = runs_of(frame, group)[0]
@@ -70,7 +72,9 @@ def contestants(
                 base = counterpart(entry.setting, experiment.baseline, experiment, run)
                 if run.mean(entry) is None or not run.has(base) or not (wanted or entry.row.variant == RELEASED):
                     continue
-                one = Contestant(name, group, run, _named(entry, experiment), base)
+                further = (counterpart(entry.setting, row, experiment, run) for row in experiment.also_over)
+                beside = tuple(other for other in further if run.has(other))
+                one = Contestant(name, group, run, _named(entry, experiment), base, beside)
                 key = (*one.method, base.row.method, base.row.variant, group, run.tasks)
                 if key not in found or (one.own and not found[key].own):
                     found[key] = one

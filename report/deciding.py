@@ -35,7 +35,7 @@ BRIEF = 10.0
 """Seconds, below which a cell is a short one."""
 MOST_BRIEF, MOST = 20, 10
 """Replicates at most, of short cells and of longer ones."""
-SPLITS = {"down-sampled": 5, "supervised": 5, "semi-supervised": 5}
+SPLITS = {"down-sampled": 5, "supervised": 5, "semi-supervised": 5, "semi-supervised-random": 5}
 """Protocol -> as many splits as are drawn for it and committed (``datasets/splits``)."""
 
 

@@ -26,8 +26,8 @@ GLOSSARY = {
     "last iterate": "the network as the last step left it; all headline numbers are of it",
     "oracle": "the best epoch by target labels, which no user without labels could pick; shown, never a result",
     "protocol": "which images and labels training sees: full (all source labels, no target label), down-sampled (20 or "
-    "8 source images per class), supervised (and 3 labelled target images per class), semi-supervised (these of 15 "
-    "classes alone, tested on the 16 others)",
+    "8 source images per class), supervised (and 3 labelled target images per class), semi-supervised (10 of each "
+    "of the alphabetically first 15 classes, tested on the 16 others; semi-supervised-random: of 15 drawn by chance)",
     "frozen": "a track: the ImageNet-trained network is fixed, its activations are cached, bottleneck, classifier and "
     "transfer terms are trained on them",
     "late": "a track: the last blocks are trained as well, at a tenth of the rate; finetune trains the whole network",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.machine.errors import UserError
@@ -30,7 +31,7 @@ WORDS_BEGIN, WORDS_END = "<!-- words, from report/front.py -->\n", "<!-- end of 
 WORDS = {claims.REPRODUCED: "yes", claims.REVERSED: "**loses**", claims.NO_DIFFERENCE: "none"}
 """Verdict on the gain -> what the table says."""
 TRACKS = ("frozen", "late", "finetune")
-PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
+PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised", "semi-supervised-random")
 
 
 def table(papers: Mapping[str, Paper], results: Path) -> str:
@@ -58,7 +59,12 @@ def table(papers: Mapping[str, Paper], results: Path) -> str:
         gap, beside = one.run.compare(one.entry, one.base), released.get((name, one.group))
         theirs = beside.run.compare(beside.entry, beside.base) if beside else None
         where = f"{one.group.protocol}, {one.group.backbone}, {one.group.track}"
-        lines.append([title, where, _gain(gap), _gain(theirs), _theirs(one, paper, results), _gains(gap, one.run.over)])
+        gain, gains = _gain(gap), _gains(gap, one.run.over)
+        for other in one.others:
+            further = one.run.compare(one.entry, other)
+            gain += f"; over {other.label} {_gain(further)}"
+            gains += f"; over {other.label} {_gains(further, one.run.over)}"
+        lines.append([title, where, gain, _gain(theirs), _theirs(one, paper, results), gains])
     return _table(SHORT_HEADER, lines)
 
 
@@ -79,7 +85,13 @@ def every_table(papers: Mapping[str, Paper], results: Path) -> str:
     found = _full_methods(papers, results)
     found.sort(key=lambda one: (one.group.dataset != DATASET, one.group.dataset))
     header = (f"| data {HEADER[0]}", f"|---{HEADER[1]}")
-    return _table(header, [[one.group.dataset, *_fields(one, papers[one.paper], results)] for one in found])
+    lines = []
+    for one in found:
+        lines.append([one.group.dataset, *_fields(one, papers[one.paper], results)])
+        for other in one.others:
+            label, *rest = _fields(replace(one, base=other), papers[one.paper], results)
+            lines.append([one.group.dataset, f"{label}, over {other.label}", *rest])
+    return _table(header, lines)
 
 
 def glossary() -> str:

@@ -20,7 +20,7 @@ from report.runs import Entry, row_label
 from report.statistics import Comparison
 from report.table import MISSING, Basis, Cell, Grid, Line, Number, decision, difference, estimated, plain
 
-PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised")
+PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised", "semi-supervised-random")
 TRACKS = ("frozen", "late", "finetune")
 DATASETS = ("office31", "office-caltech10", "office-caltech10-surf", "digits", "digits-mini")
 """In the order of the tables; others follow."""

@@ -20,7 +20,7 @@ from report.records import COMMITTED, SELECTIONS
 from report.table import MISSING, Basis, Cell, Grid, Number, Table, cell_text
 
 TEMPLATES = Path(__file__).parent / "templates"
-OPEN = ("accuracy", "difference", "claims")
+OPEN = ("accuracy", "difference", "difference-1", "claims")
 """Grids that are shown at once; the others are folded up."""
 LONG = 6
 """Lines beyond which a table gets a field to filter them."""

@@ -324,10 +324,11 @@ def setting_values(setting: str) -> dict[str, str]:
 
 
 def swept(experiment: Experiment) -> dict[str, tuple[str, ...]]:
-    """What an experiment varies within a row: the fields of its sweep, the cut, and the trunk's statistics."""
+    """What an experiment varies within a row: the fields of its sweeps, the cut, and the trunk's statistics."""
     cuts = {"cut": experiment.cuts} if experiment.cuts else {}
     trunks = {"statistics": experiment.bn_statistics} if experiment.bn_statistics else {}
-    return {**{name: tuple(map(str, values)) for name, values in experiment.sweep.items()}, **cuts, **trunks}
+    fields = {**experiment.recipe_sweep, **experiment.sweep}
+    return {**{name: tuple(map(str, values)) for name, values in fields.items()}, **cuts, **trunks}
 
 
 def _sweep_order(setting: str, experiment: Experiment) -> tuple[tuple[float, str], ...]:

@@ -72,6 +72,22 @@ class Evaluator:
         """
         return float((self._predicted(logits) == self.labels).double().mean() * 100)
 
+    def among_tested(self, logits: Tensor) -> dict[str, float]:
+        """What becomes of it where classes are tested without labels while others have some; in percent.
+
+        ``accuracy_among_tested``: as ``accuracy``, but the largest of the tested classes counts.
+        ``taken_for_labelled``: share of the tested examples taken for a class that is not tested.
+
+        Args:
+            logits: as for ``accuracy``.
+        """
+        tested = torch.unique(self.labels)
+        rows = logits if self.rows is None else logits[self.rows]
+        right = tested[rows[:, tested].argmax(1)] == self.labels
+        strayed = ~torch.isin(rows.argmax(1), tested)
+        shares = {"accuracy_among_tested": right, "taken_for_labelled": strayed}
+        return {name: float(share.double().mean() * 100) for name, share in shares.items()}
+
     def confusion(self, logits: Tensor) -> Tensor:
         """Number of tested examples of each class (row) that are taken for each class (column).
 

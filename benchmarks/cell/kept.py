@@ -192,7 +192,7 @@ def _check_version(path: Path, spec: Spec, found: Mapping[str, Any]) -> None:
             f"{path} needs {spec.method} on {spec.backbone}, which this version of the suite does not have."
         )
     known = choice_of(spec).backbone.known
-    today = revision(contract.load(spec.method).revision)
+    today = revision(contract.load(spec.method).revision_on(spec.track))
     if spec.revision != today:
         raise UserError(f"{path} was made by another version of {spec.method} ({spec.revision}; here {today}).")
     if known and (found["weights"], found["input"]) != (weights.digest(spec.backbone), activations.transform(known)):

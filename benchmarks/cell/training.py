@@ -26,7 +26,7 @@ from benchmarks.networks import backbones
 from benchmarks.networks.backbones import choice_of
 from benchmarks.networks.feeding import Inputs
 from benchmarks.records.store import Record, Spec
-from datasets.protocols import Problem
+from datasets.protocols import HELD_OUT_CLASSES, Problem
 from methods import contract
 from methods.contract import Domains, Losses, Method, Phase, Recipe
 from methods.network import Network
@@ -407,6 +407,8 @@ def _final_values(
         {"selection": rule, "metric": "accuracy", "value": accuracy} for rule, accuracy in chosen.items()
     ]
     measured: dict[str, float] = {} if data.test.knows else _label_free(spec, history, model, data)
+    if spec.protocol in HELD_OUT_CLASSES:
+        measured |= data.test.among_tested(_logits(spec, model, data, data.test.inputs))
     # Without a Network there is no bottleneck to look at, and one side alone has no other to be told from.
     if not data.alone and any(isinstance(module, Network) for module in model.modules()):
         source, target = data.held_out.inputs if data.held_out else data.source.inputs, data.target

@@ -378,11 +378,10 @@ def _cells_of(
     plan: Plan,
 ) -> Iterator[tuple[Cell, Use]]:
     usual = chosen_backbone(experiment, dataclasses.replace(options, batchnorm=None, cut=None))
-    templates = [
-        template_spec(experiment, dataset, task, number, options, location)
-        for number in range(options.seeds if options.seeds is not None else experiment.seeds)
-    ]
-    for row in experiment.rows:
+    numbers = range(options.seeds if options.seeds is not None else experiment.seeds)
+    plain = [template_spec(experiment, dataset, task, number, options, location) for number in numbers]
+    for row, training in itertools.product(experiment.rows, _combinations(experiment.recipe_sweep)):
+        templates = [_trained_by(template, training) for template in plain]
         method = contract.load(row.method)
         base = variant_config(row, method)
         base, note = choices.resolve(row, method, base, templates[0])
@@ -396,10 +395,16 @@ def _cells_of(
             if reason:
                 plan.note(f"{row.label or row.variant} on {templates[0].backbone} is not run: {reason}")
                 continue
-            shown = {**values, **settings.shown(options.settings)} if options.settings else values
+            shown = {**training, **values, **(settings.shown(options.settings) if options.settings else {})}
             use = Use(name, experiment.name, row, _setting(shown, templates[0], usual, experiment))
             for template in templates:
                 yield with_method(_longer(template, row.times), row.method, config, task, location), use
+
+
+def _trained_by(template: Spec, training: Mapping[str, Any]) -> Spec:
+    """The template of a row with some fields of the recipe changed."""
+    changed = dataclasses.replace(Recipe(**template.recipe), **training)
+    return dataclasses.replace(template, recipe=recipe_values(changed))
 
 
 def _longer(template: Spec, times: int) -> Spec:
@@ -415,7 +420,9 @@ def with_method(template: Spec, name: str, config: Any, task: Task, location: Lo
     """
     method = contract.load(name)
     values = contract.config_values(config)
-    spec = dataclasses.replace(template, method=name, config=values, revision=revision(method.revision))
+    spec = dataclasses.replace(
+        template, method=name, config=values, revision=revision(method.revision_on(template.track))
+    )
     wanted = method.needs(config, Recipe(**spec.recipe)) if method.needs else {}
     needs = {key: _needed(spec, need, task, location) for key, need in wanted.items()}
     return Cell(dataclasses.replace(spec, needs={k: c.spec.hash for k, c in needs.items()}), task, needs=needs)
@@ -444,7 +451,7 @@ def _needed(spec: Spec, need: Need, task: Task, location: Location) -> Cell:
     if need.recipe is not None:
         template = dataclasses.replace(template, recipe=recipe_values(need.recipe))
     wanted = f"{task.target}:{task.source}" if need.opposite else need.task or task.label
-    if wanted != task.label:
+    if wanted != task.label or protocol != spec.protocol:
         (task,) = protocols.tasks(spec.dataset, [wanted], location)
         data = data_digests(spec.dataset, task, protocol, spec.split, choice_of(spec), location)
         template = dataclasses.replace(template, task=task.label, data=data)
@@ -533,6 +540,11 @@ def _sweep(experiment: Experiment, method: Method) -> list[dict[str, Any]]:
     """The swept values of an experiment that are fields of the method; one empty setting if there are none."""
     names = [field.name for field in dataclasses.fields(method.config)]
     swept: Mapping[str, Sequence[Any]] = {k: v for k, v in experiment.sweep.items() if k in names}
+    return _combinations(swept)
+
+
+def _combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values; one empty one where there are none."""
     return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 

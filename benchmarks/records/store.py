@@ -31,9 +31,10 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -49,6 +50,11 @@ if TYPE_CHECKING:
 
 HARNESS_REVISION = 1
 """Raised by hand when a change of the harness or of a backbone alters numbers; no old record then passes for new."""
+
+
+RENAMED: Mapping[str, str] = MappingProxyType({"semi-supervised-random": "semi-supervised"})
+"""Protocol -> the name that its first cells have in their hashes.  The digest of its splits tells it from the protocol
+that has that name now."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,8 @@ class Spec:
         What has a default above is left out of it at that default: a field that is added later gives no older cell
         another identity.
         """
-        return digest(self, added=[one.name for one in fields(self) if _default(one) is not MISSING])
+        named = replace(self, protocol=RENAMED.get(self.protocol, self.protocol))
+        return digest(named, added=[one.name for one in fields(self) if _default(one) is not MISSING])
 
 
 def identity(value: DataclassInstance, added: Collection[str]) -> dict[str, Any]:

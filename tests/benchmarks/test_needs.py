@@ -21,6 +21,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, plan
 from benchmarks.plan.plan import Cell, Options
 from benchmarks.records.store import Store, canonical, recipe_values
+from datasets import protocols
 from datasets.store import Location
 from methods import contract, source_only
 from methods.contract import Batch, Domains, Experiment, Losses, Method, Need, Paper, Recipe, Row
@@ -220,7 +221,7 @@ def test_tasks_and_seeds_that_are_run_one_after_the_other_stay_in_one_table(
     assert found == {("optdigits:mfeat", "0"), ("mfeat:optdigits", "0"), ("optdigits:mfeat", "1")}
 
 
-@pytest.mark.parametrize("protocol", ["full", "down-sampled", "supervised", "semi-supervised"])
+@pytest.mark.parametrize("protocol", [name for name in protocols.PROTOCOLS if name != "transfer"])
 def test_a_need_without_granted_labels_is_the_cell_of_the_protocol_without(
     protocol: str, add: Any, few_digits: Location
 ) -> None:

@@ -157,7 +157,7 @@ def test_every_target_label_that_training_sees_is_granted(
 
 
 @pytest.mark.parametrize("method", ["source_only", "dan"])
-@pytest.mark.parametrize("protocol", ["supervised", "semi-supervised"])
+@pytest.mark.parametrize("protocol", ["supervised", *protocols.HELD_OUT_CLASSES])
 def test_tested_labels_change_the_score_and_granted_ones_the_training(
     protocol: str, method: str, office: Location
 ) -> None:
@@ -188,7 +188,7 @@ def test_tested_labels_change_the_score_and_granted_ones_the_training(
     assert first.examples["target"] == len(problem.target.images)
 
 
-@pytest.mark.parametrize("protocol", ["supervised", "semi-supervised"])
+@pytest.mark.parametrize("protocol", ["supervised", *protocols.HELD_OUT_CLASSES])
 def test_granted_images_are_learned_from(protocol: str, office: Location) -> None:
     """After enough steps the model knows them, which the source alone does not teach."""
     problem = made("dslr:webcam", protocol, office)
@@ -220,21 +220,36 @@ def test_granted_images_are_learned_from(protocol: str, office: Location) -> Non
         assert with_labels < 40
 
 
-def test_the_best_of_all_classes_counts(office: Location) -> None:
-    """Under the semi-supervised protocol a granted class may be, wrongly, the answer."""
-    problem = made("amazon:webcam", "semi-supervised", office)
+@pytest.mark.parametrize("protocol", protocols.HELD_OUT_CLASSES)
+def test_the_best_of_all_classes_counts(protocol: str, office: Location) -> None:
+    """Where some classes are tested and others have labels, one of these may be, wrongly, the answer."""
+    problem = made("amazon:webcam", protocol, office)
     assert problem.labelled_target is not None
     assert problem.tested is not None
     data = load_data(problem, FROZEN, CPU)
     target = official("webcam")[1]
     logits = torch.nn.functional.one_hot(torch.from_numpy(target), 31).float()
     assert data.test.accuracy(logits) == 100
+    assert data.test.among_tested(logits) == {"accuracy_among_tested": 100, "taken_for_labelled": 0}
     logits[:, int(problem.labelled_target.labels[0])] = 2
     assert data.test.accuracy(logits) == 0
+    assert data.test.among_tested(logits) == {"accuracy_among_tested": 100, "taken_for_labelled": 100}
+    one = int(problem.test.labels[0])
+    logits[:, one] = 3
+    share = 100 * float(np.mean(problem.test.labels == one))
+    assert data.test.among_tested(logits) == pytest.approx({"accuracy_among_tested": share, "taken_for_labelled": 0})
     logits = torch.zeros(len(target), 31)
     logits[torch.arange(len(target)), torch.from_numpy(target)] = 1
     logits[np.setdiff1d(np.arange(len(target)), problem.tested)] = 0
     assert data.test.accuracy(logits) == 100, "images that are not tested do not count"
+
+
+@pytest.mark.parametrize("protocol", [name for name in protocols.PROTOCOLS if name != "transfer"])
+def test_accuracy_among_the_tested_classes_is_told_where_some_are_held_out(protocol: str, office: Location) -> None:
+    record = run_cell(cell(protocol), made("amazon:webcam", protocol, office), commit="test")
+    among = record.find("accuracy_among_tested")
+    assert (among is not None) == (protocol in protocols.HELD_OUT_CLASSES)
+    assert among is None or among >= record.value("accuracy")
 
 
 # Batches.

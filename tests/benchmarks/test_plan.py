@@ -62,6 +62,39 @@ def test_a_sweep_gives_one_row_per_value_and_leaves_the_baseline_alone(digits_mi
     assert settings == [("source_only", ""), *[("dan", f"weight={value}") for value in dan.LAMBDAS]]
 
 
+def test_every_row_is_trained_by_each_recipe_of_a_sweep_over_its_fields(
+    digits_mini: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper = contract.load("dan").paper
+    assert paper is not None
+    (digits,) = (one for one in paper.experiments if one.name == "digits")
+    swept = dataclasses.replace(digits, recipe_sweep={"rate": (0.01, 0.03), "steps": (600, 1200)})
+    monkeypatch.setattr(plan, "chosen_experiments", lambda *_: [swept])
+    cells = plan.make("dan", with_(seeds=1), digits_mini).cells
+    found = [(cell.spec.method, cell.uses[0].setting, *map(cell.spec.recipe.get, ("rate", "steps"))) for cell in cells]
+    assert found == [
+        (row.method, f"rate={rate};steps={steps}", rate, steps)
+        for row in digits.rows
+        for rate in (0.01, 0.03)
+        for steps in (600, 1200)
+    ]
+    monkeypatch.undo()
+    plain = plan.make("dan", with_(seeds=1, experiments=("digits",)), digits_mini).cells
+    usual = {cell.spec.hash for cell in cells if cell.uses[0].setting == "rate=0.03;steps=600"}
+    assert usual == {cell.spec.hash for cell in plain}, "the usual values are the usual cells"
+
+
+def test_a_revision_can_be_raised_on_one_track_alone(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {cell.spec.hash for cell in plan.make("dan", ONE_TASK, digits_mini).cells}
+    monkeypatch.setitem(contract.load("dan").__dict__, "raised", {"late": 2})
+    assert {cell.spec.hash for cell in plan.make("dan", ONE_TASK, digits_mini).cells} == before
+    monkeypatch.setitem(contract.load("dan").__dict__, "raised", {"finetune": 2})
+    after = plan.make("dan", ONE_TASK, digits_mini).cells
+    changed = {cell.spec.method for cell in after if cell.spec.hash not in before}
+    assert changed == {"dan"}
+    assert {cell.spec.revision for cell in after if cell.spec.method == "dan"} == {"harness 1, method 2"}
+
+
 @pytest.mark.parametrize(
     ("experiment", "options", "mode"),
     [

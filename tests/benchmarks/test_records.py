@@ -93,3 +93,13 @@ def test_every_field_of_a_spec_is_part_of_its_identity(name: str) -> None:
         other = value + 1
     assert dataclasses.replace(of, **{name: other}).hash != of.hash
     assert dataclasses.replace(of).hash == of.hash
+
+
+def test_a_protocol_that_was_renamed_keeps_its_cells() -> None:
+    """The splits tell it from the one that has the name now."""
+    random, first = (
+        dataclasses.replace(spec(), protocol=name, data={"splits": drawn})
+        for name, drawn in (("semi-supervised-random", "by chance"), ("semi-supervised", "in order"))
+    )
+    assert random.hash == dataclasses.replace(random, protocol="semi-supervised").hash
+    assert random.hash != first.hash

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import json
 import os
+import re
 from collections.abc import Iterator
 from types import FunctionType, ModuleType
 from typing import Any
@@ -20,7 +23,7 @@ from tests.datasets.office_helpers import SIDE, amazon_twins, official
 SPLITS = range(5)
 OFFICE31 = registry.suite("office31")
 PER_CLASS = {"amazon": 20, "dslr": 8, "webcam": 8}
-DRAWING = ("down-sampled", "supervised", "semi-supervised")
+DRAWING = ("down-sampled", "supervised", *protocols.HELD_OUT_CLASSES)
 
 needs_mirror = pytest.mark.skipif(not os.environ.get("DATA_MIRROR"), reason="DATA_MIRROR names no mirror")
 
@@ -60,9 +63,10 @@ def test_committed_splits_hold_what_the_protocols_draw(suite: str) -> None:
         split = splits.read(suite, number)
         assert split.number == number
         assert set(split.source) == set(sampling.source)
-        assert set(split.labelled) == set(split.semi) == set(registry.suite(suite).domains)
+        assert set(split.labelled) == set(split.semi) == set(split.first) == set(registry.suite(suite).domains)
         for domain in split.labelled:
-            drawn = [(split.labelled, sampling.labelled, len(classes)), (split.semi, sampling.semi_labelled, None)]
+            drawn = [(split.labelled, sampling.labelled, len(classes))]
+            drawn += [(part, sampling.semi_labelled, None) for part in (split.semi, split.first)]
             if domain in split.source:
                 drawn.append((split.source, sampling.source[domain], len(classes)))
             for part, most, how_many in drawn:
@@ -80,7 +84,7 @@ def test_committed_splits_hold_what_the_protocols_draw(suite: str) -> None:
 def test_images_are_drawn_from_their_own_class() -> None:
     for number in SPLITS:
         split = splits.read("office31", number)
-        for part in (split.source, split.labelled, split.semi):
+        for part in (split.source, split.labelled, split.semi, split.first):
             for domain in part:
                 known = set(official(domain)[0])
                 for name, some in names_of(part, domain):
@@ -100,6 +104,7 @@ def test_small_classes_give_what_they_have() -> None:
             ("source", split.source, PER_CLASS),
             ("labelled", split.labelled, dict.fromkeys(PER_CLASS, 3)),
             ("semi", split.semi, dict.fromkeys(PER_CLASS, 10)),
+            ("first", split.first, dict.fromkeys(PER_CLASS, 10)),
         ):
             for domain in part:
                 for name, some in names_of(part, domain):
@@ -122,17 +127,48 @@ def test_no_twin_of_amazon_is_granted() -> None:
     for suite in ("office31", "office-caltech10"):
         for number in SPLITS:
             split = splits.read(suite, number)
-            for part in (split.labelled, split.semi):
+            for part in (split.labelled, split.semi, split.first):
                 assert not {image for _, some in names_of(part, "amazon") for image in some} & twins
 
 
 def test_splits_differ_and_domains_draw_their_own_classes() -> None:
     read = [splits.read("office31", number) for number in SPLITS]
-    assert len({split.digest for split in read}) == 5
-    for part in ("source", "labelled", "semi"):
+    assert len({split.digest for split in read} | {split.digest_of_first for split in read}) == 10
+    for part in ("source", "labelled", "semi", "first"):
         for domain in OFFICE31.domains:
             assert len({str(getattr(split, part)[domain]) for split in read}) == 5
     assert len({tuple(split.semi[domain]) for split in read for domain in OFFICE31.domains}) == 15
+
+
+@pytest.mark.parametrize("suite", splits.SAMPLING)
+def test_the_classes_with_labels_follow_the_rule_that_the_file_states(suite: str) -> None:
+    classes, known = registry.suite(suite).classes, splits.SAMPLING[suite].semi_classes
+    alphabetical = sorted(classes)[:known]
+    for number in SPLITS:
+        split = splits.read(suite, number)
+        assert all(sorted(some) == alphabetical for some in split.first.values())
+        assert any(sorted(some) != alphabetical for some in split.semi.values())
+    content = json.loads((splits.FOLDER / f"{suite}.json").read_text())
+    assert content["rules"] == splits.RULES
+    assert set(content["rules"]) < set(content["splits"][0])
+
+
+def test_the_first_class_without_labels_is_the_one_that_the_paper_shows() -> None:
+    assert sorted(OFFICE31.classes)[splits.SAMPLING["office31"].semi_classes] == "monitor"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "part"),
+    [("supervised", "labelled"), ("semi-supervised", "first"), ("semi-supervised-random", "semi")],
+)
+def test_what_a_protocol_draws_decides_its_digest(protocol: str, part: str) -> None:
+    split = splits.read("office31", 0)
+    assert split.granted(protocol) is getattr(split, part)
+    changed = dataclasses.replace(split, **{part: {**getattr(split, part), "amazon": {}}})
+    assert changed.digest_of(protocol) != split.digest_of(protocol)
+    others = {"labelled": {"semi-supervised"}, "semi": {"semi-supervised"}}
+    for other in others.get(part, {"down-sampled", "supervised", "semi-supervised-random"}):
+        assert changed.digest_of(other) == split.digest_of(other)
 
 
 def test_a_changed_split_is_noticed(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +176,11 @@ def test_a_changed_split_is_noticed(tmp_path: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(splits, "FOLDER", tmp_path)
     name = "amazon/bike/frame_0003.jpg"
     assert name in text
-    for content in (text.replace(name, "amazon/bike/frame_0004.jpg", 1), text[:-100], "[]", None):
+    first = text.split('"first": {', 1)[1]
+    image = re.search(r"amazon/bike/frame_\d+\.jpg", first)
+    assert image is not None
+    granted = text.replace(first, first.replace(image[0], "amazon/bike/frame_9999.jpg", 1))
+    for content in (text.replace(name, "amazon/bike/frame_0004.jpg", 1), granted, text[:-100], "[]", None):
         splits._file.cache_clear()
         (tmp_path / "office31.json").unlink(missing_ok=True)
         if content is not None:
@@ -186,7 +226,7 @@ def test_who_is_labelled_and_who_is_tested(protocol: str, label: str, split: int
     assert problem.tested is not None
     assert rows(problem.test.images) == problem.tested.tolist()
     assert problem.test.labels.tolist() == labels[problem.tested].tolist()
-    assert problem.digests["splits"] == splits.read("office31", split).digest
+    assert problem.digests["splits"] == splits.read("office31", split).digest_of(protocol)
     if protocol == "down-sampled":
         assert problem.labelled_target is None
         assert problem.tested.tolist() == everything
@@ -202,6 +242,7 @@ def test_who_is_labelled_and_who_is_tested(protocol: str, label: str, split: int
         return
     known = set(problem.labelled_target.labels.tolist())
     assert len(known) == 15
+    assert (known == set(range(15))) == (protocol == "semi-supervised"), "the classes are numbered alphabetically"
     assert set(problem.test.labels.tolist()) == set(range(31)) - known
     assert problem.tested.tolist() == [i for i in everything if labels[i] not in known]
     assert all(per_class[c] == min(10, available(target)[c]) for c in known)
@@ -230,7 +271,7 @@ def test_a_granted_twin_would_take_its_group_out_of_the_test(office: Location, m
     read = splits.read("office31", 0)
     of = images.names[group[0]].split("/")[1]
     labelled = {**read.labelled, "amazon": {**read.labelled["amazon"], of: (images.names[group[0]],)}}
-    changed = splits.Split(0, read.source, labelled, read.semi)
+    changed = dataclasses.replace(read, labelled=labelled)
     monkeypatch.setattr(splits, "read", lambda *_: changed)
     problem = made("dslr:amazon", "supervised", 0, office)
     assert problem.tested is not None
@@ -335,7 +376,7 @@ def test_drawing_again_gives_the_committed_splits(suite: str, location: Location
     for domain in registry.suite(suite).domains.values():
         store.prepare(domain, location)
     drawn = splits.draw(suite, location)
-    assert [split.digest for split in drawn] == [splits.read(suite, number).digest for number in SPLITS]
+    assert drawn == [splits.read(suite, number) for number in SPLITS]
 
 
 @needs_mirror

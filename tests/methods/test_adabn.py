@@ -6,10 +6,12 @@ import copy
 import dataclasses
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv2d, linear, relu
@@ -236,6 +238,49 @@ def test_without_adaptation_the_trained_network_is_tested() -> None:
         assert adabn.diagnostics(model) == {"adapted_images": 0, "adapted_layers": 0}
 
 
+# The divergence of the domains
+
+
+def test_the_symmetric_divergence_is_that_of_two_gaussians() -> None:
+    """Against the definition, the integral of (p - q) log(p / q), on a grid."""
+    (mean, var), (other_mean, other_var) = ((0.3, 0.5), (-1.0, 2.0))
+    x = torch.linspace(-30, 30, 600_001, dtype=torch.float64)
+
+    def log_density(of: float, spread: float) -> Tensor:
+        return -((x - of) ** 2) / (2 * spread) - math.log(2 * math.pi * spread) / 2
+
+    p, q = log_density(mean, var), log_density(other_mean, other_var)
+    wanted = torch.trapezoid((p.exp() - q.exp()) * (p - q), x)
+    one, other = (
+        (torch.tensor([a], dtype=torch.float64), torch.tensor([b], dtype=torch.float64))
+        for a, b in ((mean, var), (other_mean, other_var))
+    )
+    torch.testing.assert_close(adabn.symmetric_kl(one, other)[0], wanted, rtol=1e-8, atol=0)
+    torch.testing.assert_close(adabn.symmetric_kl(other, one)[0], wanted, rtol=1e-8, atol=0)
+    assert adabn.symmetric_kl(one, one)[0] == 0
+
+
+def test_the_divergence_is_of_what_enters_the_layers_before_and_after() -> None:
+    """Source responses under the source's statistics, target responses under those that are tested."""
+    found, seen = network(), target_images()
+    x, _ = domain(200, 11)
+    before, after = (
+        adapted(found, seen.split(70), Config(statistics=of, divergence=True))  # type: ignore[arg-type]
+        for of in ("source", "target")
+    )
+    for model in (before, after):
+        entered = []
+        for one, images in ((found, x), (model.network, seen)):
+            values = one.bottleneck[0](one.trunk(images)).detach().double()
+            entered.append((values.mean(0), values.var(0, correction=0) + EPS))
+        wanted = adabn.symmetric_kl(*entered).mean().item()
+        told = adabn.diagnostics(model)
+        assert told["kl_deep"] == pytest.approx(wanted, rel=1e-5)
+        assert told["kl_deep"] == told["kl_shallow"], "of two layers the second is the last"
+    assert adabn.diagnostics(after)["kl_deep"] < 0.5 * adabn.diagnostics(before)["kl_deep"]
+    assert torch.equal(after(seen), adapted(found, seen.split(70))(seen)), "measuring changes nothing"
+
+
 # The networks that it starts from
 
 
@@ -334,8 +379,12 @@ def test_coral_colours_the_source_like_the_target() -> None:
     torch.testing.assert_close(adabn.aligned(source, source), source)
 
 
+@pytest.mark.parametrize("c", [1.0, 0.01])
+@pytest.mark.parametrize("classifier", ["svm", "softmax"])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_the_new_classifier_takes_the_features_as_they_are(classes: int) -> None:
+def test_the_new_classifier_takes_the_features_as_they_are(
+    classes: int, classifier: Literal["svm", "softmax"], c: float
+) -> None:
     torch.manual_seed(0)
     found = Network(nn.Identity(), 4, bottleneck_size=5, classes=classes, trunk_rate=0.0)
     source, target = features(200, 2), features(150, 3, scale=4.0) + 2.0
@@ -343,7 +392,7 @@ def test_the_new_classifier_takes_the_features_as_they_are(classes: int) -> None
     target[:, 3] = 0.0
     labels = torch.from_numpy(np.random.default_rng(0).integers(0, classes, 200))
     source[:, 0] += 3.0 * labels
-    adabn.retrain(found, source, labels, target)
+    adabn.retrain(found, source, labels, target, classifier=classifier, c=c)
 
     def standard(x: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         deviation = x.std(0)
@@ -351,7 +400,8 @@ def test_the_new_classifier_takes_the_features_as_they_are(classes: int) -> None
 
     s, t = standard(source.numpy()), standard(target.numpy())
     x = adabn.aligned(torch.from_numpy(s), torch.from_numpy(t)).numpy()
-    margins = LinearSVC(C=1.0, dual=False, max_iter=10_000).fit(x, labels.numpy()).decision_function(t)
+    kinds = {"svm": LinearSVC(C=c, dual=False, max_iter=10_000), "softmax": LogisticRegression(C=c, max_iter=10_000)}
+    margins = kinds[classifier].fit(x, labels.numpy()).decision_function(t)
     wanted = np.stack([-margins, margins], 1) / 2 if classes == 2 else margins
     logits = found.classifier(target.float())
     np.testing.assert_allclose(logits.detach().numpy(), wanted, atol=1e-4)
@@ -363,7 +413,7 @@ def test_coral_takes_source_features_before_and_target_features_after_the_adapta
     found, seen = network(), target_images()
     given: list[tuple[Tensor, Tensor, Tensor]] = []
     monkeypatch.setattr(
-        adabn, "retrain", lambda _network, source, labels, target: given.append((source, labels, target))
+        adabn, "retrain", lambda _network, source, labels, target, **_how: given.append((source, labels, target))
     )
     model = adapted(found, seen.split(70), Config(coral=True))
     x, y = domain(200, 11)

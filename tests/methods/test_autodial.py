@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmarks.networks import backbones
-from methods import autodial, source_only
+from methods import autodial, contract, source_only
 from methods.autodial import AutoDIAL, Config, DomainAlignment
 from methods.contract import Batch, ParameterGroup, default_groups
 from methods.network import BatchNormMode, Network
@@ -30,6 +30,13 @@ def normalised(mode: BatchNormMode = "source", *, dropout: float = 0.5) -> Netwo
     return Network(
         trunk, 16, bottleneck_size=12, classes=CLASSES, batchnorm=mode, bottleneck_batchnorm=True, dropout=dropout
     )
+
+
+def fine_tuned() -> Network:
+    """The same with a pretrained trunk."""
+    network = normalised()
+    network.trunk_rate = 0.1
+    return network
 
 
 def samples(n: int, m: int, *shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -209,6 +216,26 @@ def test_the_averages_weigh_the_steps_geometrically_and_sum_to_one(keep: float) 
         torch.testing.assert_close(average, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_as_released_averaged_variances_are_corrected_for_the_size_of_both_batches() -> None:
+    """By m / (m - 1), m the responses to images of both domains; what normalises in training is not."""
+    source, target = samples(3, 4, 2, 5, 1)
+    ours, plain = (layer(2, 3, Config(released=released)) for released in (True, False))
+    outs = [one(torch.cat([source, target])) for one in (ours, plain)]
+    assert torch.equal(*outs)
+    assert torch.equal(ours.mean, plain.mean)
+    torch.testing.assert_close(ours.var, plain.var * 35 / 34, rtol=1e-12, atol=0)
+
+
+def test_as_released_scale_and_shift_learn_slowly_and_without_decay() -> None:
+    model = autodial.build(autodial.VARIANTS["authors"], normalised())
+    affine_of = [p for one in model.layers().values() for p in (one.weight, one.bias)]
+    *_, last = autodial.groups(model)
+    assert [id(p) for p in last.parameters] == [id(p) for p in affine_of]
+    assert (last.rate, last.decay) == (0.1, False)
+    grouped = [id(p) for group in autodial.groups(model) for p in group.parameters]
+    assert sorted(grouped) == sorted(id(p) for p in model.parameters())
+
+
 def test_before_any_step_nothing_is_normalised() -> None:
     ours = DomainAlignment(4, Config()).double().eval()
     x, _ = samples(5, 0, 4)
@@ -225,8 +252,8 @@ def test_evaluation_changes_nothing() -> None:
 # Places
 
 
-def test_in_a_trained_trunk_every_batchnorm_is_replaced() -> None:
-    network = normalised()
+def test_in_a_pretrained_trunk_every_batchnorm_is_replaced() -> None:
+    network = fine_tuned()
     parameters = {key: id(p) for key, p in network.named_parameters()}
     model = autodial.build(Config(), network)
     assert list(model.layers()) == ["trunk.1", "fc7"]
@@ -234,6 +261,67 @@ def test_in_a_trained_trunk_every_batchnorm_is_replaced() -> None:
     assert network.dropout.p == 0.5
     kept = {key: id(p) for key, p in network.named_parameters() if not key.endswith("alpha")}
     assert kept == parameters  # scale and shift are the replaced layers' own
+
+
+@pytest.mark.parametrize("variant", ["default", "source"])
+def test_a_network_from_scratch_has_a_further_layer_after_its_logits(variant: str) -> None:
+    """As the released AlexNet definition; the baseline has BatchNorm at the same places."""
+    network = normalised()
+    parameters = {key: id(p) for key, p in network.named_parameters()}
+    model = autodial.build(autodial.VARIANTS[variant], network)
+    kind = DomainAlignment if variant == "default" else nn.BatchNorm1d
+    found = {name: module for name, module in network.named_modules() if isinstance(module, kind)}
+    assert list(found) == ["trunk.1", "bottleneck.1", "classifier.1"]
+    assert network.dropout.p == 0
+    kept = {id(p) for _, p in network.named_parameters()}
+    assert kept >= set(parameters.values()), "layers that stand in for BatchNorm keep its scale and shift"
+    (batch,) = batches(1)
+    fc8 = model.passes(batch.source_x, batch.target_x).source["fc8"]
+    torch.testing.assert_close(fc8.mean(0), torch.zeros(CLASSES), rtol=0, atol=1e-5)
+
+
+def test_without_the_last_layer_it_is_the_network_with_its_own_layers_replaced() -> None:
+    network = normalised()
+    model = autodial.build(autodial.VARIANTS["no-last-layer"], network)
+    assert list(model.layers()) == ["trunk.1", "fc7"]
+    assert network.dropout.p == 0.5
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_a_network_from_scratch_against_a_slow_one(alpha: float) -> None:
+    """Logits of both domains, the objective and its gradients, layer by layer in float64."""
+    torch.manual_seed(1)
+    model = autodial.build(Config(alpha=alpha, learned=False, entropy=0.3), normalised()).double()
+    for number, one in enumerate(model.layers().values()):  # scales and shifts that are not 1 and 0
+        with torch.no_grad():
+            one.weight.copy_(torch.linspace(0.5, 1.5, len(one.weight)) + number)
+            one.bias.copy_(torch.linspace(-1, 1, len(one.bias)))
+    (batch,) = in_float64(batches(1))
+    batch = batch._replace(target_x=batch.target_x[:9])
+    free = torch.tensor(alpha, dtype=torch.float64)
+    network, layers = model.network, model.layers()
+
+    def slow() -> Tensor:
+        source, target = batch.source_x, batch.target_x
+        for linear, name in (
+            (network.trunk[0], "trunk.1"),
+            (network.bottleneck[0], "fc7"),
+            (network.classifier[0], "fc8"),
+        ):
+            one = layers[name]
+            source, target = (affine(one, z) for z in reference.aligned(linear(source), linear(target), free, one.eps))
+            if name != "fc8":
+                source, target = source.relu(), target.relu()
+        p = source.softmax(1)[torch.arange(len(source)), batch.source_y]
+        total: Tensor = -p.log().mean() + 0.3 * reference.entropy(target)
+        return total
+
+    values = [contract.total(autodial.step(model, batch)), slow()]
+    parameters = list(model.parameters())
+    assert len(parameters) == 12, "three linear layers and three scales and shifts"
+    torch.testing.assert_close(*values, **EXACT)
+    for ours, theirs in zip(*(torch.autograd.grad(value, parameters) for value in values), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-11)
 
 
 @pytest.mark.parametrize("make", [perceptron, lambda: head_batchnorm()], ids=["plain head", "normalised bottleneck"])
@@ -273,7 +361,7 @@ def test_a_layer_that_normalises_and_activates_still_activates() -> None:
             return out
 
     trunk = nn.Sequential(nn.Linear(FEATURES, 16), Fused())
-    network = Network(trunk, 16, bottleneck_size=12, classes=CLASSES, batchnorm="source")
+    network = Network(trunk, 16, bottleneck_size=12, classes=CLASSES, batchnorm="source", trunk_rate=0.1)
     model = autodial.build(Config(), network)
     (batch,) = batches(1)
     fc6 = model.passes(batch.source_x, batch.target_x).source["fc6"]
@@ -354,8 +442,9 @@ def test_alpha_learns_without_decay_and_everything_else_as_usual(network: object
 def test_a_fixed_alpha_is_no_parameter(variant: str, value: float) -> None:
     run = start(autodial.METHOD, autodial.VARIANTS[variant], normalised).train(batches(10))
     assert not any(name.endswith("alpha") for name, _ in run.model.named_parameters())
-    assert alphas(run) == [value, value]
-    assert autodial.diagnostics(run.model) == {"alpha.trunk.1": value, "alpha.fc7": value, "alpha.mean": value}
+    assert alphas(run) == [value, value, value]
+    names = ("alpha.trunk.1", "alpha.fc7", "alpha.fc8", "alpha.mean")
+    assert autodial.diagnostics(run.model) == dict.fromkeys(names, value)
 
 
 def test_the_variants_without_alignment_count_nothing() -> None:
@@ -418,8 +507,8 @@ def test_granted_images_are_target_images_to_the_statistics_and_not_to_the_entro
 @pytest.mark.parametrize("variant", ["source", "entropy-only"])
 def test_the_baseline_of_replaced_layers_is_source_only_to_the_bit(variant: str) -> None:
     config = dataclasses.replace(autodial.VARIANTS[variant], entropy=0.0)
-    off = start(autodial.METHOD, config, normalised).train(batches(20))
-    baseline = start(source_only.METHOD, source_only.Config(), normalised).train(batches(20))
+    off = start(autodial.METHOD, config, fine_tuned).train(batches(20))
+    baseline = start(source_only.METHOD, source_only.Config(), fine_tuned).train(batches(20))
     assert [t["classification"] for t in off.history] == [t["classification"] for t in baseline.history]
     assert isinstance(off.model, AutoDIAL)
     for a, b in zip(off.model.network.state_dict().values(), baseline.model.state_dict().values(), strict=True):

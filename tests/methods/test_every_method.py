@@ -21,7 +21,7 @@ from tests.methods.training import CLASSES, NETWORKS, Run, batches, domain, doma
 NAMES = contract.names()
 GRANTED_ALONE = [("sdt", "target")]
 """Variants that learn from granted labels alone; see their own tests."""
-APART = [("sdt", "source"), ("sdt", "each-image"), ("sdt", "source-target-each-image")]
+APART = [("sdt", variant) for variant in contract.load("sdt").variants if not variant.endswith("by-domain")]
 """Variants that leave granted labels out, or weigh them otherwise; see their own tests."""
 VARIANTS = [
     (name, variant)
@@ -69,6 +69,22 @@ def fresh(name: str, variant: str) -> Run:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grown:
+    """A configuration that got a field."""
+
+    first: float = 1.0
+    later: bool = contract.added(True)
+
+
+def test_a_field_that_came_later_is_named_where_it_is_not_as_before() -> None:
+    assert contract.config_values(Grown()) == {"first": 1.0}
+    assert contract.config_values(Grown(2.0, later=False)) == {"first": 2.0, "later": False}
+    method = dataclasses.replace(contract.load("source_only"), config=Grown)
+    for config in (Grown(), Grown(later=False)):
+        assert contract.config_of(method, contract.config_values(config)) == config
 
 
 def test_the_suite_has_methods() -> None:

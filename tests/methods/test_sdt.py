@@ -335,8 +335,30 @@ def test_each_labelled_image_of_the_training_can_count_alike() -> None:
         wanted = wanted + share * sum(losses) / len(losses)
     torch.testing.assert_close(sdt.step(model, batch)["classification"].value, wanted, rtol=1e-7, atol=1e-9)
     without = a_batch(0)
-    usual = sdt.step(model_of(Config()), without)["classification"].value
+    usual = sdt.step(model_of(Config(each_image=False)), without)["classification"].value
     assert torch.equal(sdt.step(model, without)["classification"].value, usual)
+
+
+@pytest.mark.parametrize("each_image", [True, False])
+def test_without_hard_target_labels_these_speak_through_the_soft_ones_alone(each_image: bool) -> None:
+    model, batch = model_of(Config(hard_target=False, each_image=each_image)), a_batch()
+    model.labelled_target_share.fill_(0.3)
+    assert batch.labelled_target_y is not None
+    losses = sdt.step(model, batch)
+    of_source = [-torch.log(softmax(z)[k]) for z, k in zip(model.network(batch.source_x), batch.source_y, strict=True)]
+    wanted = sum(of_source, torch.zeros((), dtype=torch.float64)) / len(of_source)
+    torch.testing.assert_close(losses["classification"].value, wanted, **EXACT)
+    other = sdt.step(model, batch._replace(labelled_target_y=(batch.labelled_target_y + 1) % CLASSES))
+    assert other["soft_labels"].value != losses["soft_labels"].value
+    assert other["classification"].value == losses["classification"].value
+
+
+@pytest.mark.parametrize("tau", [2.0, 5.0, 10.0])
+def test_a_higher_temperature_makes_softer_labels(tau: float) -> None:
+    harder, softer = (
+        trained(Config(temperature=at), steps=1).model.soft_labels.diagonal().mean() for at in (tau / 2, tau)
+    )
+    assert 1 / CLASSES < softer < harder
 
 
 # What the terms do
@@ -442,7 +464,12 @@ def test_diagnostics_are_of_all_images_of_the_training() -> None:
 def test_protocols_and_rows_of_the_tables() -> None:
     experiments = {experiment.name: experiment for experiment in sdt.PAPER.experiments}
     assert experiments["table1"].protocol == experiments["digits"].protocol == "supervised"
-    assert experiments["table2"].protocol == "semi-supervised"
+    assert {experiments[name].protocol for name in ("table2", "table2-late", "tau")} == {"semi-supervised"}
+    assert experiments["table2-random"].protocol == "semi-supervised-random"
+    assert experiments["table2-random"].rows == experiments["table2"].rows
+    for variant, config in sdt.BY_DOMAIN.items():
+        whole = sdt.VARIANTS[variant.removesuffix("by-domain").removesuffix("-") or "default"]
+        assert config == dataclasses.replace(whole, each_image=False) != whole
     for name, experiment in experiments.items():
         if experiment.protocol == "full":
             used = {sdt.VARIANTS[row.variant].labels for row in experiment.rows if row.method == "sdt"}

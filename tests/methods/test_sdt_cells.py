@@ -57,9 +57,9 @@ def test_without_weights_it_is_training_on_both_labels_to_the_bit(backbone: str,
     base.run(0.0, None)
     needed = base.state.model.state_dict()
 
-    config = Config(confusion=0.0, soft=0.0)
+    config = Config(confusion=0.0, soft=0.0, each_image=False)
     update = "simultaneous" if switched.endswith("simultaneous") else "alternating"
-    built = config if switched == "off" else Config(update=update)
+    built = config if switched == "off" else Config(update=update, each_image=False)
     ours = training.prepare(
         spec("sdt", recipe, config=contract.config_values(built), **how), granting(), None, {"source": needed}
     )

@@ -171,11 +171,12 @@ def experiment_rows(name: str, paper: Paper, experiment: Experiment) -> Iterator
 
 
 def _settings(experiment: Experiment) -> Iterator[tuple[Row, str]]:
-    """The rows of an experiment in all settings of its sweep and at all its cuts."""
+    """The rows of an experiment in all settings of its sweeps and at all its cuts."""
     for row in experiment.rows:
         known = {one.name for one in dataclasses.fields(load(row.method).config)}
-        fields = [field for field in experiment.sweep if field in known and row not in experiment.unswept]
-        for values in itertools.product(*(experiment.sweep[field] for field in fields)):
+        own = {name: values for name, values in experiment.sweep.items() if name in known}
+        fields = {**experiment.recipe_sweep, **({} if row in experiment.unswept else own)}
+        for values in itertools.product(*fields.values()):
             parts = [f"{field}={value}" for field, value in zip(fields, values, strict=True)]
             named = [
                 *(f"cut={cut}" for cut in experiment.cuts),

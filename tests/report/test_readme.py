@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from methods.contract import papers
 from report import build, headline, records
 from report.__main__ import main
 from report.table import cell_text
+from tests.report.samples import BASE, FULL, MAIN, PAPER, RECIPE, SINGLE, VALUES, rows, write
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -63,6 +65,30 @@ def test_the_readme_has_a_row_for_every_paper_and_the_words(tmp_path: Path) -> N
     assert len(README.partition("<details>")[0].splitlines()) < 50
     empty = headline.table(papers(), tmp_path).splitlines()[2:]
     assert all("not run here" in line for line in empty), "without results there is no verdict"
+
+
+def test_a_gain_that_depends_on_the_baseline_is_shown_over_each(tmp_path: Path) -> None:
+    """Over source-only it is 3 with seeds 4, 3, 2 and 2, 5, 2; DAN_SK is one point above DAN everywhere."""
+    experiment = dataclasses.replace(
+        MAIN, rows=(BASE, FULL, SINGLE), recipes={"office31": RECIPE}, also_over=(SINGLE,), published=()
+    )
+    paper = dataclasses.replace(PAPER, experiments=(experiment,), claims=())
+    above = {key: [one + 1 for one in numbers] for key, numbers in VALUES.items() if key[0] == "dan"}
+    lines = [*rows(dataset="office31"), *rows(above, dataset="office31", variant="single_kernel")]
+    path = write(tmp_path / "dan" / "digits.csv", lines)
+    (line,) = headline.table({"dan": paper}, tmp_path).splitlines()[2:]
+    assert "| +3.00 ± 0.58; over DAN_SK -1.00 ± 0.00 |" in line
+    assert line.endswith("| yes; over DAN_SK **loses** |")
+    _, _, first, further = headline.every_table({"dan": paper}, tmp_path).splitlines()
+    assert [text.split("|")[2].strip() for text in (first, further)] == ["DAN", "DAN, over DAN_SK"]
+    assert [text.split("|")[8].strip()[:5] for text in (first, further)] == ["+3.00", "-1.00"]
+    frame = records.load({records.COMMITTED: path})
+    grids = build.table_of("dan", paper, experiment, frame, records.groups(frame)[0]).grids
+    shown = {grid.name: grid.title for grid in grids if grid.name.startswith("difference")}
+    assert shown == {
+        "difference": "Difference over source only, percent points",
+        "difference-1": "Difference over DAN_SK, percent points",
+    }
 
 
 def test_a_readme_without_the_marks_is_not_touched() -> None:
