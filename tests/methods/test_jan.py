@@ -458,7 +458,7 @@ def unadapted() -> list[Run]:
     return [trained(Config(weight=0.0), 100, seed) for seed in range(2)]
 
 
-@pytest.mark.parametrize("variant", list(jan.VARIANTS))
+@pytest.mark.parametrize("variant", [name for name, config in jan.VARIANTS.items() if config.weight])
 def test_the_domains_come_closer_and_the_target_is_classified_better(variant: str) -> None:
     config = jan.VARIANTS[variant]
     on = [trained(config, 100, seed) for seed in range(2)]
