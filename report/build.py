@@ -195,7 +195,8 @@ def _unlabelled(runs: Sequence[Run], found: Sequence[Entry], notes: Sequence[str
     """What there is of tasks whose target has no labels: figures that need none."""
     names = {"target_entropy": "entropy", "snd": "SND", "a_distance": "A-distance"}
     frames = [run.frame[run.frame["metric"] == "target_entropy"] for run in runs]
-    tasks = tuple(dict.fromkeys(str(task) for frame in frames for task in frame["task"]))
+    tested = {task for run in runs for task in run.tasks}  # a study of rules has these figures of them too
+    tasks = tuple(dict.fromkeys(str(task) for frame in frames for task in frame["task"] if task not in tested))
     if not tasks:
         return None
     lines = []

@@ -27,7 +27,7 @@ SUMMARIES = {
     "export": "Merge all that was run here into the committed tables under results/.",
     "rerun": "Run committed cells again and print the old values and the new ones.",
     "decide": "Run the replicates that results/replicates.csv asks for, and merge them into results/.",
-    "choose": "Choose a method's open settings by the label-free rule.",
+    "choose": "Choose the open settings of a method, or of all, by the label-free rule.",
     "bench": "Time the suite against its floor and other suites.",
 }
 """Command -> what it does, in the order of the help."""

@@ -251,7 +251,7 @@ def test_a_need_without_configuration_is_the_row_of_the_table(
     add: Any, few_digits: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The default variant with what was chosen for it, so that the two share a cell."""
-    place = {"method": "dan", "dataset": "digits-mini", "backbone": "lenet", "track": "finetune"}
+    place = {"method": "dan", "variant": "default", "dataset": "digits-mini", "backbone": "lenet", "track": "finetune"}
     chosen = {**place, "parameter": "weight", "value": "0.4", "chosen": "1"}
     monkeypatch.setattr(choices, "read", lambda: [chosen])
     method = made_up(None)

@@ -56,8 +56,10 @@ def test_the_readme_has_a_row_for_every_paper_and_the_words(tmp_path: Path) -> N
     assert len(lines) == len(suite)
     assert all(any(f"`{name}`)" in line for line in lines) for name in suite)
     loses = [line for line in lines if line.endswith("**loses** |")]
-    assert loses
     assert all(line.split("|")[3].strip().startswith("-") for line in loses)
+    gains = [line for line in lines if line.endswith(" yes |")]
+    assert gains
+    assert all(line.split("|")[3].strip().startswith("+") for line in gains)
     words = (headline.glossary(), "README.md", headline.WORDS_BEGIN, headline.WORDS_END)
     assert headline.inserted(README, *words) == README
     assert headline.glossary().count("* **") == 12
