@@ -124,6 +124,7 @@ def growth(topic: str, frame: pd.DataFrame) -> Chart:
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xticks(sorted(set(sizes)), [f"{size:g}" for size in sorted(set(sizes))])
+        axes.yaxis.set_major_formatter("{x:g}")  # powers of ten would have exponents too small to read
         axes.minorticks_off()
         clock = {"cpu": "CPU", "wall": "wall-clock"}[frame["clock"].iloc[0]]
         charts.finish(canvas, axes, axis, f"{clock} time (seconds)", title, "band: half the distance of the quartiles")

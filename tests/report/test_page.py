@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,17 @@ def test_the_overview_is_short_and_figures_keep_their_size(page: Any, folder: Pa
     sizes = page.evaluate("[...document.querySelectorAll('figure img')].map((one) => [one.width, one.clientWidth])")
     assert sizes
     assert all(declared == shown for declared, shown in sizes)
+
+
+def test_no_text_of_a_figure_is_small(folder: Path) -> None:
+    """A unit of a figure is a point, 4/3 of a pixel; none has under nine pixels."""
+    sizes = {
+        float(size)
+        for path in folder.glob("figures/*/*.svg")
+        for size in re.findall(r"font(?:-size)?: ?([0-9.]+)px", path.read_text(encoding="utf-8"))
+    }
+    assert sizes
+    assert min(sizes) * 4 / 3 >= 9
 
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"], "resultTypes": ["violations"]}
