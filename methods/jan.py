@@ -34,11 +34,11 @@ exp(-|x - y|^2 / 1.68); quad-tuples are drawn at random with replacement.  The P
 term over (bottleneck, softmax), the same kernels, constant weight 1, and the overlapping tuples (i, i + 1); its
 training file defaults to all pairs.  Both take the activations behind the dropout.  JAN-A is in neither.
 
-The Caffe network for ResNet-50, which is behind the paper's numbers (variant ``authors-resnet``), learns nothing but a
-bottleneck that is linear, with neither ReLU nor dropout, at ten times the classifier's rate, and that; its one term of
-constant weight 0.3 is over (bottleneck, softmax), the kernels and the tuples as for AlexNet.  Biases learn at twice the
-rate without decay in both Caffe networks.  The PyTorch training has Nesterov's momentum, crops and flips drawn anew and
-the mean of ten crops at the test.
+The Caffe network for ResNet-50 (variant ``authors-resnet``) learns nothing but a bottleneck that is linear, with
+neither ReLU nor dropout, at ten times the classifier's rate, and the classifier; its one term of constant weight 0.3 is
+over (bottleneck, softmax), the kernels as for AlexNet but exp(-|x - y|^2 / 1.3) for the softmax.  Biases learn at twice
+the rate without decay in both Caffe networks.  The PyTorch training has Nesterov's momentum, crops and flips drawn anew
+and the mean of ten crops at the test.
 
 We follow the paper.  Deviations:
 
@@ -56,8 +56,8 @@ We follow the paper.  Deviations:
 * lambda is chosen by the suite's label-free rule for every variant by itself, from 0.03 to 30, since what a weight
   does depends on kernels, layers and estimate.  The released variants keep the released 0.3.
 * The released variants use all pairs (the unbiased quadratic estimate, which random tuples estimate with more noise)
-  and take the activations in front of the dropout.  ``authors-resnet`` has a baseline of its own, the same network
-  without the term.
+  and take the activations in front of the dropout.  ``authors-resnet`` keeps 1.68 for the softmax and has a baseline
+  of its own, the same network without the term.
 * The network is the suite's, not AlexNet or ResNet-50; its layers are named in ``methods.network``.  Quad-tuples are
   those of one batch; samples that fill no quad-tuple are left to the source's loss.
 """

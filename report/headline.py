@@ -13,7 +13,7 @@ from report import build, claims, front, ledger, records
 from report.contestants import RELEASED, Contestant, contestants
 from report.figures import draw
 from report.figures.charts import Chart
-from report.records import AVERAGE
+from report.records import AVERAGE, PROTOCOLS, TRACKS
 from report.runs import row_label
 from report.statistics import Comparison
 
@@ -30,8 +30,6 @@ SHORT_HEADER = (
 WORDS_BEGIN, WORDS_END = "<!-- words, from report/front.py -->\n", "<!-- end of the words -->\n"
 WORDS = {claims.REPRODUCED: "yes", claims.REVERSED: "**loses**", claims.NO_DIFFERENCE: "none"}
 """Verdict on the gain -> what the table says."""
-TRACKS = ("frozen", "late", "finetune")
-PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised", "semi-supervised-random")
 
 
 def table(papers: Mapping[str, Paper], results: Path) -> str:

@@ -15,13 +15,11 @@ from benchmarks.records.words import plural
 from methods.contract import Experiment, Paper
 from report import claims, records, statistics
 from report.contestants import Contestant, contestants
-from report.records import AVERAGE, Group, PublishedDifference
+from report.records import AVERAGE, PROTOCOLS, TRACKS, Group, PublishedDifference
 from report.runs import Entry, row_label
 from report.statistics import Comparison
 from report.table import MISSING, Basis, Cell, Grid, Line, Number, decision, difference, estimated, plain
 
-PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised", "semi-supervised-random")
-TRACKS = ("frozen", "late", "finetune")
 DATASETS = ("office31", "office-caltech10", "office-caltech10-surf", "digits", "digits-mini")
 """In the order of the tables; others follow."""
 PLAIN = "source_only"

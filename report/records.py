@@ -23,6 +23,9 @@ from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import PUBLISHED, RESULTS
 from benchmarks.records.store import read_specs
 
+PROTOCOLS = ("full", "down-sampled", "supervised", "semi-supervised", "semi-supervised-random")
+TRACKS = ("frozen", "late", "finetune")
+"""In the order of tables."""
 SELECTIONS = {
     "last": "last iterate",
     "entropy": "lowest target entropy",

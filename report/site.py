@@ -412,9 +412,10 @@ def _choices(name: str, results: Path) -> list[dict[str, str]]:
     rows = [row for _, row in numbered_rows(path, schema.CHOICES) if row["method"] == name]
     place = ("variant", "parameter", "dataset", "backbone", "track")
     for _, grid in itertools.groupby(rows, key=lambda row: [row[column] for column in place]):
-        first, *_, last = ordered = list(grid)
+        ordered = list(grid)
         for row in ordered:
-            row["chosen"] = ("yes, at an edge" if row in (first, last) else "yes") if row["chosen"] == "1" else ""
+            taken = "yes, at an edge" if row in (ordered[0], ordered[-1]) else "yes"
+            row["chosen"] = taken if row["chosen"] == "1" else ""
     return rows
 
 

@@ -25,7 +25,7 @@ from benchmarks.machine.host import seed_of, seed_torch
 from benchmarks.networks import backbones
 from benchmarks.networks.backbones import choice_of
 from benchmarks.networks.feeding import Inputs
-from benchmarks.records.store import Record, Spec
+from benchmarks.records.store import LAST, Record, Spec
 from datasets.protocols import HELD_OUT_CLASSES, Problem
 from methods import contract
 from methods.contract import Domains, Losses, Method, Phase, Recipe
@@ -340,7 +340,7 @@ class Training:
         if data.test.knows:
             seen["test_accuracy"] = data.test.accuracy(logits)
         over = self.phases[-1].step is None or self.state.step == self.phases[-1].recipe.steps
-        if data.held_out is None or not (over or self.spec.looks != "last"):
+        if data.held_out is None or (self.spec.looks == LAST and not over):
             return seen
         return {**seen, **self._validate(data.held_out, probe)}
 

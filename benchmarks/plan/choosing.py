@@ -12,7 +12,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, plan
 from benchmarks.plan.plan import Cell, Options, Use
 from benchmarks.records import rules
-from benchmarks.records.store import Record, Store
+from benchmarks.records.store import LAST, Record, Store
 from datasets.store import Location
 from methods import contract
 from methods.contract import Experiment, Row
@@ -84,7 +84,7 @@ def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
                 for task in tasks:
                     for seed in range(options.seeds or 1):
                         template = plan.template_spec(experiment, dataset, task, seed, options, location)
-                        template = dataclasses.replace(template, holdout=choices.HOLDOUT, looks=plan.LAST)
+                        template = dataclasses.replace(template, holdout=choices.HOLDOUT, looks=LAST)
                         cell = plan.with_method(template, name, config, task, location)
                         cell.uses.append(use)
                         cells.setdefault(value, []).append(cell)

@@ -14,7 +14,7 @@ from benchmarks.networks.backbones import choice_of, choose, takes
 from benchmarks.plan import choices, choosing, plan, settings
 from benchmarks.plan.choosing import Study
 from benchmarks.plan.plan import Cell, Options, Plan, Use
-from benchmarks.records.store import Spec, Store
+from benchmarks.records.store import LAST, Spec, Store
 from datasets.protocols import Task
 from datasets.store import Location
 from methods import contract
@@ -229,7 +229,7 @@ def studies(of: Comparison, options: Options, location: Location) -> Iterator[tu
                 config = dataclasses.replace(one.config, **{parameter: value})
                 for task in of.tasks:
                     spec = _template(of, task, 0, options, one.batchnorm, location)
-                    spec = dataclasses.replace(spec, holdout=choices.HOLDOUT, looks=plan.LAST)
+                    spec = dataclasses.replace(spec, holdout=choices.HOLDOUT, looks=LAST)
                     cell = plan.with_method(spec, one.row.method, config, task, location)
                     cell.uses.append(Use(NAME, "choice", one.row, f"{parameter}={value}"))
                     cells.setdefault(value, []).append(cell)

@@ -14,7 +14,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.networks import backbones, weights
 from benchmarks.networks.backbones import Choice, choice_of
 from benchmarks.plan import choices, settings
-from benchmarks.records.store import Spec, recipe_values, revision
+from benchmarks.records.store import LAST, Spec, recipe_values, revision
 from benchmarks.records.words import reproduce
 from datasets import folders, protocols, registry, store
 from datasets.errors import DataError
@@ -127,8 +127,6 @@ def paper(name: str) -> Paper:
 
 ALL = "all"
 """Stands for every paper."""
-LAST = "last"
-"""``Spec.looks`` of a training of which only the end matters."""
 
 
 def wanted(name: str, options: Options) -> list[tuple[str, Options]]:

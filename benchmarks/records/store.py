@@ -52,6 +52,9 @@ HARNESS_REVISION = 1
 """Raised by hand when a change of the harness or of a backbone alters numbers; no old record then passes for new."""
 
 
+LAST = "last"
+"""``Spec.looks`` of a training of which only the end matters."""
+
 RENAMED: Mapping[str, str] = MappingProxyType({"semi-supervised-random": "semi-supervised"})
 """Protocol -> the name that its first cells have in their hashes.  The digest of its splits tells it from the protocol
 that has that name now."""
@@ -101,7 +104,7 @@ class Spec:
     processes: int = 1
     """That share the batches out among themselves (``benchmarks.machine.processes``)."""
     looks: str = ""
-    """When the held-out source is looked at: empty, after every epoch, for rules that choose an epoch; ``last``, at the
+    """When the held-out source is looked at: empty, after every epoch, for rules that choose an epoch; ``LAST``, at the
     end alone, for those that choose a setting."""
 
     @cached_property

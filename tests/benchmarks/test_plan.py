@@ -12,11 +12,11 @@ from benchmarks.export import reuse, tables
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, choosing, plan
 from benchmarks.plan.plan import Options, Plan
-from benchmarks.records import schema
+from benchmarks.records import rules, schema
 from benchmarks.records.store import Record, Store, read_specs
 from datasets.errors import DataError
 from datasets.store import Location
-from methods import contract, dan
+from methods import contract, dan, recipes
 
 ONE_TASK = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",))
 
@@ -349,6 +349,10 @@ def test_every_open_variant_of_a_table_has_a_study_of_its_own(digits_mini: Locat
         for cell in cells
     }
     assert estimator == "unbiased"
+
+
+def test_the_study_records_what_the_rules_look_at() -> None:
+    assert (*choosing.FINAL, *recipes.CRITERIA) == rules.METRICS
 
 
 def test_held_out_cells_are_other_cells(digits_mini: Location) -> None:
