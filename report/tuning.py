@@ -1,8 +1,8 @@
 """What a rule that chooses a weight without target labels costs: the experiments ``tuning`` of all methods.
 
 Each holds the whole grid of a weight, a tenth of the labelled source held out, and of every training what the rules
-look at.  A rule takes, for each data set and seed, the value of the least mean over the tasks of what it looks at, as
-the suite's own choice does (``benchmarks.plan.choices``).  The oracle takes the value of the greatest mean accuracy on
+look at.  A rule takes, for each data set and seed, the value of the least mean rank over the tasks, as the suite's own
+choice does (``benchmarks.plan.choices``).  The oracle takes the value of the greatest mean accuracy on
 the target: it is what tuning on target labels would have claimed, and nobody can use it.  Beside them stands the value
 that the module has where none is chosen, mostly the paper's own, or the one of the grid that is nearest to it.
 
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.records.rules import METRICS, RULES
+from benchmarks.records.rules import METRICS, RULES, mean_ranks
 from methods import contract
 from methods.contract import Paper
 from report import build, statistics
@@ -72,9 +72,11 @@ class Study:
         if rule == GIVEN:
             nearest = np.abs(np.log(self.grid) - np.log(self.given)).argmin()
             return np.full(len(self.accuracy), nearest)
-        scores = -self.accuracy if rule == ORACLE else self._scores(rule)
+        if rule == ORACLE:
+            return np.asarray(self.accuracy.mean(1).argmax(1))
+        scores = self._scores(rule)
         assert scores is not None
-        return np.asarray(scores.mean(1).argmin(1))
+        return np.asarray(mean_ranks(scores).argmin(1))
 
     def taken(self, rule: str) -> NDArray[np.float64]:
         """Accuracy on each task under the rule's choice, (replicates, tasks)."""
@@ -202,9 +204,9 @@ def _estimate(values: NDArray[np.float64]) -> Cell:
 INTRODUCTION = """# Rules that choose a weight without target labels
 
 Made by `make paper-tables` from the experiments `tuning` of all methods (`report/tuning.py` says how). A tenth of the
-labelled source is held out. A rule takes, for each data set and seed, the weight with the least mean over the tasks of
-what it looks at; the oracle takes the one with the most accuracy on the target, which nobody can know. Mean ± standard
-error over seeds.
+labelled source is held out. A rule ranks the weights on every task by what it looks at and takes, for each data set and
+seed, the one of the least mean rank; the oracle takes the one with the most accuracy on the target, which nobody can
+know. Mean ± standard error over seeds.
 """
 
 

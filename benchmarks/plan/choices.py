@@ -1,9 +1,9 @@
 """Settings chosen without target labels, by one rule for all methods.
 
-Over a committed grid, per data set, backbone and track, with a tenth of the source held out, the value is taken whose
-mean over the tasks is least of what the suite's rule looks at (``benchmarks.records.rules``).  ``results/choices.csv``
-keeps every value of the grid with all that any of the rules looks at, by which rule it was chosen, what it scored, and
-which was chosen.
+Over a committed grid, per data set, backbone and track, with a tenth of the source held out, the value is taken that
+the suite's rule likes best (``benchmarks.records.rules``).  ``results/choices.csv`` keeps every value of the grid with
+the means over the tasks of all that any of the rules looks at, by which rule it was chosen, its mean rank
+(``criterion``), and which was chosen.
 
 Variants differ in what a weight means to them (another estimate, other kernels or layers), so that each has a choice of
 its own.  One for which none has been made takes that of the full method.

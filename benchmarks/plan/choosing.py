@@ -6,7 +6,9 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, plan
@@ -104,17 +106,19 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
     Raises:
         UserError: a domain has too few images for the rule.
     """
+    measured = [_measured([store.read(cell.spec.hash) for cell in cells]) for cells in study.cells.values()]
+    known = [name for name in rules.METRICS if all(name in of_value for of_value in measured)]
+    stacked = {name: np.stack([of_value[name] for of_value in measured], axis=1) for name in known}
+    try:
+        scores = rules.mean_ranks(rules.RULES[rules.SUITE](stacked))
+    except KeyError as error:
+        raise UserError(
+            f"the label-free rule cannot choose {study.parameter} of {study.method} on {study.dataset}: it needs "
+            f"{error.args[0]}, and that a network and two held-out images of the source, which is twenty images."
+        ) from None
     rows = []
-    for value, cells in study.cells.items():
-        measured = _measured([store.read(cell.spec.hash) for cell in cells])
-        try:
-            score = rules.RULES[rules.SUITE](measured)
-        except KeyError as error:
-            raise UserError(
-                f"the label-free rule cannot choose {study.parameter} of {study.method} on {study.dataset}: it needs "
-                f"{error.args[0]}, and that four held-out images of the source, which is forty images, and four of the "
-                "target."
-            ) from None
+    for (value, cells), of_value, score in zip(study.cells.items(), measured, scores, strict=True):
+        means = {name: f"{found.mean():.4f}" for name, found in of_value.items()}
         rows.append(
             {
                 "method": study.method,
@@ -124,7 +128,7 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
                 "backbone": study.backbone,
                 "track": study.track,
                 "value": f"{value:g}",
-                **{name: f"{measured[name]:.4f}" if name in measured else "" for name in rules.METRICS},
+                **{name: means.get(name, "") for name in rules.METRICS},
                 "rule": rules.SUITE,
                 "criterion": f"{score:.4f}",
                 "chosen": "0",
@@ -137,14 +141,14 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
     return rows
 
 
-def _measured(records: Sequence[Record]) -> dict[str, float]:
-    """Means over some cells of what the rules look at, of the last iterate: of each metric that all of them have."""
+def _measured(records: Sequence[Record]) -> dict[str, NDArray[np.float64]]:
+    """What the rules look at of some cells' last iterates, (cells,): of each metric that all of them have."""
     found = {}
     for name in rules.METRICS:
         values = [record.find(name) if name in FINAL else _last(record, name) for record in records]
         known = [value for value in values if value is not None]
         if len(known) == len(records):
-            found[name] = fmean(known)
+            found[name] = np.array(known)
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -170,12 +172,14 @@ def test_a_committed_choice_fills_the_setting_of_every_variant_without_one_of_it
     assert {c.spec.config["weight"] for c in on_another_backbone.cells if c.spec.method == "dan"} == {default}
 
 
-def finish(planned: Plan, store: Store, accuracy: float = 80.0, **values: float) -> None:
+def finish(
+    planned: Plan, store: Store, accuracy: float = 80.0, history: Sequence[dict[str, float]] = (), **values: float
+) -> None:
     """Made-up records of every cell of a plan."""
     for cell in planned.cells:
         rows = [{"selection": rule, "metric": "accuracy", "value": accuracy} for rule in ("last", "entropy", "oracle")]
         rows += [{"selection": "last", "metric": name, "value": value} for name, value in values.items()]
-        record = Record(cell.spec.hash, dataclasses.asdict(cell.spec), rows, n_test=7, history=[], device="cpu")
+        record = Record(cell.spec.hash, dataclasses.asdict(cell.spec), rows, n_test=7, history=[*history], device="cpu")
         record.versions = {"torch": "0"}
         store.write(record)
 
@@ -313,20 +317,22 @@ def test_a_choice_on_fewer_tasks_does_not_replace_one_on_more(no_choices: Path) 
     assert choices.read() == [row]
 
 
-def test_the_choice_weighs_source_error_against_domain_distance(
+def test_the_choice_takes_the_least_mean_rank_of_the_suites_rule(
     digits_mini: Location, tmp_path: Path, no_choices: Path
 ) -> None:
-    (study,) = choosing.studies("dan", ONE_TASK, digits_mini)
+    (study,) = choosing.studies("dan", with_(seeds=2), digits_mini)
     assert {cell.spec.holdout for cells in study.cells.values() for cell in cells} == {0.1}
     store = Store(tmp_path / "runs")
-    for value, cells in study.cells.items():
-        # The source error rises with the weight, the distance falls to its least at 10.
-        finish(Plan(cells), store, source_error=0.0001 * value, a_distance=1 + abs(value - 10) / 10)
+    for value, (first, second) in study.cells.items():
+        # One seed likes 3 best and 10 next, the other 10 best by far, but for its first, whose weights explode.
+        risks = {0.1: 1e12, 10: 0.1}
+        finish(Plan([first]), store, source_error=0.1, history=[{"dev": abs(math.log(value / 4))}])
+        finish(Plan([second]), store, source_error=0.2, history=[{"dev": risks.get(value, 1 + value)}])
     rows = choosing.score(study, store)
     assert [row["value"] for row in rows if row["chosen"] == "1"] == ["10"]
     best = next(row for row in rows if row["chosen"] == "1")
-    assert float(best["a_distance"]) == pytest.approx(1.0)
-    assert float(best["criterion"]) == pytest.approx(0.001 + 0.5)
+    assert (best["rule"], best["source_error"], best["a_distance"]) == ("DEV", "0.1500", "")
+    assert float(best["criterion"]) == pytest.approx(1.5)
     choices.write(rows)
     choices.write(rows)
     assert choices.read() == rows

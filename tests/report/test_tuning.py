@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks.records.rules import SUITE
+from benchmarks.records.rules import SUITE, mean_ranks
 from report import tuning
 from report.figures import rules
 from report.records import Group
@@ -31,28 +31,35 @@ def study(dataset: str = "office31", **metrics: list[list[list[float]]]) -> Stud
     )
 
 
+DISTANCE = "held-out error + distance"
 ERRORS = [[[0.1, 0.0, 0.2], [0.1, 0.1, 0.0]], [[0.0, 0.0, 0.3], [0.0, 0.0, 0.2]]]
 DISTANCES = [[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]], [[0.4, 0.4, 0.3], [0.4, 0.4, 0.3]]]
 
 
-def test_a_rule_takes_the_least_mean_over_the_tasks_of_each_replicate() -> None:
+def test_a_rule_takes_the_least_mean_rank_over_the_tasks_of_each_replicate() -> None:
     one = study(source_error=ERRORS, a_distance=DISTANCES)
-    # Means over tasks: errors .1 .05 .1 and 0 0 .25; with half the distance .6 .55 .1 and .2 .2 .4.
+    # Mean ranks: of errors 2.25 1.75 2 and 1.5 1.5 3; with half the distance 2.75 2.25 1 and 1.5 1.5 3.
     assert one.chosen("held-out error").tolist() == [1, 0], "of equal ones the least weight"
-    assert one.chosen(SUITE).tolist() == [2, 0]
+    assert one.chosen(DISTANCE).tolist() == [2, 0]
     assert one.chosen("held-out error + distance / 4").tolist() == [2, 0]
     # The oracle has 76 at 1.0 in the first replicate and 73 in the second.
     assert one.chosen(ORACLE).tolist() == [1, 1]
-    assert one.taken(SUITE).tolist() == [[50.0, 84.0], [61.0, 80.0]]
-    assert one.loss(SUITE).tolist() == [9.0, 2.5]
+    assert one.taken(DISTANCE).tolist() == [[50.0, 84.0], [61.0, 80.0]]
+    assert one.loss(DISTANCE).tolist() == [9.0, 2.5]
     assert one.loss(ORACLE).tolist() == [0.0, 0.0]
-    assert one.collapses(SUITE) == 1 / 4, "50 beside 60"
+    assert one.collapses(DISTANCE) == 1 / 4, "50 beside 60"
     assert one.chosen(GIVEN).tolist() == [1, 1], "0.8 is nearest to 1"
     assert not one.at_edge
 
 
+def test_one_training_whose_risk_explodes_does_not_outvote_the_others() -> None:
+    risks = np.array([[[0.3, 0.2, 1e12], [0.3, 0.4, 0.1], [0.4, 0.3, 0.1]]])
+    assert mean_ranks(risks).tolist() == [pytest.approx([7 / 3, 2, 5 / 3])]
+    assert mean_ranks(risks[0]).tolist() == pytest.approx([7 / 3, 2, 5 / 3])
+
+
 def test_only_rules_of_which_everything_is_known_are_judged() -> None:
-    assert study().rules == [SUITE, "held-out error + distance / 4", "held-out error"]
+    assert study().rules == [DISTANCE, "held-out error + distance / 4", "held-out error"]
     assert "SND" in study(snd=DISTANCES).rules
     assert study(snd=DISTANCES).chosen("SND").tolist() == [0, 0], "the largest density"
 
@@ -70,14 +77,14 @@ def test_the_suites_rule_is_judged_on_other_data() -> None:
     # On office31 the held-out error loses 0 and 2.5; on digits all are alike: nothing but the first value is taken.
     best = tuning.best_elsewhere([bad, good])
     assert best["digits"] == "held-out error"
-    assert best["office31"] == SUITE, "of equal ones the first"
+    assert best["office31"] == DISTANCE, "of equal ones the first"
     assert tuning.best_elsewhere([bad]) == {}
 
 
 def test_the_grids_show_every_rule() -> None:
     one = study(source_error=ERRORS, a_distance=DISTANCES)
     gain, loss, rank, collapse = tuning.grids([one])
-    assert gain.columns[:3] == (ORACLE, GIVEN, SUITE)
+    assert gain.columns[:3] == (ORACLE, GIVEN, DISTANCE)
     assert [type(cell) for cell in loss.lines[0].cells[5:]] == [str] * 4, "entropy, SND, IWCV and DEV are not known"
     mean = loss.lines[0].cells[2]
     assert getattr(mean, "value", None) == pytest.approx(5.75)
@@ -86,7 +93,7 @@ def test_the_grids_show_every_rule() -> None:
 
 
 def test_the_figures_hold_what_the_rules_take() -> None:
-    one = study(source_error=ERRORS, a_distance=DISTANCES)
+    one = study(dev=[[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]], [[0.2, 0.4, 0.5], [0.2, 0.4, 0.5]]])
     (bars,) = rules.bars([one])
     assert bars.data[[ORACLE, SUITE]].to_numpy().tolist() == [[4.5, -1.25]], "means of 6 and 3, of -3 and 0.5"
     curve = rules.over_grid(one)
