@@ -49,8 +49,9 @@ USES_predict := MODEL IMAGES FORMAT OUT
 USES_data := DATASET
 USES_bench := PEERS
 USES_torture := KILLS
+USES_audit-results := DATASET DRAW UNDER JOBS
 USES_check-regression := JOBS REGRESSION
-VARIABLES := $(sort $(EVERYWHERE) ALL CONTRIBUTED $(USES_compare) $(USES_predict) $(USES_bench) $(USES_torture) REGRESSION)
+VARIABLES := $(sort $(EVERYWHERE) ALL CONTRIBUTED $(USES_compare) $(USES_predict) $(USES_bench) $(USES_torture) $(USES_audit-results) REGRESSION)
 GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 GIVEN := $(filter-out MAKEFLAGS MFLAGS MAKEOVERRIDES -*-command-variables-*-,$(GIVEN))
 family = $(firstword $(foreach name,$(1) $(firstword $(subst -, ,$(1))),$(if $(filter USES_$(name),$(.VARIABLES)),$(name))))
@@ -69,7 +70,7 @@ WRITTEN = $(PY) -m report write
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help env audit bench torture test test-page test-regression check-regression check format data report claims paper-tables clean
+.PHONY: help env audit audit-results bench torture test test-page test-regression check-regression check format data report claims paper-tables clean
 
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
@@ -157,6 +158,10 @@ check-regression: $(VENV)/run.stamp ## Run the small trainings of the accuracy b
 	$(PY) -m benchmarks reproduce $$paper --dataset $$dataset --tasks $$task --seeds 3 --runs $(REGRESSION) \
 	    $(call option,JOBS,--jobs) $(call option,DATA,--data) < /dev/null || exit $$?; done
 	@$(PY) -m report check-regression --runs $(REGRESSION)
+
+audit-results: $(VENV)/run.stamp ## Run all committed cells again, or DRAW of them at random, and say which come out otherwise
+	@$(PY) -m benchmarks audit $(call option,DATASET,--dataset) $(call option,DRAW,--draw) $(call option,UNDER,--under) \
+	    $(call option,JOBS,--jobs) $(call option,DATA,--data) $(call option,RUNS,--runs)
 
 check: $(VENV)/dev.stamp ## Lint, formatting and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

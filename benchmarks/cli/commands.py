@@ -23,16 +23,15 @@ from benchmarks.cli.running import (
     runs_option,
 )
 from benchmarks.executors import execute
-from benchmarks.export import rerun, tables
+from benchmarks.export import tables
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
-from benchmarks.networks.backbones import choice_of
 from benchmarks.plan import choices, choosing, deciding, plan
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records import rules
 from benchmarks.records.store import Store
 from benchmarks.records.words import plural
-from datasets import folders, protocols, registry, store
+from datasets import folders, registry, store
 from datasets.errors import DataError
 from datasets.names import parted
 from datasets.store import Location
@@ -223,63 +222,6 @@ def _all_experiments(paper: str, options: Options) -> Options:
     return dataclasses.replace(options, experiments=tuple(fitting))
 
 
-@commands.command("rerun")
-@click.argument("cells", nargs=-1, required=True, metavar="CELL...")
-@how_options
-@location_options
-@runs_option
-def run_again(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path, how: How) -> None:
-    """Run committed cells again and print the old values and the new ones.
-
-    Their records are kept apart from all others, in the folder ``rerun`` of the runs folder.
-    """
-    location, records = Location(data, mirror), Store(runs / "rerun")
-    found = rerun.find(cells)
-    for committed in found:
-        spec = committed.spec
-        (task,) = protocols.tasks(spec.dataset, [spec.task], location)
-        side = choice_of(spec).backbone.side
-        if absent := _prepared({(domain, side): spec.dataset for domain in task.domains}, location):
-            raise UserError(absent[0])
-    plans = [rerun.planned(committed, location) for committed in found]
-    for committed in found:
-        records.forget(committed.cell)
-    threads = max(committed.spec.threads for committed in found)
-    options = Options(threads=threads, device=found[0].spec.device)
-    whole = Plan([cell for again in plans for cell in again.cells])
-    summary = running.run(whole, location, records, options, how, False)
-    running.require_complete(summary, records)
-    for committed, again in zip(found, plans, strict=True):
-        _show_again(committed, again, records)
-
-
-def _show_again(committed: rerun.Committed, again: Plan, records: Store) -> None:
-    """Old and new values of a cell, and where either was made."""
-    (cell,) = again.cells
-    row, record = committed.rows[0], records.read(committed.cell)
-    differences = rerun.compare(committed, again, records)
-    moved = [one for one in differences if one.size]
-    click.echo(
-        f"\n{committed.cell}: {committed.paper} {committed.experiment}, {cell.label}, {choice_of(cell.spec).name}"
-    )
-    then, now = committed.instructions, record.versions["instructions"]
-    made = ", ".join((f"commit {row['commit']}", f"torch {row['torch']}", row["device"], then or "vector unit unknown"))
-    click.echo(f"  committed: {made}, {row['seconds']} s")
-    made = ", ".join((f"commit {record.commit}", f"torch {record.versions['torch']}", record.device, now))
-    click.echo(f"  here:      {made}, {record.seconds} s")
-    shown = [one for one in differences if one.metric == "accuracy" or one.size]
-    rows = [[one.metric, one.selection, one.old or "-", one.new or "-", f"{one.size:+.4g}"] for one in shown]
-    click.echo(
-        tabulate(rows, headers=["metric", "selection", "committed", "here", "difference"], disable_numparse=True)
-    )
-    count = len(differences)
-    click.echo(f"{len(moved)} of {count} values differ." if moved else f"All {count} values agree to the last digit.")
-    if moved and then != now:
-        click.echo(
-            "It may have been made with other vector instructions, which sum in another order (REPRODUCIBILITY.md)."
-        )
-
-
 @commands.command("decide")
 @click.argument("paper")
 @how_options
@@ -455,21 +397,7 @@ def _prepare_all(paper: str, options: Options, location: Location) -> list[str]:
                 plan.require_fitting(choice, dataset)
                 for domain in dict.fromkeys(domain for task in tasks for domain in task.domains):
                     domains.setdefault((domain, choice.backbone.side), dataset)
-    return _prepared(domains, location)
-
-
-def _prepared(domains: Mapping[tuple[str, int | None], str], location: Location) -> list[str]:
-    """Prepare domains at the size of a backbone, each with its data set; the messages about what is not available."""
-    absent: dict[str, None] = {}
-    for (domain, side), dataset in domains.items():
-        if store.is_prepared(domain, location, side=side):
-            continue
-        click.echo(f"preparing {domain} ({dataset}) ...")
-        try:
-            store.prepare(domain, location, side=side)
-        except DataError as error:
-            absent[str(error)] = None
-    return list(absent)
+    return running.prepared(domains, location)
 
 
 def _state(cell: Cell, records: Store, committed: tables.Committed) -> str:

@@ -26,6 +26,7 @@ SUMMARIES = {
     "status": "Cells done, committed, missing and failed, per experiment and data set.",
     "export": "Merge all that was run here into the committed tables under results/.",
     "rerun": "Run committed cells again and print the old values and the new ones.",
+    "audit": "Run all committed cells again, or some drawn at random, and say which come out otherwise.",
     "decide": "Run the replicates that results/replicates.csv asks for, and merge them into results/.",
     "choose": "Choose the open settings of a method, or of all, by the label-free rule.",
     "bench": "Time the suite against its floor and other suites.",
@@ -33,7 +34,7 @@ SUMMARIES = {
 """Command -> what it does, in the order of the help."""
 
 
-MODULES = {"compare": "compare", "predict": "predict"}
+MODULES = {"compare": "compare", "predict": "predict", "rerun": "again", "audit": "again"}
 """Commands that are modules of their own; the others are in ``commands``."""
 
 

@@ -21,6 +21,8 @@ from benchmarks.machine.errors import INTERRUPTED, UserError
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records.store import Store
 from benchmarks.records.words import plural
+from datasets import store
+from datasets.errors import DataError
 from datasets.names import COMMON, PREFIX, parted
 from datasets.store import Location
 
@@ -151,6 +153,20 @@ def shown(path: Path) -> str:
     """A path relative to the working folder where that is shorter."""
     shown = os.path.relpath(path)
     return str(path) if shown.startswith("..") else shown
+
+
+def prepared(domains: Mapping[tuple[str, int | None], str], location: Location) -> list[str]:
+    """Prepare domains at the size of a backbone, each with its data set; the messages about what is not available."""
+    absent: dict[str, None] = {}
+    for (domain, side), dataset in domains.items():
+        if store.is_prepared(domain, location, side=side):
+            continue
+        click.echo(f"preparing {domain} ({dataset}) ...")
+        try:
+            store.prepare(domain, location, side=side)
+        except DataError as error:
+            absent[str(error)] = None
+    return list(absent)
 
 
 Command = Callable[..., Any]

@@ -15,6 +15,9 @@ from benchmarks.records.store import Spec, Store, read_specs
 from datasets.store import Location
 from methods.contract import Row
 
+BOUND = 2.0
+"""Points by which one accuracy may move between processors; REPRODUCIBILITY.md says what was measured."""
+
 
 @dataclass(frozen=True)
 class Committed:
@@ -55,9 +58,21 @@ def find(cells: Sequence[str]) -> list[Committed]:
     Raises:
         UserError: no committed cell has such a hash, or several have.
     """
+    known = {one.cell: one for one in every()}
+    return [known[_only(wanted, known)] for wanted in dict.fromkeys(cells)]
+
+
+def every(papers: Sequence[str] = ()) -> list[Committed]:
+    """All committed cells that have a specification, each in the first table that has it.
+
+    Args:
+        papers: names of modules; none: all.
+    """
     known: dict[str, Committed] = {}
     for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
         paper, experiment = path.parent.parent.name, path.stem
+        if papers and paper not in papers:
+            continue
         rows: dict[str, list[dict[str, str]]] = {}
         for row in tables.read(tables.committed_path(paper, experiment)):
             rows.setdefault(row["cell"], []).append(row)
@@ -65,7 +80,7 @@ def find(cells: Sequence[str]) -> list[Committed]:
             if cell in rows:
                 its, unit = Spec(**origin["spec"]), origin["versions"].get("instructions", "")
                 known.setdefault(cell, Committed(paper, experiment, cell, its, tuple(rows[cell]), unit))
-    return [known[_only(wanted, known)] for wanted in dict.fromkeys(cells)]
+    return list(known.values())
 
 
 def _only(wanted: str, known: Iterable[str]) -> str:
@@ -96,6 +111,32 @@ def planned(committed: Committed, location: Location) -> Plan:
         )
     use = Use(committed.paper, committed.experiment, Row(row["method"], row["variant"]), row["setting"])
     return Plan([dataclasses.replace(cell, uses=[use])])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the committed accuracy of a cell stands beside the one that it has here."""
+
+    committed: Committed
+    moved: float
+    """Largest difference of an accuracy, in points."""
+    equal: bool
+    """Whether all values agree to the last digit."""
+    same_unit: bool
+    """Whether both were computed with the same vector unit."""
+
+    @property
+    def holds(self) -> bool:
+        """Equal, or elsewhere computed and within ``BOUND``."""
+        return self.equal or (not self.same_unit and self.moved <= BOUND)
+
+
+def outcome(committed: Committed, again: Plan, store: Store) -> Outcome:
+    """What the second run of a cell says of the first."""
+    differences = compare(committed, again, store)
+    moved = max((abs(one.size) for one in differences if one.metric == "accuracy"), default=0.0)
+    unit = store.read(committed.cell).versions.get("instructions", "")
+    return Outcome(committed, moved, not any(one.size for one in differences), unit == committed.instructions)
 
 
 def compare(committed: Committed, again: Plan, store: Store) -> list[Difference]:

@@ -181,7 +181,8 @@ def test_a_committed_cell_is_run_again(
             row["value"] = f"{float(row['value']) + 1.5:.6g}"
     files.write_csv(table, schema.RESULTS, rows)
     specs = tmp_path / "results" / "dan" / "specs" / "digits.json"
-    specs.write_text(re.sub(r'"instructions":"[^"]*",', "", specs.read_text()))
+    whole = specs.read_text()
+    specs.write_text(re.sub(r'"instructions":"[^"]*",', "", whole))
     _, output, _ = call(capsys, monkeypatch, "rerun", last["cell"], "--jobs", 1, *where)
     assert re.search(r"accuracy\s+last\s+[\d.]+\s+[\d.]+\s+-1\.5\n", output), output
     assert re.search(r"^1 of \d+ values differ\.$", output, re.MULTILINE), output
@@ -190,10 +191,30 @@ def test_a_committed_cell_is_run_again(
 
     status, _, error = call(capsys, monkeypatch, "rerun", "ffffff", *where)
     assert (status, "no committed cell is called 'ffffff'" in error) == (2, True)
+
+    status, output, error = call(capsys, monkeypatch, "audit", "--jobs", 1, *where)
+    assert status == 0, error
+    assert "2 cells run again: 1 equal to the last digit, 1 within 2 points with another vector unit, 0 wrong" in output
+    assert f"differs: {last['cell']}, dan digits, optdigits:mfeat: by 1.50 points, another vector unit" in output
+    specs.write_text(whole)
+    status, output, _ = call(capsys, monkeypatch, "audit", "dan", "--jobs", 1, *where)
+    assert (status, "1 equal to the last digit" in output) == (1, True), "on one machine nothing may move"
+    assert f"WRONG: {last['cell']}, dan digits, optdigits:mfeat: by 1.50 points, the same vector unit" in output
+    assert "All 2 cells are done" in output, "those run before are kept"
+    _, output, _ = call(capsys, monkeypatch, "audit", "--draw", 1, "--jobs", 1, *where)
+    assert "1 cell run again" in output
+
     monkeypatch.setitem(DAN.__dict__, "revision", DAN.revision + 1)
     status, _, error = call(capsys, monkeypatch, "rerun", last["cell"], *where)
     assert status == 2
     assert f"cell {last['cell']} would be another one today (its revision changed)" in error
+    _, output, _ = call(capsys, monkeypatch, "audit", "--jobs", 1, *where)
+    assert f"Left out: dan digits: cell {last['cell']} would be another one today" in output
+    assert (
+        "1 cell run again: 1 equal to the last digit, 0 within 2 points with another vector unit, 0 wrong; 1 " in output
+    )
+    status, _, error = call(capsys, monkeypatch, "audit", "--dataset", "office31", *where)
+    assert (status, "no committed cell can be run again here" in error) == (2, True)
 
 
 def test_committed_results_tell_how_long_cells_take(few_digits: Location, tmp_path: Path) -> None:
