@@ -308,10 +308,10 @@ EXPERIMENTS = (
     *asked("DAN and its source-only baseline on digits, beside the paper's Table 1 (Office-31)", BOTH, {
         "digits": LENET.on("digits-mini", "digits", published=("Table1",))}),
     *asked("Table 1: all labelled source, all unlabelled target images",
-           (SOURCE_ONLY, LINEAR_DDC, DDC, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, RELEASED, FULL), {
+           (SOURCE_ONLY, LINEAR_DDC, DDC, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, ALL_PAIRS, RELEASED, FULL), {
         "table1": FROZEN.on(*PHOTOS, published=("Table1",))}),
     *asked("Table 2: Office-31 and Caltech, their ten common classes",
-           (SOURCE_ONLY, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, FULL), {
+           (SOURCE_ONLY, ONE_LAYER_7, ONE_LAYER_8, ONE_KERNEL, ALL_PAIRS, RELEASED, FULL), {
         "table2": FROZEN.on("office-caltech10", tasks=CALTECH, published=("Table2",))}),
     *asked("Table 3, unsupervised: 20 or 8 labelled source images per class", BOTH, {
         "table3": FROZEN.on("office31", tasks=CLASSIC, protocol="down-sampled",
