@@ -336,7 +336,8 @@ EXPERIMENTS = (
         "table1-late": LAST_BLOCKS.on("office31", "folder", published=TABLE1)}),
     *asked("Table 2: ImageCLEF-DA on a trunk that is not fine-tuned, as the authors' ResNet-50 was not", WITH_POOLED, {
         "table2": FROZEN.on("imageclef-da", published=("Table2 ResNet", "Table2 AlexNet"))}),
-    *asked("Office-31 and Caltech, their ten common classes (not in the paper; the tasks of DAN's Table 2)", CALTECH_TABLE, {
+    *asked("Office-31 and Caltech, their ten common classes (not in the paper; the tasks of DAN's Table 2)",
+           CALTECH_TABLE, {
         "office-caltech10": FROZEN.on("office-caltech10", tasks=CALTECH)}),
     *asked("Office-Home (not in the paper; beside what CDAN's authors report)", FOUR, {
         "office-home": FROZEN.on("office-home", seeds=3, published=("CDAN Office-Home table",))}),
