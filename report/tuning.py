@@ -50,7 +50,7 @@ class Study:
     base: NDArray[np.float64]
     """Accuracy of source-only, percent, (replicates, tasks)."""
     accuracy: NDArray[np.float64]
-    """(replicates, tasks, grid)."""
+    """(replicates, tasks, grid); nan where the training diverged."""
     metrics: Metrics
     """Of ``METRICS`` those that all cells have; the same shape."""
     given: float
@@ -63,9 +63,14 @@ class Study:
 
     def _scores(self, rule: str) -> NDArray[np.float64] | None:
         try:
-            return np.asarray(RULES[rule](self.metrics))
+            return np.where(self._lost, np.inf, RULES[rule](self.metrics))
         except KeyError:
             return None
+
+    @property
+    def _lost(self) -> NDArray[np.bool_]:
+        """Values that no rule takes in a replicate, since a training of theirs diverged; (replicates, 1, grid)."""
+        return np.asarray(np.isnan(self.accuracy).any(axis=1, keepdims=True))
 
     def chosen(self, rule: str) -> NDArray[np.int64]:
         """Place in the grid of what the rule takes, for each replicate; the least of equal ones."""
@@ -73,7 +78,7 @@ class Study:
             nearest = np.abs(np.log(self.grid) - np.log(self.given)).argmin()
             return np.full(len(self.accuracy), nearest)
         if rule == ORACLE:
-            return np.asarray(self.accuracy.mean(1).argmax(1))
+            return np.asarray(np.where(self._lost, -np.inf, self.accuracy).mean(1).argmax(1))
         scores = self._scores(rule)
         assert scores is not None
         return np.asarray(mean_ranks(scores).argmin(1))
@@ -91,12 +96,13 @@ class Study:
         """Spearman's correlation over the grid of what the rule likes with accuracy, mean over tasks and replicates."""
         scores = self._scores(rule)
         assert scores is not None
-        pairs = [
-            (-scores[r, t], self.accuracy[r, t])
+        kept = ~self._lost[:, 0]
+        every = [
+            (-scores[r, t, kept[r]], self.accuracy[r, t, kept[r]])
             for r in range(len(self.accuracy))
             for t in range(len(self.tasks))
-            if np.ptp(scores[r, t]) > 0 and np.ptp(self.accuracy[r, t]) > 0
         ]
+        pairs = [pair for pair in every if all(np.ptp(values) > 0 for values in pair)]
         return fmean(float(stats.spearmanr(*pair).statistic) for pair in pairs) if pairs else 0.0
 
     def collapses(self, rule: str) -> float:
@@ -106,11 +112,13 @@ class Study:
     @property
     def at_edge(self) -> bool:
         """Whether the most accurate value, mean over everything, is an end of the grid."""
-        return int(self.accuracy.mean((0, 1)).argmax()) in (0, len(self.grid) - 1)
+        return int(np.nanargmax(self.accuracy.mean((0, 1)))) in (0, len(self.grid) - 1)
 
 
 def studies(papers: Mapping[str, Paper], results: Path) -> list[Study]:
-    """Every method and data set of which the grid is complete in at least one replicate.
+    """Every method and data set of which the grid is complete in at least one replicate, but for what diverged.
+
+    A value that has results on some of the tasks of a replicate is taken for one whose training diverged on the others.
 
     Raises:
         UserError: a malformed file.
@@ -140,14 +148,18 @@ def _study(
     place: tuple[str, str], label: str, group: Group, run: Run, lines: Sequence[Entry], base: Entry, given: float
 ) -> Study | None:
     values = {one: run.values(one) for one in (base, *lines)}
-    places = set.intersection(*(set(found) for found in values.values()))
-    replicates = sorted({place[1:] for place in places}, key=str)
-    replicates = [one for one in replicates if all((task, *one) in places for task in run.tasks)]
+    replicates = sorted({place[1:] for place in values[base]}, key=str)
+    replicates = [
+        one
+        for one in replicates
+        if all((task, *one) in values[base] for task in run.tasks)
+        and all(any((task, *one) in found for task in run.tasks) for found in values.values())
+    ]
     if not replicates:
         return None
 
     def array(of: Mapping[tuple[str, str, int], float]) -> list[list[float]]:
-        return [[of[task, *one] for task in run.tasks] for one in replicates]
+        return [[of.get((task, *one), float("nan")) for task in run.tasks] for one in replicates]
 
     def stacked(metric: str) -> NDArray[np.float64]:
         return np.stack([np.array(array(run.values(one, "last", metric))) for one in lines], axis=2)
@@ -156,7 +168,11 @@ def _study(
         name
         for name in METRICS
         if all(
-            (task, *one) in run.values(line, "last", name) for line in lines for one in replicates for task in run.tasks
+            (task, *one) in run.values(line, "last", name)
+            for line in lines
+            for one in replicates
+            for task in run.tasks
+            if (task, *one) in values[line]
         )
     ]
     return Study(

@@ -268,7 +268,7 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
         for study in choosing.studies(name, options, location):
             planned = Plan([cell for cells in study.cells.values() for cell in cells])
             summary = running.run(planned, location, records, options, how, False)
-            running.require_complete(summary, records)
+            running.require_complete(summary, records, but_diverged=True)
             rows = choosing.score(study, records)
             choices.write(rows)
             _show_choice(study, rows)

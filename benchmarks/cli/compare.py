@@ -91,7 +91,7 @@ def _chosen(found: Comparison, options: Options, location: Location, records: St
     cells = [cell for _, study in grids for cells in study.cells.values() for cell in cells]
     if cells:
         summary = running.run(Plan(cells), location, records, options, how, False)
-        running.require_complete(summary, records)
+        running.require_complete(summary, records, but_diverged=True)
     return comparing.decide(found, grids, records, options, location)
 
 

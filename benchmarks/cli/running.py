@@ -123,9 +123,10 @@ def finish(planned: Plan, summary: execute.Summary, records: Store, location: Lo
         sys.exit(1)
 
 
-def require_complete(summary: execute.Summary, records: Store) -> None:
-    """Exit with what went wrong unless all cells are done."""
-    if summary.failed or summary.interrupted or summary.left_out:
+def require_complete(summary: execute.Summary, records: Store, but_diverged: bool = False) -> None:
+    """Exit with what went wrong unless all cells are done, or but for those that diverged."""
+    failed = [one for one in summary.failed if not (but_diverged and one.diverged)]
+    if failed or summary.interrupted or summary.left_out:
         conclude(summary, records)
         sys.exit(INTERRUPTED if summary.interrupted else 1)
 

@@ -37,6 +37,8 @@ class Outcome:
     """Last iterate, in percent; None if the cell failed, or its target has no labels."""
     seconds: float
     error: str = ""
+    diverged: bool = False
+    """Whether it failed since a loss became NaN or infinite."""
 
 
 def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: bool = False) -> Outcome:
@@ -46,7 +48,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
         kept: whether other cells start from its trained network.
     """
     spec, start = cell.spec, time.perf_counter()
-    error, detail = "", ""
+    error, detail, diverged = "", "", False
     try:
         _finish(cell, location, store, commit, kept or cell.tsne)
         if cell.tsne and processes.is_main():
@@ -54,7 +56,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
         record = store.read(spec.hash)
         return Outcome(spec.hash, cell.label, record.find("accuracy"), record.seconds)
     except (UserError, DataError) as failure:
-        error = str(failure)
+        error, diverged = str(failure), isinstance(failure, training.DivergedError)
     except Exception as failure:  # a bug in one method must not stop the others
         error, detail = f"{type(failure).__name__}: {failure}", traceback.format_exc()
         if processes.size() > 1:  # the other processes cannot know of it and would wait for this one
@@ -63,7 +65,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
         store.write_failure(spec, error, detail)
     except UserError as failure:
         error = f"{error} (and {failure})"
-    return Outcome(spec.hash, cell.label, None, time.perf_counter() - start, error)
+    return Outcome(spec.hash, cell.label, None, time.perf_counter() - start, error, diverged)
 
 
 def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: bool) -> None:

@@ -101,12 +101,21 @@ def open_variants(name: str, experiment: Experiment) -> list[str]:
 
 
 def score(study: Study, store: Store) -> list[dict[str, str]]:
-    """The rows of ``results/choices.csv`` for a study whose cells are all finished.
+    """The rows of ``results/choices.csv`` for a study whose cells are all finished, but for those that diverged.
+
+    A value of which a training diverged is ranked last.
 
     Raises:
         UserError: a domain has too few images for the rule.
     """
-    measured = [_measured([store.read(cell.spec.hash) for cell in cells]) for cells in study.cells.values()]
+    measured = [
+        _measured([store.read(cell.spec.hash) for cell in cells])
+        if all(store.has(cell.spec.hash) for cell in cells)
+        else {name: np.full(len(cells), np.inf) for name in rules.METRICS}
+        for cells in study.cells.values()
+    ]
+    if all(np.isinf(found).all() for of_value in measured for found in of_value.values()):
+        raise UserError(f"{study.method} diverges on {study.dataset} at every {study.parameter} of its grid.")
     known = [name for name in rules.METRICS if all(name in of_value for of_value in measured)]
     stacked = {name: np.stack([of_value[name] for of_value in measured], axis=1) for name in known}
     try:
@@ -118,7 +127,7 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
         ) from None
     rows = []
     for (value, cells), of_value, score in zip(study.cells.items(), measured, scores, strict=True):
-        means = {name: f"{found.mean():.4f}" for name, found in of_value.items()}
+        means = {name: f"{found.mean():.4f}" for name, found in of_value.items() if np.isfinite(found).all()}
         rows.append(
             {
                 "method": study.method,

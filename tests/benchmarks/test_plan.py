@@ -338,6 +338,22 @@ def test_the_choice_takes_the_least_mean_rank_of_the_suites_rule(
     assert choices.read() == rows
 
 
+def test_a_weight_at_which_a_training_diverges_is_not_chosen(
+    digits_mini: Location, tmp_path: Path, no_choices: Path
+) -> None:
+    (study,) = choosing.studies("dan", with_(seeds=2), digits_mini)
+    store = Store(tmp_path / "runs")
+    with pytest.raises(UserError, match="dan diverges on digits-mini at every weight of its grid"):
+        choosing.score(study, store)
+    for value, (first, second) in study.cells.items():
+        finish(Plan([first]), store, history=[{"dev": -value}])
+        if value < 100:
+            finish(Plan([second]), store, history=[{"dev": -value}])
+    rows = choosing.score(study, store)
+    assert [(row["value"], row["dev"]) for row in rows if row["chosen"] == "1"] == [("30", "-30.0000")]
+    assert [row["dev"] for row in rows[-2:]] == ["", ""]
+
+
 def test_every_open_variant_of_a_table_has_a_study_of_its_own(digits_mini: Location) -> None:
     found = list(choosing.studies("dan", with_(experiments=("ablations",), seeds=1), digits_mini))
     assert found[0].variant == "default"

@@ -58,6 +58,19 @@ def test_one_training_whose_risk_explodes_does_not_outvote_the_others() -> None:
     assert mean_ranks(risks[0]).tolist() == pytest.approx([7 / 3, 2, 5 / 3])
 
 
+def test_a_weight_at_which_a_training_diverged_is_taken_by_none() -> None:
+    one = study(dev=[[[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]], [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]])
+    assert one.chosen("DEV").tolist() == [2, 2]
+    one.accuracy[1, 0, 2] = np.nan
+    assert one.chosen("DEV").tolist() == [2, 1]
+    assert one.chosen(ORACLE).tolist() == [1, 1]
+    assert one.correlation("DEV") == pytest.approx((-0.5 + 1 + 1 + 1) / 4)
+    assert not one.at_edge
+    curve = rules.over_grid(one)
+    assert np.isnan(curve.data["accuracy"].iloc[2])
+    assert "the most accurate weight is 1" in curve.alt
+
+
 def test_only_rules_of_which_everything_is_known_are_judged() -> None:
     assert study().rules == [DISTANCE, "held-out error + distance / 4", "held-out error"]
     assert "SND" in study(snd=DISTANCES).rules
