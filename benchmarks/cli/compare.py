@@ -18,7 +18,7 @@ from benchmarks.plan import comparing, plan
 from benchmarks.plan.comparing import Comparison
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records import files, schema
-from benchmarks.records.store import Store
+from benchmarks.records.store import Store, export_specs
 from benchmarks.records.words import plural
 from datasets import folders, protocols, store
 from datasets.store import Location
@@ -64,6 +64,8 @@ def compare(
         summary = running.run(missing, location, records, options, how, continue_committed, force)
     path = table_path(found, records, commit)
     files.write_csv(path, schema.COMPARISON, list(_rows(found, records, known)))
+    if commit:
+        export_specs(path.with_suffix(".json"), {cell.spec.hash for cell in found.plan.cells}, records)
     click.echo(f"the comparison is in {running.shown(path)}")
     running.conclude(summary, records)
     if summary.interrupted:

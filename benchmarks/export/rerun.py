@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.export import tables
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
-from benchmarks.plan import plan
+from benchmarks.plan import comparing, plan
 from benchmarks.plan.plan import Plan, Use
+from benchmarks.records import files, schema
 from benchmarks.records.store import Spec, Store, read_specs
 from datasets.store import Location
 from methods.contract import Row
 
+COMPARED = ("accuracy", "a_distance")
+"""Of what a comparison has of a cell, that which its record names alike."""
 BOUND = 2.0
 """Points by which one accuracy may move between processors; REPRODUCIBILITY.md says what was measured."""
 
@@ -69,18 +73,34 @@ def every(papers: Sequence[str] = ()) -> list[Committed]:
         papers: names of modules; none: all.
     """
     known: dict[str, Committed] = {}
-    for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
-        paper, experiment = path.parent.parent.name, path.stem
+    for path, table in _tables():
+        paper, experiment = table.parent.name, table.stem
         if papers and paper not in papers:
             continue
         rows: dict[str, list[dict[str, str]]] = {}
-        for row in tables.read(tables.committed_path(paper, experiment)):
+        for row in _compared(table) if paper == comparing.NAME else tables.read(table):
             rows.setdefault(row["cell"], []).append(row)
         for cell, origin in read_specs(path).items():
             if cell in rows:
                 its, unit = Spec(**origin["spec"]), origin["versions"].get("instructions", "")
                 known.setdefault(cell, Committed(paper, experiment, cell, its, tuple(rows[cell]), unit))
     return list(known.values())
+
+
+def _tables() -> Iterator[tuple[Path, Path]]:
+    """Every committed file of specifications, and its table."""
+    results = host.ROOT / "results"
+    for path in sorted(results.glob("*/specs/*.json")):
+        yield path, tables.committed_path(path.parent.parent.name, path.stem)
+    for path in sorted((results / comparing.NAME).glob("*.json")):
+        yield path, path.with_suffix(".csv")
+
+
+def _compared(path: Path) -> list[dict[str, str]]:
+    """What a committed comparison has of each cell's last iterate, as rows of a table."""
+    rows = [row for row in files.read_csv(path, schema.COMPARISON) if not row["error"]]
+    known = {"torch": "unknown", "device": "cpu", "selection": "last"}
+    return [{**row, **known, "metric": name, "value": row[name]} for row in rows for name in COMPARED if row[name]]
 
 
 def _only(wanted: str, known: Iterable[str]) -> str:
@@ -142,5 +162,9 @@ def outcome(committed: Committed, again: Plan, store: Store) -> Outcome:
 def compare(committed: Committed, again: Plan, store: Store) -> list[Difference]:
     """The committed values of a cell beside those of its new record, in the order of the table."""
     old = {(row["metric"], row["selection"]): row["value"] for row in committed.rows}
+    if committed.paper == comparing.NAME:  # which keeps less of a cell than a table does
+        values = store.read(committed.cell).values
+        found = {(one["metric"], one["selection"]): f"{one['value']:.6g}" for one in values}
+        return [Difference(*key, old[key], found.get(key, "")) for key in sorted(old)]
     new = {(row["metric"], row["selection"]): row["value"] for row in tables.rows_of(again, store)}
     return [Difference(*key, old.get(key, ""), new.get(key, "")) for key in sorted(old | new)]

@@ -217,6 +217,23 @@ def test_a_committed_cell_is_run_again(
     assert (status, "no committed cell can be run again here" in error) == (2, True)
 
 
+@pytest.mark.usefixtures("short")
+def test_a_cell_of_a_committed_comparison_is_run_again(
+    few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "ROOT", tmp_path)
+    where = ["--data", few_digits.root, "--runs", tmp_path / "runs", "--jobs", 1]
+    what = ["--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1, "--methods", "source_only"]
+    status, _, error = call(capsys, monkeypatch, "compare", *what, "--commit", *where)
+    assert status == 0, error
+    (row,) = files.read_csv(tmp_path / "results" / "compare" / "digits-mini.csv", schema.COMPARISON)
+    _, output, error = call(capsys, monkeypatch, "rerun", row["cell"], *where)
+    assert "compare digits-mini" in output, error
+    assert "All 2 values agree to the last digit." in output
+    _, output, _ = call(capsys, monkeypatch, "audit", "compare", *where)
+    assert "1 cell run again: 1 equal to the last digit" in output
+
+
 def test_committed_results_tell_how_long_cells_take(few_digits: Location, tmp_path: Path) -> None:
     options = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",), seeds=1)
     cells = plan.make("dan", options, few_digits).cells
