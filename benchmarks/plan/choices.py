@@ -62,7 +62,7 @@ def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str
             notes.append(
                 f"no {field} has been chosen for {name} on {spec.dataset} ({spec.backbone}, {spec.track}), so the "
                 f"module's default {getattr(config, field)} is used; `python -m benchmarks choose {name} --dataset "
-                f"{spec.dataset}` chooses one without target labels."
+                f"{spec.dataset} --backbone {spec.backbone} --track {spec.track}` chooses one without target labels."
             )
     return config, " ".join(notes) or None
 
