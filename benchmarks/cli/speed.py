@@ -31,6 +31,7 @@ from torch.nn import functional
 
 from benchmarks.cell import training
 from benchmarks.cell.loading import Sampler
+from benchmarks.cli import made_up
 from benchmarks.cli.race import Race, race
 from benchmarks.executors import execute
 from benchmarks.machine import host
@@ -38,9 +39,9 @@ from benchmarks.networks import activations, backbones, pretrained, weights
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Options
 from benchmarks.records import files, schema
-from benchmarks.records.store import Spec, Store, recipe_values, revision
+from benchmarks.records.store import Spec, Store, recipe_values
 from datasets import registry, store
-from datasets.protocols import Labelled, Problem, Unlabelled
+from datasets.protocols import Problem
 from datasets.store import Location
 from methods import contract, jan, kernels
 from methods.contract import Recipe
@@ -264,9 +265,9 @@ class Plain(nn.Module):
 def digits(method: str) -> tuple[Spec, Problem]:
     """A cell of LeNet on random digits, of one epoch."""
     recipe = Recipe(steps=STEPS, epoch=STEPS, rate=0.03, batch=BATCH)
-    spec = _spec(method, recipe, "lenet", "finetune", "")
+    spec = made_up.spec(method, recipe, "lenet", "finetune")
     generator = np.random.default_rng(0)
-    return spec, _problem(lambda n: generator.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8), STEPS * BATCH, 64, 10)
+    return spec, made_up.problem(lambda n: generator.integers(0, 256, (n, 28, 28, 1), dtype=np.uint8), STEPS * BATCH, 64, 10)
 
 
 def epoch(rounds: int, peers: Sequence[str]) -> Iterator[Race]:
@@ -395,8 +396,8 @@ def cached(steps: int, count: int) -> tuple[Spec, Problem]:
     """A source-only cell on random activations."""
     recipe = dataclasses.replace(HEAD, steps=steps, epoch=max(1, steps // 10))
     generator = np.random.default_rng(0)
-    spec = _spec("source_only", recipe, "lite0", "frozen", "pool")
-    return spec, _problem(lambda n: generator.random((n, 1, FEATURES), dtype=np.float32), count, count, CLASSES)
+    spec = made_up.spec("source_only", recipe, "lite0", "frozen")
+    return spec, made_up.problem(lambda n: generator.random((n, 1, FEATURES), dtype=np.float32), count, count, CLASSES)
 
 
 def frozen(rounds: int) -> Iterator[Race]:
@@ -482,38 +483,6 @@ def _run_on_ray(cells: Sequence[plan.Cell], location: Location, jobs: int) -> No
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), cluster.joined(None, jobs):
         workers = cluster.Cluster(location, Store(Path(folder)), cluster.Share(cpus=1), jobs)
         execute.run(cells, workers, expected={})
-
-
-def _spec(method: str, recipe: Recipe, backbone: str, track: str, cut: str) -> Spec:
-    """A cell on data that are nowhere recorded."""
-    config = contract.config_values(contract.load(method).variants["default"])
-    choice = backbones.choose(backbone, track)
-    place: dict[str, Any] = {"dataset": "random", "task": "left:right", "protocol": "full", "split": 0, "seed": 0}
-    return Spec(
-        **place,
-        method=method,
-        config=config,
-        recipe=recipe_values(recipe),
-        holdout=0.0,
-        backbone=backbone,
-        track=track,
-        batchnorm=choice.batchnorm,
-        device="cpu",
-        precision="fp32",
-        threads=1,
-        data={},
-        revision=revision(1),
-        cut=cut,
-    )
-
-
-def _problem(inputs: Callable[[int], np.ndarray[Any, Any]], train: int, test: int, classes: int) -> Problem:
-    """Two domains of random examples."""
-    generator = np.random.default_rng(1)
-    source, target, tested = (
-        Labelled(inputs(n), generator.integers(0, classes, n).astype(np.int64)) for n in (train, train, test)
-    )
-    return Problem(source, Unlabelled(target.images), None, tested, None, None, classes, {})
 
 
 TOPICS = ("losses", "growth", "epoch", "extraction", "frozen", "overhead", "start", "plans")
