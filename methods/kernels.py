@@ -92,6 +92,13 @@ def _pairs(n: int, device: torch.device) -> _Pairs:
 
 
 @lru_cache(maxsize=16)
+def _among_first(n: int, m: int, device: torch.device) -> Tensor:
+    """Which pairs of n + m samples are pairs of the first n, int64, (n (n - 1) / 2,)."""
+    with torch.inference_mode(False):
+        return torch.nonzero(_pairs(n + m, device).second < n).squeeze(1)
+
+
+@lru_cache(maxsize=16)
 def _mmd_weights(n: int, m: int, biased: bool, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Weight of each pair in the quadratic estimators, (P,); a pair i < j stands for both orders."""
     with torch.inference_mode(False):
@@ -231,8 +238,7 @@ def pair_distances(x: Tensor) -> Tensor:
 
 def among_first(distances: Tensor, n: int, m: int) -> Tensor:
     """Of the distances of all pairs of n + m samples, (P,), those among the first n: (n (n - 1) / 2,)."""
-    # Pairs i < j lie row by row: of row i those with j < n come first.
-    return distances[_pairs(n + m, distances.device).second < n]
+    return distances.index_select(0, _among_first(n, m, distances.device))
 
 
 def median(distances: Tensor) -> Tensor:

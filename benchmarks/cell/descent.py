@@ -1,7 +1,7 @@
 """Stochastic gradient descent: the numbers of ``torch.optim.SGD``, without what that costs.
 
-``torch.optim`` imports the compiler of PyTorch at its first use, which takes a process seconds, and copies each gradient
-to add the decay to it.  Here the decay is added to the gradient itself, which is not used again.  What PyTorch calls
+``torch.optim`` imports PyTorch's compiler at its first use, which takes a process seconds, and copies each gradient to
+add the decay to it.  Here the decay is added to the gradient itself, which is not used again.  What PyTorch calls
 ``fused`` is faster still and rounds differently.
 """
 

@@ -205,7 +205,7 @@ def _spec(method: str, track: str) -> tuple[Spec | None, str]:
         if name not in backbones.BACKBONES or (mode and not backbones.takes(name, on, mode)):
             continue
         spec = made_up.spec(method, recipe, name, on, batchnorm=mode)
-        network = backbones.build(choice_of(spec), width=1, classes=CLASSES)
+        network = backbones.look(choice_of(spec))
         refused = found.applies(contract.config_of(found, spec.config), network) if found.applies else None
         if refused is None:
             return spec, ""

@@ -530,7 +530,7 @@ def why_not(method: Method, config: Any, choice: Choice, plan: Plan) -> str | No
     if method.applies is None:
         return None
     if choice not in plan.looks:
-        plan.looks[choice] = backbones.build(choice, width=1, classes=2)
+        plan.looks[choice] = backbones.look(choice)
     return method.applies(config, plan.looks[choice])
 
 

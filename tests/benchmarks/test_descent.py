@@ -34,9 +34,7 @@ def give_gradients(to: list[nn.Parameter], step: int) -> None:
 def test_the_same_bits_as_torch(momentum: float, nesterov: bool) -> None:
     nesterov = nesterov and momentum > 0
     mine, theirs = parameters(), parameters()
-    descent = Descent(
-        [Group(mine[:2], RATES[0], DECAYS[0]), Group(mine[2:], RATES[1], DECAYS[1])], momentum, nesterov
-    )
+    descent = Descent([Group(mine[:2], RATES[0], DECAYS[0]), Group(mine[2:], RATES[1], DECAYS[1])], momentum, nesterov)
     groups = [
         {"params": part, "lr": rate, "weight_decay": decay}
         for part, rate, decay in zip((theirs[:2], theirs[2:]), RATES, DECAYS, strict=True)
@@ -72,11 +70,12 @@ def test_a_checkpoint_holds_all_that_moves() -> None:
                 assert torch.equal(other.moving[target], one.moving[source])
 
 
-def test_training_does_not_import_a_compiler() -> None:
-    """What ``torch.optim`` imports at its first use takes a process seconds."""
+def test_neither_training_nor_planning_imports_what_takes_seconds() -> None:
+    """The compiler that ``torch.optim`` and ``torch.use_deterministic_algorithms`` import, and timm."""
     code = (
         "import sys; from benchmarks.cli import speed; from benchmarks.cell import training; "
-        "training.run_cell(*speed.cached(2, 20), commit=''); "
+        "from benchmarks.networks import backbones; "
+        "training.run_cell(*speed.cached(2, 20), commit=''); backbones.look(backbones.choose('lite0', 'late')); "
         "print(sorted({'torch._dynamo', 'timm', 'sympy'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=host.ROOT, capture_output=True, text=True, check=True)
