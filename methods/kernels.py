@@ -194,7 +194,7 @@ class _GaussianSum(torch.autograd.Function):
         family = _family(exponents, d.device, d.dtype)
         rates = (gamma * family.minus).reciprocal_()
         kernels = d.new_empty(len(exponents), d.numel())
-        below, *above = kernels.split(family.levels)
+        below, *above = torch.split_with_sizes(kernels, family.levels)
         torch.mul((rates[: len(below)] * LOG2E).unsqueeze(1), d, out=below).exp2_()
         for squares in above:
             # exp(-d / (2^u gamma))^2 = exp(-d / (2^(u - 1) gamma))

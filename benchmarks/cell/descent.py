@@ -46,7 +46,7 @@ class Descent:
     def step(self, anneal: float) -> None:
         """Move every parameter that has a gradient, at ``anneal`` times its rate; its gradient is used up."""
         for group in self.groups:
-            parameters = [parameter for parameter in group.parameters if parameter.grad is not None]
+            parameters: list[Tensor] = [one for one in group.parameters if one.grad is not None]
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
             if not parameters:
                 continue

@@ -28,7 +28,7 @@ from tabulate import tabulate
 from torch import nn
 
 from benchmarks.cell import training
-from benchmarks.cell.loading import Sampler, load_data
+from benchmarks.cell.loading import Sampler, domains_of, load_data
 from benchmarks.cell.training import Parameters, Training
 from benchmarks.cli import made_up
 from benchmarks.cli.made_up import Drawn
@@ -138,7 +138,7 @@ def report(found: Sequence[Line], device: str, batch: int) -> str:
     """All that is found as Markdown, with what it was found on."""
     about = {"device": host.device_name(device), "commit": host.commit(), **host.versions()}
     if device == "cuda":
-        about |= {"CUDA": str(torch.version.cuda), "cuDNN": str(torch.backends.cudnn.version())}
+        about |= {"CUDA": str(torch.version.cuda), "cuDNN": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
     headers = ["track", "method", "precision", "difference", "images/s", "MB", ""]
     rows = [
         [
@@ -189,7 +189,8 @@ def _of_method(device: str, method: str, track: str, precisions: Sequence[str], 
             name, difference = furthest(expected, losses(on))
             line = dataclasses.replace(line, loss=name, difference=difference)
             if contract.load(method).step is not None:
-                yield dataclasses.replace(line, **_timed(on, batch))
+                images, memory, waits = _timed(on, batch)
+                yield dataclasses.replace(line, images=images, memory=memory, waits=waits)
             else:
                 yield line
         except Exception as error:  # whatever a device raises belongs into the report
@@ -235,14 +236,14 @@ def furthest(expected: Sequence[Mapping[str, float]], found: Sequence[Mapping[st
     return max(differences.items(), key=lambda item: math.inf if math.isnan(item[1]) else item[1])
 
 
-def _timed(spec: Spec, batch: int) -> dict[str, object]:
-    """Images a second, memory and where a step waits, as fields of ``Line``."""
+def _timed(spec: Spec, batch: int) -> tuple[float, int, tuple[str, ...]]:
+    """Images a second, bytes of memory, and where a step waits, as in ``Line``."""
     large = dataclasses.replace(Recipe(**spec.recipe), batch=batch)
     with host.computing(spec.threads):
         task = begun(dataclasses.replace(spec, recipe=dataclasses.asdict(large)))
         phase = task.phases[-1]
         if phase.begin:
-            phase.begin(task.state.model, training.domains_of(task.data))
+            phase.begin(task.state.model, domains_of(task.data))
         task.state.model.train()
         one = Sampler(task.data, large, spec.seed)(0)
         update = functools.partial(_update, task, phase, one)
@@ -262,7 +263,7 @@ def _timed(spec: Spec, batch: int) -> dict[str, object]:
         seconds = time.perf_counter() - start
     images = timed * (len(one.source_x) + len(one.target_x))
     memory = torch.cuda.max_memory_allocated() if cuda else 0
-    return {"images": images / seconds, "memory": memory, "waits": waits}
+    return images / seconds, memory, waits
 
 
 def _update(task: Training, phase: Phase, batch: contract.Batch, step: int) -> None:
@@ -343,7 +344,7 @@ def _needed(spec: Spec, width: int, recipe: Recipe) -> dict[str, Parameters]:
     method = contract.load(spec.method)
     if method.needs is None:
         return {}
-    found = {}
+    found: dict[str, Parameters] = {}
     for name, need in method.needs(contract.config_of(method, spec.config), recipe).items():
         other = contract.load(need.method)
         config = other.variants["default"] if need.config is None else need.config

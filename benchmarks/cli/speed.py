@@ -420,7 +420,10 @@ def extraction(rounds: int, location: Location) -> Iterator[Race | Skipped]:
         early = pretrained.features(backbone, path, known.last_cut).to(memory_format=torch.channels_last)
         images = _photographs(known)
         cropped = pretrained.centre_crop(torch.from_numpy(images), known)
-        calls = {"bare forward": _bare(early, cropped), OURS: functools.partial(_extract, backbone, early, images)}
+        calls: dict[str, Call] = {
+            "bare forward": _bare(early, cropped),
+            OURS: functools.partial(_extract, backbone, early, images),
+        }
         size = f"{len(images)} images" if backbone == TRUNKS[0] else f"{len(images)} images, {backbone}"
         found = race("extraction", size, calls, rounds=rounds)
         memory = {OURS: waits.memory_of(f"extract_once({backbone!r}, {str(path)!r})")}
@@ -534,7 +537,7 @@ def frozen(rounds: int) -> Iterator[Race]:
             logits.T @ hidden
             (logits @ second).T @ x
 
-    cells = {
+    cells: dict[str, Call] = {
         name: functools.partial(training.run_cell, one, problem, commit="")
         for name, one in ((OURS, spec), ("DAN", dan))
     }

@@ -5,12 +5,13 @@ Data and weights are those that are prepared; where they are not, a race says wh
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def wait_for(arguments: Sequence[str]) -> Waited:
     return Waited(seconds, used.ru_maxrss * unit / 1e6)
 
 
-def waited(topic: str, size: str, runs: dict[str, Callable[[], Waited]]) -> Race:
+def waited(topic: str, size: str, runs: Mapping[str, Callable[[], Waited]]) -> Race:
     """A race whose contestants run once, one after the other."""
     found = {name: call() for name, call in runs.items()}
     return Race(
@@ -95,13 +96,15 @@ def table(location: Location) -> Iterator[Race]:
     require_office(location)
     with tempfile.TemporaryDirectory() as folder:
 
-        def compared(method: str, runs: str, *more: str) -> Waited:
+        def compared(runs: str, method: str, *more: str) -> Waited:
             wanted = ("compare", "--dataset", "office31", "--methods", method, *more)
             return _benchmarks(*wanted, location=location, runs=Path(folder, runs))
 
-        compared("source_only", "warming", "--seeds", "1", "--tasks", WARMING)
-        seeds = ("--seeds", str(TABLE_SEEDS))
-        calls = {name: lambda name=name: compared(name, name, *seeds) for name in ("source_only", "dan")}
+        compared("warming", "source_only", "--seeds", "1", "--tasks", WARMING)
+        calls = {
+            name: functools.partial(compared, name, name, "--seeds", str(TABLE_SEEDS))
+            for name in ("source_only", "dan")
+        }
         yield waited("table", f"{TABLE_SEEDS} seeds", calls)
 
 
