@@ -6,11 +6,9 @@ Data and weights are those that are prepared; where they are not, a race says wh
 from __future__ import annotations
 
 import functools
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,26 +37,37 @@ class Waited:
     """Of memory, at most, of the largest of its processes."""
 
 
+LAUNCHER = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+status = subprocess.call(sys.argv[2:])
+seconds = time.perf_counter() - start
+memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+open(sys.argv[1], "w").write(f"{seconds} {memory}")
+sys.exit(status)
+"""
+"""Starts a command from a small process: one that is started from here would be charged with the memory used here."""
+
+
 def wait_for(arguments: Sequence[str]) -> Waited:
     """Run Python with these arguments in the checkout, and wait.
 
     Raises:
         UserError: its exit status is not 0.
     """
-    with tempfile.TemporaryFile() as said:
-        start = time.perf_counter()
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=host.ROOT, stdin=subprocess.DEVNULL, stdout=said, stderr=said
+    with tempfile.TemporaryDirectory() as folder:
+        noted = Path(folder, "noted")
+        command = [sys.executable, "-S", "-c", LAUNCHER, str(noted), sys.executable, *arguments]
+        ended = subprocess.run(
+            command, cwd=host.ROOT, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL
         )
-        _, status, used = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            last = said.read().decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-            raise UserError(f"`python {' '.join(arguments)}` ended with {process.returncode}: {last[0]}")
+        if ended.returncode:
+            said = f"{ended.stdout}{ended.stderr}".strip() or "it said nothing"
+            words = f"`python {' '.join(arguments)}` ended with {ended.returncode}"
+            raise UserError(f"{words}: {said.splitlines()[-1]}")
+        seconds, memory = map(float, noted.read_text().split())
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-    return Waited(seconds, used.ru_maxrss * unit / 1e6)
+    return Waited(seconds, memory * unit / 1e6)
 
 
 def waited(topic: str, size: str, runs: Mapping[str, Callable[[], Waited]]) -> Race:
