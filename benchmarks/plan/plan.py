@@ -401,12 +401,16 @@ def _cells_of(
 
 def _trained_by(template: Spec, training: Mapping[str, Any]) -> Spec:
     """The template of a row with some fields of the recipe changed."""
+    if not training:
+        return template
     changed = dataclasses.replace(Recipe(**template.recipe), **training)
     return dataclasses.replace(template, recipe=recipe_values(changed))
 
 
 def _longer(template: Spec, times: int) -> Spec:
     """The template of a row that is trained longer than the others of its experiment."""
+    if times == 1:
+        return template
     return dataclasses.replace(template, recipe=recipe_values(Recipe(**template.recipe).longer(times)))
 
 
