@@ -47,7 +47,7 @@ USES_figures := $(TO_SHOW)
 USES_paper-tables := FORMAT OUT
 USES_predict := MODEL IMAGES FORMAT OUT
 USES_data := DATASET
-USES_bench := PEERS
+USES_bench := PEERS TOPIC
 USES_torture := KILLS
 USES_audit-results := DATASET DRAW UNDER JOBS
 USES_check-regression := JOBS REGRESSION
@@ -75,7 +75,7 @@ WRITTEN = $(PY) -m report write
 help: ## List all targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS"
-	@echo "         METHODS and CHOOSE=1 of compare, ALL=1 of table, CLASSES=common, KEEP=1, SET=METHOD.FIELD=VALUE, FORCE=1"
+	@echo "         METHODS and CHOOSE=1 of compare, ALL=1 of table, TOPIC of bench, CLASSES=common, KEEP=1, SET=METHOD.FIELD=VALUE, FORCE=1"
 	@echo "         EXECUTOR=ray, and for it ADDRESS, GPUS and MEMORY (GB) of a cell"
 	@echo "         FORMAT=tex or csv, and OUT, of paper-tables; CONTRIBUTED=NAME of export"
 	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
@@ -131,10 +131,10 @@ claims: $(VENV)/run.stamp ## Write the ledger of claims, results/claims.csv
 paper-tables: $(VENV)/run.stamp ## Write what is committed with results; with FORMAT=tex or csv the tables alone, into OUT
 	@$(if $(FORMAT),$(PY) -m report tables --format $(FORMAT) --out $(if $(OUT),$(call quoted,OUT),runs/tables-$(FORMAT)),$(WRITTEN))
 
-bench: $(VENV)/run.stamp ## Time the suite against its floor, with PEERS=1 also against skada and pytorch-adapt
+bench: $(VENV)/run.stamp ## Time the suite, or some TOPIC; with PEERS=1 also skada and pytorch-adapt
 	@$(if $(PEERS),$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["peers"])' > $(VENV)/peers.txt && \
 	    $(PY) $(INSTALL) -c constraints.txt -r $(VENV)/peers.txt &&) \
-	$(PY) -m benchmarks bench $(if $(PEERS),--peers) $(call option,DATA,--data)
+	$(PY) -m benchmarks bench $(if $(PEERS),--peers) $(foreach name,$(TOPIC),--topic $(name)) $(call option,DATA,--data)
 
 data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
 	@$(PY) -m benchmarks data $(if $(value DATASET),$(call quoted,DATASET)) $(call option,DATA,--data)

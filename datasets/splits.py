@@ -110,7 +110,7 @@ class Split:
         return self._digest("number", "source", "first")
 
     def _digest(self, *parts: str) -> str:
-        content = {name: value for name, value in asdict(self).items() if name in parts}
+        content = {name: getattr(self, name) for name in parts}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

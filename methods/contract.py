@@ -600,5 +600,6 @@ def frozen(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def total(losses: Losses) -> Tensor:
     """Sum of weight * value over all terms, a scalar."""
-    terms = [term.value * term.weight for term in losses.values()]
-    return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+    return functools.reduce(
+        torch.add, (term.value if term.weight == 1 else term.value * term.weight for term in losses.values())
+    )

@@ -226,7 +226,7 @@ def family(config: Config, distances: Tensor, *, last: bool) -> tuple[Tensor, tu
     if config.kernels == "paper":
         return kernels.median(distances), SINGLE
     if last:
-        return distances.new_tensor(SOFTMAX_GAMMA), SINGLE
+        return distances.new_full((), SOFTMAX_GAMMA), SINGLE
     return kernels.mean(distances), FIVE
 
 
@@ -252,7 +252,7 @@ def jmmd(model: JAN, names: Sequence[str], source: Sequence[Tensor], target: Seq
             factors.append(kernels.gaussians(tuples, gamma, exponents).sum(-1))
         else:
             distances = kernels.pair_distances(mapped(torch.cat([s, t]))) if config.theta else plain
-            factors.append(kernels.gaussian_sum(distances, gamma, torch.ones(len(exponents)).to(gamma), exponents))
+            factors.append(kernels.gaussian_sum(distances, gamma, gamma.new_ones(len(exponents)), exponents))
         diagonal *= len(exponents)
     product = functools.reduce(torch.mul, factors)
     if linear:

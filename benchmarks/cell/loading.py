@@ -314,7 +314,7 @@ class Sampler:
     def __init__(self, data: Data, recipe: Recipe, seed: int, phase: str = "") -> None:
         self.data, self.seed, self.steps = data, seed, recipe.steps
         prefix = f"{phase} " if phase else ""
-        self._stream = f"{prefix}augmentation"
+        self._stream, self._rank = f"{prefix}augmentation", processes.stream()
         source, target = shares(recipe, len(data.source.inputs), len(data.target))
         self._source = source_batches(data.sizes, recipe.steps, source, seed, f"{prefix}source")
         self._target = Batches(len(data.target), target, seed, f"{prefix}target")
@@ -325,7 +325,7 @@ class Sampler:
 
     def __call__(self, step: int) -> Batch:
         """The batch of a step; granted images are as many as the source's."""
-        generator = torch.Generator().manual_seed(seed_of(self.seed, self._stream, step, *processes.stream()))
+        generator = torch.Generator().manual_seed(seed_of(self.seed, self._stream, step, *self._rank))
         source_x, source_y = self.data.source(processes.share(self._source(step)), generator)
         alone = self.data.alone  # then a further draw of the same images would be for nothing
         target_x = source_x if alone else self.data.target.training(self._target(step), generator)

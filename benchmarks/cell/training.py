@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import pickle
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.cell import evaluation
+from benchmarks.cell.descent import Descent, Group
 from benchmarks.cell.loading import Data, Sampler, domains_of, load_data, through
 from benchmarks.machine import host, processes
 from benchmarks.machine.errors import UserError
@@ -59,7 +61,7 @@ class State:
     """Where training stands: all that a checkpoint must hold."""
 
     model: nn.Module
-    optimiser: torch.optim.SGD
+    optimiser: Descent
     phase: int = 0
     """Number of the phase under way."""
     step: int = 0
@@ -211,13 +213,16 @@ def _new_model(spec: Spec, data: Data, weights: Path | None) -> nn.Module:
 
 def prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[str, Parameters]) -> Training:
     """A cell's training before its first step; arguments as for ``run_cell``."""
-    device = torch.device(spec.device)
+    data = load_data(problem, choice_of(spec), torch.device(spec.device), spec.views)
+    return assembled(spec, data, _new_model(spec, data, weights), needed)
+
+
+def assembled(spec: Spec, data: Data, model: nn.Module, needed: Mapping[str, Parameters]) -> Training:
+    """As ``prepare``, of data on their device and a model as it is initialised, on the CPU."""
     method = contract.load(spec.method)
-    data = load_data(problem, choice_of(spec), device, spec.views)
-    model = _new_model(spec, data, weights)
     if method.init_from:
         method.init_from(model, needed)
-    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device=torch.device(spec.device), memory_format=torch.channels_last)  # type: ignore[call-overload]
     fixed = method.frozen_layers(model) if method.frozen_layers else None
     if fixed is not None:
         with _autocast(spec):
@@ -230,28 +235,19 @@ def prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[
     return Training(spec, method, State(model, optimiser_of(model, phases[0], method)), data, phases, step)
 
 
-def _autocast(spec: Spec) -> torch.autocast:
+def _autocast(spec: Spec) -> contextlib.AbstractContextManager[Any]:
     """The spec's precision."""
-    return torch.autocast(spec.device, torch.bfloat16, enabled=spec.precision == "bf16")
+    return torch.autocast(spec.device, torch.bfloat16) if spec.precision == "bf16" else contextlib.nullcontext()
 
 
-def optimiser_of(model: nn.Module, phase: Phase, method: Method) -> torch.optim.SGD:
+def optimiser_of(model: nn.Module, phase: Phase, method: Method) -> Descent:
     """A phase's optimiser, with nothing accumulated yet."""
     recipe, groups_of = phase.recipe, phase.groups or method.groups or contract.default_groups
-    return torch.optim.SGD(
-        [
-            {
-                "params": list(group.parameters),
-                "lr": recipe.rate * group.rate,
-                "multiple": group.rate,
-                "weight_decay": recipe.weight_decay if group.decay else 0.0,
-            }
-            for group in groups_of(model)
-        ],
-        lr=recipe.rate,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-    )
+    groups = [
+        Group(group.parameters, recipe.rate * group.rate, recipe.weight_decay if group.decay else 0.0)
+        for group in groups_of(model)
+    ]
+    return Descent(groups, recipe.momentum, recipe.nesterov)
 
 
 @dataclass(frozen=True)
@@ -303,7 +299,7 @@ class Training:
         if main and method.before_epoch:
             method.before_epoch(state.model)
         state.model.train()
-        sums: dict[str, Tensor] = {}
+        values: dict[str, list[Tensor]] = {}
         first, last = state.step, min(state.step + phase.recipe.epoch, phase.recipe.steps)
         objectives = {"step": phase.step, "second step": phase.second_step}
         for step in range(first, last):
@@ -314,8 +310,8 @@ class Training:
                     if self.shared is not None:
                         losses_of = functools.partial(self.shared, batch)
                     for name, term in self.update(phase, losses_of, batch.progress, stream, step).items():
-                        sums[name] = sums.get(name, 0.0) + term.value.detach().double()
-        means = processes.mean({name: float(value) / (last - first) for name, value in sums.items()})
+                        values.setdefault(name, []).append(term.value.detach())
+        means = processes.mean({name: _sum(terms) / (last - first) for name, terms in values.items()})
         if main and method.epoch_step:
             progress = last / phase.recipe.steps
             losses_of = functools.partial(method.epoch_step, state.model, domains, progress)
@@ -364,10 +360,7 @@ class Training:
 
     def update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
         """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""
-        recipe, state, spec = phase.recipe, self.state, self.spec
-        anneal = recipe.rate_at(progress)
-        for group in state.optimiser.param_groups:
-            group["lr"] = recipe.rate * group["multiple"] * anneal
+        state, spec = self.state, self.spec
         name = f"{phase.name} {stream}" if phase.name else stream
         seed_torch(spec.device, spec.seed, name, step, *processes.stream())
         with _autocast(spec):
@@ -375,10 +368,18 @@ class Training:
             if not losses:
                 return losses
             total = contract.total(losses)
-        state.optimiser.zero_grad(set_to_none=True)
+        state.optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
-        state.optimiser.step()
+        state.optimiser.step(phase.recipe.rate_at(progress))
         return losses
+
+
+def _sum(values: Sequence[Tensor]) -> float:
+    """One after the other in double precision; the device is waited for once."""
+    total = 0.0
+    for value in torch.stack(list(values)).tolist():  # not ``sum``, which corrects for rounding since Python 3.12
+        total += value
+    return total
 
 
 def _require_finite(means: dict[str, float], spec: Spec, step: int) -> None:

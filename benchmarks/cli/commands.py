@@ -315,7 +315,9 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
 
 
 @commands.command("bench")
-@click.option("--topic", "topics", multiple=True, type=click.Choice(speed.TOPICS), help="May be repeated; else all.")
+@click.option(
+    "--topic", "topics", multiple=True, type=click.Choice(list(speed.TOPICS)), help="May be repeated; else all."
+)
 @click.option("--rounds", type=click.IntRange(min=3), default=15, show_default=True, help="How often each is measured.")
 @click.option("--peers", is_flag=True, help="Time skada and pytorch-adapt as well, where they are installed.")
 @click.option("--out", type=click.Path(path_type=Path), default=host.ROOT / "results" / "speed" / "bench.csv")
@@ -328,15 +330,19 @@ def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: 
             click.echo(f"{name} takes no part: {'it is not installed' if peers else 'PEERS=1 asks for it'}.")
     races = []
     for one in speed.run(rounds, others, Location(data, mirror), topics or speed.TOPICS):
+        if isinstance(one, speed.Skipped):
+            click.echo(f"\n{one.topic} is left out: {one.reason}")
+            continue
         races.append(one)
-        click.echo(f"\n{one.topic}, {one.size} ({'wall clock' if one.wall else 'CPU seconds'}, one thread)")
+        click.echo(f"\n{one.topic}, {one.size} ({'wall clock' if one.wall else 'CPU seconds, one thread'})")
         first = next(iter(one.times))
         shown = [(name, *one.seconds(name), one.ratio(name, first)[0]) for name in one.times]
         cells = [
-            [name, f"{1e3 * seconds:.3g}", f"{1e3 * spread:.2g}", f"{ratio:.2f}"]
+            [name, f"{1e3 * seconds:.3g}", f"{1e3 * spread:.2g}", f"{ratio:.2f}", f"{one.memory.get(name, 0):.0f}"]
             for name, seconds, spread, ratio in shown
         ]
-        click.echo(tabulate(cells, headers=["", "ms", "±", f"over {first}"], disable_numparse=True))
+        headers = ["", "ms", "±", f"over {first}", *(["MB"] if one.memory else [])]
+        click.echo(tabulate([row[: len(headers)] for row in cells], headers=headers, disable_numparse=True))
         speed.write(out, [one], others)  # at once: a later topic may lack its weights or data
     found = speed.verdicts(races)
     cells = [

@@ -30,11 +30,18 @@ SUMMARIES = {
     "decide": "Run the replicates that results/replicates.csv asks for, and merge them into results/.",
     "choose": "Choose the open settings of a method, or of all, by the label-free rule.",
     "bench": "Time the suite against its floor and other suites.",
+    "check-device": "Let every method take steps on a device, compare with the CPU, and write a report.",
 }
 """Command -> what it does, in the order of the help."""
 
 
-MODULES = {"compare": "compare", "predict": "predict", "rerun": "again", "audit": "again"}
+MODULES = {
+    "check-device": "check_device",
+    "compare": "compare",
+    "predict": "predict",
+    "rerun": "again",
+    "audit": "again",
+}
 """Commands that are modules of their own; the others are in ``commands``."""
 
 
@@ -48,7 +55,7 @@ class Commands(click.Group):
         if name not in SUMMARIES:
             return None
         if name in MODULES:
-            found: click.Command = getattr(importlib.import_module(f"benchmarks.cli.{MODULES[name]}"), name)
+            found: click.Command = getattr(importlib.import_module(f"benchmarks.cli.{MODULES[name]}"), MODULES[name])
             return found
         from benchmarks.cli.commands import commands
 

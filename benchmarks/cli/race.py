@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ class Race:
     """Contestant -> seconds of one call in each round, (rounds,)."""
     wall: bool = False
     """Whether these are wall-clock seconds: where other processes do the work."""
+    memory: Mapping[str, float] = field(default_factory=dict)
+    """Contestant -> megabytes of its process at most, where they were taken."""
 
     def seconds(self, name: str) -> tuple[float, float]:
         """Median over the rounds, and half the distance between the quartiles."""

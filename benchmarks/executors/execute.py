@@ -289,8 +289,10 @@ class Local:
         for attempt in range(ATTEMPTS):
             ended: set[str] = set()
             tasks = [(cell, self.location, self.store, commit, cell.spec.hash in kept) for cell in left]
+            # One cell alone needs no process of its own, unless that is what was ended.
+            jobs = min(self.jobs, len(tasks)) if attempt == 0 else self.jobs
             try:
-                for outcome in processes.results(run_one, tasks, self.jobs):
+                for outcome in processes.results(run_one, tasks, jobs):
                     ended.add(outcome.cell)
                     yield outcome
                 return

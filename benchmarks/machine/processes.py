@@ -138,9 +138,9 @@ def step_of(method: Method, model: nn.Module, batch: int) -> nn.Module | None:
 
 T = TypeVar("T")
 
-PRELOADED = ["benchmarks.executors.execute", "torch._dynamo", "sklearn.linear_model"]
-"""What the server imports, by name as this module is below the first: what runs cells, and what optimisers and the test
-of two samples import on their first call, which would cost every worker two seconds."""
+PRELOADED = ["benchmarks.executors.execute", "sklearn.linear_model"]
+"""What the server imports, by name as this module is below the first: what runs cells, and what the test of two samples
+imports on its first call, which would cost every worker two seconds."""
 
 LostWorkerError = BrokenProcessPool
 """A worker was ended from outside, and the others with it."""

@@ -308,10 +308,26 @@ def build(choice: Choice, *, width: int, classes: int, weights: Path | None = No
         choice: what to build.
         width: channels of the images or width of the features that a network from scratch takes; else not used.
         classes: number of classes.
-        weights: the pretrained weights; None builds untrained layers of the same shapes, for a look at the network.
+        weights: the pretrained weights; None builds untrained layers of the same shapes.
     """
     known = choice.backbone
-    trunk, size, rate = _trunk(choice, width, weights)
+    if known.known is None or choice.track == "frozen":
+        whole = None
+    else:
+        whole = pretrained.untrained(choice.name) if weights is None else pretrained.trunk(choice.name, weights)
+    return _around(choice, width, classes, whole)
+
+
+def look(choice: Choice) -> Network:
+    """A network that cannot compute, for methods to say whether they make sense on it (``pretrained.outline``)."""
+    fixed = choice.backbone.known is None or choice.track == "frozen"
+    return _around(choice, 1, 2, None if fixed else pretrained.outline(choice.name))
+
+
+def _around(choice: Choice, width: int, classes: int, whole: nn.Module | None) -> Network:
+    """A network; ``whole`` is the pretrained trunk where layers of it are trained."""
+    known = choice.backbone
+    trunk, size, rate = _trunk(choice, width, whole)
     head = known.batchnorm_head or (choice.track == "frozen" and choice.batchnorm != "none")
     return Network(
         trunk,
@@ -326,7 +342,7 @@ def build(choice: Choice, *, width: int, classes: int, weights: Path | None = No
     )
 
 
-def _trunk(choice: Choice, width: int, weights: Path | None) -> tuple[nn.Module, int, float]:
+def _trunk(choice: Choice, width: int, whole: nn.Module | None) -> tuple[nn.Module, int, float]:
     """Trunk, the size of its output, and its learning rate as a multiple of the new layers'."""
     known = choice.backbone
     if known.scratch is not None:
@@ -336,7 +352,7 @@ def _trunk(choice: Choice, width: int, weights: Path | None) -> tuple[nn.Module,
     size = known.known.size
     if choice.track == "frozen":
         return nn.Identity(), known.known.places[choice.cut], 0.0
-    whole = pretrained.untrained(choice.name) if weights is None else pretrained.trunk(choice.name, weights)
+    assert whole is not None
     if choice.track == "late":
         _, whole = pretrained.split(choice.name, whole, choice.cut)
     return whole, size, TRUNK_RATE

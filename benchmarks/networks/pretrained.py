@@ -42,6 +42,8 @@ class Pretrained:
     has_batchnorm: bool = True
     bgr: bool = False
     """Whether the network takes blue, green and red, in this order."""
+    repeats: tuple[int, ...] = ()
+    """Of EfficientNet-Lite: number of blocks of each stage."""
     head_rate: float = 1.0
     """What the learning rate of a head on the fixed trunk (``methods.recipes.HEAD``, and all that is made of it) is
     multiplied by, as features of another scale ask for."""
@@ -73,7 +75,9 @@ HALF = (0.5, 0.5, 0.5)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def _lite(number: int, crop: int, channels: tuple[int, ...], sides: tuple[int, ...]) -> Pretrained:
+def _lite(
+    number: int, crop: int, channels: tuple[int, ...], sides: tuple[int, ...], repeats: tuple[int, ...]
+) -> Pretrained:
     """EfficientNet-Lite; ``channels`` and ``sides`` are those of the activations that enter blocks 1 to 6."""
     cuts = {f"blocks.{i}": (c, s, s) for i, (c, s) in enumerate(zip(channels, sides, strict=True), start=1)}
     return Pretrained(
@@ -84,6 +88,7 @@ def _lite(number: int, crop: int, channels: tuple[int, ...], sides: tuple[int, .
         std=HALF,
         cuts={**cuts, "pool": (1280,)},
         late_cut="blocks.6",
+        repeats=repeats,
     )
 
 
@@ -91,9 +96,9 @@ _GOOGLENET_SPACE = {"3": (28, 28), "4": (14, 14), "5": (7, 7)}
 """Stage -> height and width of what enters its inception blocks."""
 
 KNOWN: dict[str, Pretrained] = {
-    "lite0": _lite(0, 224, (16, 24, 40, 80, 112, 192), (112, 56, 28, 14, 14, 7)),
-    "lite1": _lite(1, 240, (16, 24, 40, 80, 112, 192), (120, 60, 30, 15, 15, 8)),
-    "lite2": _lite(2, 260, (16, 24, 48, 88, 120, 208), (130, 65, 33, 17, 17, 9)),
+    "lite0": _lite(0, 224, (16, 24, 40, 80, 112, 192), (112, 56, 28, 14, 14, 7), (1, 2, 2, 3, 3, 4, 1)),
+    "lite1": _lite(1, 240, (16, 24, 40, 80, 112, 192), (120, 60, 30, 15, 15, 8), (1, 3, 3, 4, 4, 5, 1)),
+    "lite2": _lite(2, 260, (16, 24, 48, 88, 120, 208), (130, 65, 33, 17, 17, 9), (1, 3, 3, 4, 4, 5, 1)),
     "alexnet": Pretrained(
         title="AlexNet (torchvision), ImageNet weights",
         side=256,
@@ -173,6 +178,19 @@ def untrained(name: str) -> nn.Module:
     """The trunk with meaningless weights, on no device: for a look at its layers."""
     with torch.device("meta"):
         return _without_classifier(name, _architecture(name))
+
+
+def outline(name: str) -> nn.Module:
+    """As ``untrained``; of EfficientNet-Lite the BatchNorm layers alone, because timm takes seconds to import."""
+    repeats = KNOWN[name].repeats
+    if not repeats:
+        return untrained(name)
+    # A block normalises after each of its convolutions: two in the first stage, which expands nothing, three elsewhere.
+    norms = {"stem": 1, **{f"blocks_{i}": n * (3 if i else 2) for i, n in enumerate(repeats)}, "head": 1}
+    whole = nn.Sequential()
+    for key, count in norms.items():
+        whole.add_module(key, nn.Sequential(*(nn.BatchNorm2d(1, device="meta") for _ in range(count))))
+    return whole
 
 
 def _architecture(name: str) -> nn.Module:

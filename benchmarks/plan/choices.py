@@ -12,6 +12,7 @@ its own.  One for which none has been made takes that of the full method.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,22 @@ def read() -> list[dict[str, str]]:
     Raises:
         UserError: the file is damaged.
     """
+    try:
+        state = path().stat()
+    except OSError:
+        return []
+    return list(_read(path(), state.st_ino, state.st_mtime_ns, state.st_size))
+
+
+@functools.lru_cache(maxsize=1)
+def _read(where: Path, *_state: int) -> list[dict[str, str]]:
+    """The rows of a file in a state; a plan asks for them hundreds of times."""
     rows = []
-    for line, row in files.numbered_rows(path(), schema.CHOICES) if path().exists() else ():
+    for line, row in files.numbered_rows(where, schema.CHOICES):
         try:
             float(row["value"])
         except ValueError:
-            raise UserError(f"{path()}, line {line}: the value {row['value']!r} is no number.") from None
+            raise UserError(f"{where}, line {line}: the value {row['value']!r} is no number.") from None
         rows.append(row)
     return rows
 

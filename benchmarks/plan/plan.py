@@ -401,12 +401,16 @@ def _cells_of(
 
 def _trained_by(template: Spec, training: Mapping[str, Any]) -> Spec:
     """The template of a row with some fields of the recipe changed."""
+    if not training:
+        return template
     changed = dataclasses.replace(Recipe(**template.recipe), **training)
     return dataclasses.replace(template, recipe=recipe_values(changed))
 
 
 def _longer(template: Spec, times: int) -> Spec:
     """The template of a row that is trained longer than the others of its experiment."""
+    if times == 1:
+        return template
     return dataclasses.replace(template, recipe=recipe_values(Recipe(**template.recipe).longer(times)))
 
 
@@ -530,7 +534,7 @@ def why_not(method: Method, config: Any, choice: Choice, plan: Plan) -> str | No
     if method.applies is None:
         return None
     if choice not in plan.looks:
-        plan.looks[choice] = backbones.build(choice, width=1, classes=2)
+        plan.looks[choice] = backbones.look(choice)
     return method.applies(config, plan.looks[choice])
 
 

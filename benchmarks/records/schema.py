@@ -58,6 +58,6 @@ TSNE = (
 
 SPEED = (
     *("topic", "size", "contestant", "seconds", "spread", "rounds", "clock", "threads", "device", "instructions"),
-    *("torch", "peers", "commit"),
+    *("torch", "peers", "commit", "memory"),
 )
-"""``results/speed/speed.csv``: one row per entry of a benchmark."""
+"""``results/speed/speed.csv``: one row per entry of a benchmark; memory in megabytes, empty where it was not taken."""

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from benchmarks.cell import training
+from benchmarks.cell.descent import Descent
 from benchmarks.cell.loading import Sampler, domains_of, load_data
 from benchmarks.cell.training import run_cell
 from benchmarks.networks import weights
@@ -360,9 +361,9 @@ def test_late_trains_the_last_blocks_at_a_tenth_of_the_rate(
     rates: dict[int, float] = {}
     optimiser_of = training.optimiser_of
 
-    def watched(*arguments: Any) -> torch.optim.SGD:
+    def watched(*arguments: Any) -> Descent:
         made = optimiser_of(*arguments)
-        rates.update({id(p): group["lr"] for group in made.param_groups for p in group["params"]})
+        rates.update({id(p): group.rate for group in made.groups for p in group.parameters})
         return made
 
     monkeypatch.setattr(training, "optimiser_of", watched)

@@ -14,7 +14,7 @@ from benchmarks.export import reuse, tables
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, choosing, plan
 from benchmarks.plan.plan import Options, Plan
-from benchmarks.records import rules, schema
+from benchmarks.records import files, rules, schema
 from benchmarks.records.store import Record, Store, read_specs
 from datasets.errors import DataError
 from datasets.store import Location
@@ -307,6 +307,22 @@ def test_damaged_committed_files_are_named(no_choices: Path) -> None:
         no_choices.write_bytes(content)
         with pytest.raises(UserError, match=message):
             choices.read()
+
+
+def test_choices_are_read_once_and_again_where_they_have_changed(
+    no_choices: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = dict.fromkeys(schema.CHOICES, "1")
+    choices.write([row])
+    opened: list[Path] = []
+    rows = files.numbered_rows
+    monkeypatch.setattr(files, "numbered_rows", lambda path, columns: (opened.append(path), rows(path, columns))[1])
+    first = choices.read()
+    first.append({})
+    assert choices.read() == [row], "what a reader does to its list is its own affair"
+    assert len(opened) <= 1
+    choices.write([{**row, "variant": "other"}])
+    assert [one["variant"] for one in choices.read()] == ["1", "other"]
 
 
 def test_a_choice_on_fewer_tasks_does_not_replace_one_on_more(no_choices: Path) -> None:

@@ -225,6 +225,23 @@ def test_a_look_at_a_network_needs_no_weights(name: str) -> None:
 # Networks.
 
 
+@pytest.mark.parametrize("name", KNOWN)
+def test_an_outline_has_every_batchnorm_layer_in_its_place(name: str) -> None:
+    def layers(whole: nn.Module) -> dict[str, int]:
+        return {
+            key: sum(isinstance(module, nn.BatchNorm2d) for module in child.modules())
+            for key, child in whole.named_children()
+        }
+
+    assert layers(pretrained.outline(name)) == layers(pretrained.untrained(name))
+    for track in ("late", "finetune"):
+        choice = choose(name, track)
+        outlined, whole = backbones.look(choice), build(choice, width=1, classes=2)
+        assert outlined.layer_sizes.keys() == whole.layer_sizes.keys()
+        assert (outlined.trunk_rate, outlined.batchnorm) == (whole.trunk_rate, whole.batchnorm)
+        assert layers(outlined.trunk) == layers(whole.trunk)
+
+
 def test_late_trains_what_lies_after_the_cut(lite0: Path) -> None:
     """blocks.6 and what follows, at a tenth of the rate; BatchNorm statistics stay ImageNet's."""
     from methods.contract import default_groups

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from benchmarks.cell import loading, training
+from benchmarks.cell.descent import Descent
 from benchmarks.cell.evaluation import ten_best
 from benchmarks.executors import execute
 from benchmarks.export import tables
@@ -288,13 +289,13 @@ def test_the_rate_falls_at_the_milestones(
 ) -> None:
     base = cells(few_digits)["base", ""]
     rates = []
-    real = torch.optim.SGD.step
+    real = Descent.step
 
-    def step(self: Any, *arguments: Any) -> Any:
-        rates.append([group["lr"] for group in self.param_groups])
-        return real(self, *arguments)
+    def step(self: Descent, anneal: float) -> None:
+        rates.append([group.rate * anneal for group in self.groups])
+        real(self, anneal)
 
-    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    monkeypatch.setattr(Descent, "step", step)
     run([base], few_digits, Store(tmp_path))
     assert rates == [pytest.approx([0.01, 0.02])] * 12 + [pytest.approx([0.001, 0.002])] * 12
 
