@@ -570,7 +570,7 @@ def config_of(method: Method, values: Mapping[str, Any]) -> Any:
 def config_values(config: Any) -> dict[str, Any]:
     """A configuration as plain JSON values: what the record of a cell holds, and what it is named by."""
     defaults = {one.name: one.default for one in dataclasses.fields(config) if _ADDED in one.metadata}
-    every: dict[str, Any] = dataclasses.asdict(config)
+    every = {one.name: getattr(config, one.name) for one in dataclasses.fields(config)}
     values = {key: value for key, value in every.items() if key not in defaults or value != defaults[key]}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 

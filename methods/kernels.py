@@ -249,11 +249,12 @@ def median(distances: Tensor) -> Tensor:
     d = distances.detach()
     if d.device.type == "cpu":
         # numpy finds the middle up to ten times faster than torch; where there are two, the lower one ends its half.
-        half = len(d) // 2
-        parted = np.partition(d.numpy(), half)
-        lower = parted[half] if len(d) % 2 else parted[:half].max()
+        values = d.numpy()
+        half = values.size // 2
+        parted = np.partition(values, half)
+        lower = parted[half] if values.size % 2 else parted[:half].max()
         middle = (lower + parted[half]) / 2
-        return d.new_tensor(middle if middle > COLLAPSED else 1.0)
+        return d.new_full((), float(middle) if middle > COLLAPSED else 1.0)
     # torch.median returns the lower one of two middle values; of the negated distances that is the upper one.
     return _not_collapsed((d.median() - (-d).median()) / 2)
 

@@ -426,6 +426,8 @@ def with_method(template: Spec, name: str, config: Any, task: Task, location: Lo
         template, method=name, config=values, revision=revision(method.revision_on(template.track))
     )
     wanted = method.needs(config, Recipe(**spec.recipe)) if method.needs else {}
+    if not wanted and not spec.needs:
+        return Cell(spec, task)
     needs = {key: _needed(spec, need, task, location) for key, need in wanted.items()}
     return Cell(dataclasses.replace(spec, needs={k: c.spec.hash for k, c in needs.items()}), task, needs=needs)
 

@@ -114,7 +114,7 @@ class Spec:
         What has a default above is left out of it at that default: a field that is added later gives no older cell
         another identity.
         """
-        named = replace(self, protocol=RENAMED.get(self.protocol, self.protocol))
+        named = replace(self, protocol=RENAMED[self.protocol]) if self.protocol in RENAMED else self
         return digest(named, added=[one.name for one in fields(self) if _default(one) is not MISSING])
 
 
