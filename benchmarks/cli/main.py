@@ -42,7 +42,7 @@ MODULES = {
     "rerun": "again",
     "audit": "again",
 }
-"""Commands that are modules of their own; the others are in ``commands``."""
+"""Command -> the module that it has to itself or shares; the others are in ``commands``."""
 
 
 class Commands(click.Group):
@@ -55,7 +55,8 @@ class Commands(click.Group):
         if name not in SUMMARIES:
             return None
         if name in MODULES:
-            found: click.Command = getattr(importlib.import_module(f"benchmarks.cli.{MODULES[name]}"), MODULES[name])
+            module = importlib.import_module(f"benchmarks.cli.{MODULES[name]}")
+            found: click.Command = getattr(module, name.replace("-", "_"))
             return found
         from benchmarks.cli.commands import commands
 
