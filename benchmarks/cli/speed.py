@@ -88,7 +88,7 @@ BUDGETS = (
         for other, most, says in (
             ("one Gram matrix", 2.2, "MK-MMD of five kernels, forward and backward, over one product of Gram"),
             (SKADA, 1 / 2.5, "the same over skada's"),
-            (ADAPT, 1 / 2.5, "the same over pytorch-adapt's"),
+            (ADAPT, 1 / 3, "the same over pytorch-adapt's"),
         )
     ),
     *(

@@ -194,7 +194,7 @@ def test_a_committed_cell_is_run_again(
 
     status, output, error = call(capsys, monkeypatch, "audit", "--jobs", 1, *where)
     assert status == 0, error
-    assert "2 cells run again: 1 equal to the last digit, 1 within 5 points with another vector unit, 0 wrong" in output
+    assert "2 cells run again: 1 equal to the last digit, 1 within 2 points with another vector unit, 0 wrong" in output
     assert f"differs: {last['cell']}, dan digits, optdigits:mfeat: by 1.50 points, another vector unit" in output
     specs.write_text(whole)
     status, output, _ = call(capsys, monkeypatch, "audit", "dan", "--jobs", 1, *where)
@@ -211,7 +211,7 @@ def test_a_committed_cell_is_run_again(
     _, output, _ = call(capsys, monkeypatch, "audit", "--jobs", 1, *where)
     assert f"Left out: dan digits: cell {last['cell']} would be another one today" in output
     assert (
-        "1 cell run again: 1 equal to the last digit, 0 within 5 points with another vector unit, 0 wrong; 1 " in output
+        "1 cell run again: 1 equal to the last digit, 0 within 2 points with another vector unit, 0 wrong; 1 " in output
     )
     status, _, error = call(capsys, monkeypatch, "audit", "--dataset", "office31", *where)
     assert (status, "no committed cell can be run again here" in error) == (2, True)
