@@ -563,5 +563,6 @@ METHOD = Method(
     needs=needs,
     init_from=init_from,
     frozen_layers=frozen_layers,
+    steady=True,
     applies=applies,
 )

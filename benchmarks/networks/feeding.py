@@ -23,6 +23,8 @@ Indices = NDArray[np.int64]
 
 BATCH = 512
 """Examples at once where all of them are passed in order."""
+MOST_CACHED = 2**30
+"""Bytes, at most, of images that are moved to a GPU once, and of activations of fixed layers that are kept in memory."""
 
 PHOTO_BATCH = 64
 """The same of whole photographs, whose activations in the first layers take megabytes each."""
@@ -151,7 +153,7 @@ class Windows:
         images: uint8, (N, height, width, channels), channels 1 or 3; a memory map unless they have to be scaled.
         window: what is cut.
         channels: what the network takes; grey images are repeated if it is 3.
-        device: where batches go.
+        device: where batches go.  Images of at most ``MOST_CACHED`` bytes are moved to a GPU once.
         views: number of augmented views of each image that there are, drawn once; 0: new ones at each step.
     """
 
@@ -161,7 +163,10 @@ class Windows:
         self, images: NDArray[np.uint8], window: Window, channels: int, device: torch.device, views: int = 0
     ) -> None:
         self._images = images if images.shape[1] == window.side else _shrunk(images, window.side)
+        fits = device.type != "cpu" and self._images.nbytes <= MOST_CACHED
+        self._moved = torch.from_numpy(np.array(self._images)).to(device) if fits else None
         self._window, self._channels, self._device = window, channels, device
+        self._mean = torch.tensor(window.mean, device=device)
         self.views = views if window.augments else 0
         self._drawn = [self._draw(len(images), _generator(view)) for view in range(self.views)]
 
@@ -216,15 +221,20 @@ class Windows:
 
     def _cut(self, indices: Indices, rows: Tensor, columns: Tensor, mirrored: Tensor) -> Tensor:
         window = self._window
-        images = torch.from_numpy(np.asarray(self._images[indices])).to(self._device)
-        mean = torch.tensor(window.mean, device=self._device)
-        x = images.to(torch.float32).sub_(mean).mul_(1 / window.scale)
+        # All that says what is cut goes to the device at once.
+        cuts = torch.cat([torch.from_numpy(indices)[:, None], rows, columns, mirrored], 1).to(self._device)
+        picked, rows, columns, mirrored = torch.split(cuts, 1, 1)
+        if self._moved is not None:
+            images = self._moved.index_select(0, picked[:, 0])
+        else:
+            images = torch.from_numpy(np.asarray(self._images[indices])).to(self._device)
+        x = images.to(torch.float32).sub_(self._mean).mul_(1 / window.scale)
         if window.padding or window.side > window.crop:
             x = nn.functional.pad(x, (0, 0, *(window.padding,) * 4))
-            along = torch.arange(window.crop)
-            rows, columns = rows + along, columns + torch.where(mirrored, along.flip(0), along)
-            at = torch.arange(len(indices))[:, None, None]
-            x = x[tuple(index.to(self._device) for index in (at, rows[:, :, None], columns[:, None, :]))]
+            along = torch.arange(window.crop, device=self._device)
+            rows, columns = rows + along, columns + torch.where(mirrored > 0, along.flip(0), along)
+            at = torch.arange(len(indices), device=self._device)[:, None, None]
+            x = x[at, rows[:, :, None], columns[:, None, :]]
         x = x.permute(0, 3, 1, 2)
         if x.shape[1] != self._channels:
             x = x.expand(-1, self._channels, -1, -1).contiguous(memory_format=torch.channels_last)
@@ -306,10 +316,6 @@ class Features:
 
     def part(self, indices: Indices) -> Features:
         return Features(self(indices).cpu().numpy(), self._device)
-
-
-MOST_CACHED = 2**30
-"""Bytes of activations of fixed layers, at most, that are kept in memory; beyond it they are computed at each step."""
 
 
 @torch.no_grad()
