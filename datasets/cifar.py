@@ -114,6 +114,7 @@ DOMAINS = (
         ),
         kind="photos",
         channels=3,
+        side=32,
         classes=CLASSES,
         subset="cifar100-200",
     ),
@@ -124,6 +125,7 @@ DOMAINS = (
         routes=(Route((File("cifar100_200.tar.gz"),), folders),),
         kind="photos",
         channels=3,
+        side=32,
         classes=CLASSES,
     ),
 )

@@ -22,6 +22,8 @@ Kind = Literal["digits", "photos", "features"]
 ``features``: feature vectors."""
 
 DIGITS = tuple("0123456789")
+PHOTO_SIDE = 256
+"""Height and width of prepared photographs."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ class Domain:
     """Of images."""
     width: int = 0
     """Of feature vectors."""
+    side: int = PHOTO_SIDE
+    """Height and width at which photographs are prepared unless a backbone asks for others."""
     frame: Frame = "keep"
     top: int = 255
     """Native value of white."""

@@ -55,8 +55,6 @@ __all__ = [
 
 FORMAT = 1
 """Raised when what is written below ``prepared/`` changes; older copies are then prepared again."""
-PHOTO_SIDE = 256
-"""Height and width of prepared photographs unless another size is asked for."""
 _BLOCK = 2048
 
 _Stamp = tuple[str, int, int]
@@ -107,7 +105,7 @@ def prepare(domain_name: str, location: Location, side: int | None = None) -> st
     """Acquire, verify and decode a domain, unless that was done before.
 
     Args:
-        side: height and width of photographs, ``PHOTO_SIDE`` by default; of no meaning for other kinds.
+        side: height and width of photographs, the domain's ``side`` by default; of no meaning for other kinds.
 
     Returns:
         The name of the domain actually prepared: that of its subset where only the subset is available.
@@ -356,7 +354,7 @@ def _shape(domain: Domain, side: int | None) -> tuple[int, ...]:
     """Shape of one prepared example."""
     if domain.kind == "features":
         return (domain.width,)
-    height = SIDE if domain.kind == "digits" else side or PHOTO_SIDE
+    height = SIDE if domain.kind == "digits" else side or domain.side
     return height, height, domain.channels
 
 
@@ -478,7 +476,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _folder(domain: Domain, location: Location, side: int | None) -> Path:
-    size = f"@{side or PHOTO_SIDE}" if domain.kind == "photos" else ""
+    size = f"@{side or domain.side}" if domain.kind == "photos" else ""
     return location.root / "prepared" / f"{_slug(domain)}{size}"
 
 

@@ -39,6 +39,7 @@ from benchmarks.records import schema
 from benchmarks.records.files import write_atomically, write_csv
 from benchmarks.records.store import Spec, Store, revision
 from datasets import registry, store
+from datasets.domains import PHOTO_SIDE
 from datasets.store import Location
 from methods import contract
 
@@ -157,7 +158,7 @@ class Kept:
     @property
     def side(self) -> int:
         """Height and width of the square that images are brought to."""
-        return choice_of(self.spec).backbone.side or store.PHOTO_SIDE
+        return choice_of(self.spec).backbone.side or PHOTO_SIDE
 
 
 def read(path: Path) -> Kept:

@@ -24,7 +24,7 @@ Indices = NDArray[np.int64]
 BATCH = 512
 """Examples at once where all of them are passed in order."""
 MOST_CACHED = 2**30
-"""Bytes, at most, of images that are moved to a GPU once, and of activations of fixed layers that are kept in memory."""
+"""Bytes, at most, of images that a GPU holds at once, and of activations of fixed layers that are kept in memory."""
 
 PHOTO_BATCH = 64
 """The same of whole photographs, whose activations in the first layers take megabytes each."""

@@ -297,7 +297,7 @@ def _add(plan: Plan, cells: dict[str, Cell], name: str, options: Options, locati
             require_fitting(choice, dataset)
             absent = [task.label for task in tasks if not is_ready(task, location, choice.backbone.side)]
             if absent:
-                text = f"{', '.join(absent)} of {dataset}: {_unprepared(name, dataset, choice)}"
+                text = f"{', '.join(absent)} of {dataset}: {_unprepared(name, dataset, tasks, choice)}"
                 if text not in plan.missing:
                     plan.missing.append(text)
             for task in [task for task in tasks if task.label not in absent]:
@@ -316,9 +316,9 @@ def is_kept(options: Options, dataset: str, protocol: str) -> bool:
     return wanted and protocol != "transfer"
 
 
-def _unprepared(name: str, dataset: str, choice: Choice) -> str:
+def _unprepared(name: str, dataset: str, tasks: Sequence[Task], choice: Choice) -> str:
     side = choice.backbone.side
-    if side in (None, store.PHOTO_SIDE):
+    if side is None or all(registry.domain(domain).side == side for task in tasks for domain in task.domains):
         return f"its data are not prepared; `make data DATASET={dataset}` does."
     return f"its data are not prepared at the {side} pixels of {choice.name}; `make reproduce-{name}` does."
 

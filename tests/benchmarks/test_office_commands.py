@@ -15,7 +15,7 @@ from benchmarks.networks.backbones import choose
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Options
 from benchmarks.records.store import Store
-from datasets import folders, office, registry, scan, store, verify
+from datasets import folders, office, registry, scan, verify
 from datasets.store import Location
 from methods import contract, recipes
 from methods.contract import Recipe
@@ -158,7 +158,7 @@ def test_every_experiment_on_office31_can_be_planned(planned: Location) -> None:
     for paper in contract.papers():
         for experiment in plan.paper(paper).experiments:
             side = backbones.backbone(experiment.backbone).side
-            if "office31" in experiment.recipes and side in (None, store.PHOTO_SIDE):
+            if "office31" in experiment.recipes and side in (None, 256):
                 options = Options(experiments=(experiment.name,), datasets=("office31",))
                 made = plan.make(paper, options, planned)
                 assert made.cells, experiment.name
@@ -354,4 +354,3 @@ def test_sizes_of_what_backbones_take() -> None:
         **small,
     }
     assert json.loads((verify.MANIFESTS / "amazon.json").read_text())["parts"]["train"]["count"] == 2817
-    assert store.PHOTO_SIDE == 256

@@ -34,16 +34,14 @@ def test_whatever_else_is_prepared_is_what_its_manifest_says(name: str, real: Lo
     check_prepared(name, real)
 
 
-SHAPES = {"digits": (28, 28), "photos": (store.PHOTO_SIDE, store.PHOTO_SIDE)}
-
-
 def check_prepared(name: str, location: Location) -> None:
     domain = registry.domain(name)
     for part, expected in verify.manifest(name).items():
         data = store.load(name, part, location)
         assert isinstance(data.images, np.memmap)
         assert data.images.dtype == np.uint8
-        shape = (domain.width,) if domain.kind == "features" else (*SHAPES[domain.kind], domain.channels)
+        side = 28 if domain.kind == "digits" else domain.side
+        shape = (domain.width,) if domain.kind == "features" else (side, side, domain.channels)
         assert data.images.shape == (len(data.labels), *shape)
         assert data.labels.dtype == np.int64
         assert len(data.names) == len(set(data.names)) == len(data.labels)
