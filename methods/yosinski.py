@@ -353,10 +353,10 @@ PAPER_RECIPE = Recipe(
 SIZES = frozen({"cifar100": 25_000, "cifar100-200": 10_000})
 """Training images of a half of CIFAR-100's classes."""
 EPOCHS, BATCHNORM_EPOCHS = 90.0, 30.0
-"""Chosen on a split that is none of the study's, number 9, one network each: without BatchNorm, at rate 0.02 in batches of
-64, base had 49.5 % after 45 epochs, 53.2 after 90 and 54.3 after 180; with it 56.9 after 30 and 59.9 after 60.  At 90
-epochs BnB dips in the middle, as published; at 45 it does not.  In batches of 128 at twice the rate, which a GPU takes in
-half the time, it had 52.0 after 90 epochs and 52.7 after 180."""
+"""Chosen on a split that is none of the study's, number 9, one network each.  Without BatchNorm, at rate 0.02 in
+batches of 64, base had 49.5 % after 45 epochs, 53.2 after 90 and 54.3 after 180; with it 56.9 after 30 and 59.9 after
+60.  At 90 epochs BnB dips in the middle, as published; at 45 it does not.  In batches of 128 at twice the rate, which
+take a GPU half the time, it had 52.0 after 90 epochs and 52.7 after 180."""
 HALVES = frozen({name: long(images, EPOCHS, 0.04, 128) for name, images in SIZES.items()})
 CUTS = frozen({name: long(images * 30 // 50, EPOCHS, 0.04, 128) for name, images in SIZES.items()})
 NORMALISED = frozen({name: long(images, BATCHNORM_EPOCHS, 0.1, 64) for name, images in SIZES.items()})
