@@ -443,9 +443,6 @@ class Method:
     """The fixed first layers of a model that has some: inputs that are never augmented anew pass them but once."""
     phases: Callable[[Any, Recipe], tuple[Phase, ...]] | None = None
     """Configuration and the cell's recipe -> what is trained before."""
-    steady: bool = False
-    """Whether ``step`` does the same work on every batch and there is no other: no look at progress or values, nothing
-    random of its own, no second step.  A GPU then repeats what it has recorded."""
     begin: Callable[[Any, Domains], None] | None = None
     before_epoch: Callable[[Any], None] | None = None
     second_step: Callable[[Any, Batch], Losses] | None = None

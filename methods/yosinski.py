@@ -565,6 +565,5 @@ METHOD = Method(
     needs=needs,
     init_from=init_from,
     frozen_layers=frozen_layers,
-    steady=True,
     applies=applies,
 )

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from benchmarks.cell import evaluation
 from benchmarks.cell.descent import Descent, Group
 from benchmarks.cell.loading import Data, Sampler, domains_of, load_data, through
-from benchmarks.cell.replay import Replay, draws
 from benchmarks.machine import host, processes
 from benchmarks.machine.errors import UserError
 from benchmarks.machine.host import seed_of, seed_torch
@@ -285,25 +284,16 @@ class Training:
                 state.history.append({"step": 0.0, **self._evaluate()})
                 continue
             sampler = Sampler(self.data, phase.recipe, self.spec.seed, phase.name)
-            replay = self._replay(phase)
             while state.step < phase.recipe.steps:
                 before = state.step
-                self._epoch(phase, sampler, domains, replay)
+                self._epoch(phase, sampler, domains)
                 taken += state.step - before
                 elapsed = time.perf_counter() - start
                 long = state.seconds + elapsed * left / taken > CHECKPOINT_AFTER
                 if checkpoint is not None and long and taken < left and processes.is_main():
                     state.save(checkpoint, state.seconds + elapsed)
 
-    def _replay(self, phase: Phase) -> Replay | None:
-        """The phase's step to be played again, where device, method and network allow it."""
-        model, step = self.state.model, phase.step
-        if self.spec.device == "cpu" or self.shared is not None or not self.method.steady or draws(model):
-            return None
-        assert step is not None
-        return Replay(lambda batch: self._losses(functools.partial(step, model, batch)), model)
-
-    def _epoch(self, phase: Phase, sampler: Sampler, domains: Domains, replay: Replay | None = None) -> None:
+    def _epoch(self, phase: Phase, sampler: Sampler, domains: Domains) -> None:
         """The steps up to the next evaluation, and this one where the phase is the main one."""
         state, method, main = self.state, self.method, phase is self.phases[-1]
         if main and method.before_epoch:
@@ -319,12 +309,7 @@ class Training:
                     losses_of = functools.partial(objective, state.model, batch)
                     if self.shared is not None:
                         losses_of = functools.partial(self.shared, batch)
-                    if replay is not None:
-                        losses = replay(batch)
-                        state.optimiser.step(phase.recipe.rate_at(batch.progress))
-                    else:
-                        losses = self.update(phase, losses_of, batch.progress, stream, step)
-                    for name, term in losses.items():
+                    for name, term in self.update(phase, losses_of, batch.progress, stream, step).items():
                         values.setdefault(name, []).append(term.value.detach())
         means = processes.mean({name: _sum(terms) / (last - first) for name, terms in values.items()})
         if main and method.epoch_step:
@@ -378,20 +363,14 @@ class Training:
         state, spec = self.state, self.spec
         name = f"{phase.name} {stream}" if phase.name else stream
         seed_torch(spec.device, spec.seed, name, step, *processes.stream())
-        losses = self._losses(losses_of)
-        if losses:
-            state.optimiser.step(phase.recipe.rate_at(progress))
-        return losses
-
-    def _losses(self, losses_of: Callable[[], Losses]) -> Losses:
-        """The losses, and their gradients in the parameters."""
-        with _autocast(self.spec):
+        with _autocast(spec):
             losses = losses_of()
             if not losses:
                 return losses
             total = contract.total(losses)
-        self.state.optimiser.zero_grad()
+        state.optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
+        state.optimiser.step(phase.recipe.rate_at(progress))
         return losses
 
 
