@@ -49,7 +49,13 @@ VARIANTS = frozen({"default": Config(), "fc7": Config(layer="fc7")})
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
     """L_CORAL of activations (n, d) and (m, d), a scalar; n and m are at least 2."""
-    return (source.T.cov() - target.T.cov()).square().sum() / (4 * source.shape[1] ** 2)
+    return (_covariance(source) - _covariance(target)).square().sum() / (4 * source.shape[1] ** 2)
+
+
+def _covariance(x: Tensor) -> Tensor:
+    """As ``torch.cov``, which waits for a GPU to look whether n is 1."""
+    centred = x.T - x.T.sum(1, keepdim=True) / len(x)
+    return centred @ centred.T / (len(x) - 1)
 
 
 def step(model: Configured, batch: Batch) -> Losses:
