@@ -48,6 +48,8 @@ class Standing:
     gap: Comparison | None
     """Over its own baseline; None for a baseline."""
     published: PublishedDifference | None
+    published_on: str
+    """The network that this one is on; empty without one."""
 
     @property
     def seconds(self) -> float:
@@ -124,8 +126,8 @@ def _mean(one: Contestant) -> float:
 def _standing(one: Contestant, paper: Paper, results: Path) -> Standing:
     gap = None if one.is_base else one.run.compare(one.entry, one.base)
     names = [name for experiment in paper.experiments if experiment.default for name in experiment.published]
-    theirs, _ = published_gain(one.paper, paper, names, one.entry, one.base, one.group, results)
-    return Standing(one, paper.comparator, gap, theirs)
+    theirs, network = published_gain(one.paper, paper, names, one.entry, one.base, one.group, results)
+    return Standing(one, paper.comparator, gap, theirs, network)
 
 
 def published_gain(

@@ -43,7 +43,7 @@ from report.claims import RULE, up_and_down
 from report.comparison import Comparison
 from report.contestants import contestants
 from report.contributed import Contribution
-from report.figures import charts, draw, overview, rules, speed
+from report.figures import backbones, charts, draw, overview, rules, speed
 from report.figures.charts import Chart
 from report.leaderboard import Board
 from report.ledger import Verdict
@@ -145,12 +145,12 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
     if sent:
         nav.append((contributed.FOLDER, "Contributed results"))
     try:
-        drawn, drawing = draw_all(shown, compared, results, out / "figures")
+        loaded = [(one.name, part.experiment, part.loaded.frame) for one in shown for part in one.filled]
+        boards = leaderboard.boards(papers, loaded, results)
+        drawn, drawing = draw_all(shown, compared, boards, results, out / "figures")
         out.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             shutil.copyfile(TEMPLATES / name, out / name)
-        loaded = [(one.name, part.experiment, part.loaded.frame) for one in shown for part in one.filled]
-        boards = leaderboard.boards(papers, loaded, results)
         paths = [_write(out / "index.html", _overview(shown, missing, results, nav, drawn, boards))]
         _write(out / "leaderboards.csv", leaderboard.comma_separated(boards))
         if drawn[SPEED]:
@@ -178,7 +178,7 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
 
 
 def draw_all(
-    shown: Sequence[Shown], compared: Sequence[Comparison], results: Path, out: Path
+    shown: Sequence[Shown], compared: Sequence[Comparison], boards: Sequence[Board], results: Path, out: Path
 ) -> tuple[Drawn, Iterable[object]]:
     """Begins to draw every figure.
 
@@ -204,7 +204,7 @@ def draw_all(
             some += draw.map_charts(one.name, part.experiment, results)
             made[f"{one.name}/{part.experiment.name}"] = some
     studies = tuning.studies({one.name: one.paper for one in shown}, results)
-    made[""] += rules.bars(studies)
+    made[""] += [*backbones.of_all(boards), *rules.bars(studies)]
     for study in studies:
         made["/".join(study.place)].append(rules.over_grid(study))
     jobs = [
