@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,28 +59,55 @@ NATURAL = tuple(
 SIDE = 32
 
 
-def published(paths: Sequence[Path]) -> dict[str, Photos]:
-    """The author's archive for Python: pickles ``train``, ``test`` and ``meta`` of arrays and lists."""
+SUBSET = {"train": 200, "test": 50}
+"""Part -> images of each class in the subset: the first in the order of their published names."""
+
+
+def published(paths: Sequence[Path], most: Mapping[str, int] | None = None) -> dict[str, Photos]:
+    """The author's archive for Python: pickles ``train``, ``test`` and ``meta`` of arrays and lists.
+
+    Args:
+        paths: the archive.
+        most: part -> images of each class, for the subset; None for all.
+    """
     members = archives.tar_members(paths[0], lambda name: name.rpartition("/")[2] in ("train", "test", "meta"))
     pickles = {name.rpartition("/")[2]: archives.unpickle_arrays(content) for name, content in members}
     if tuple(pickles["meta"]["fine_label_names"]) != CLASSES:
         raise ValueError("the names of its classes are others")
-    return {part: _of_arrays(part, pickles[part]) for part in ("train", "test")}
+    make = _of_arrays if most is None else partial(_first, most)
+    return {part: make(part, pickles[part]) for part in ("train", "test")}
 
 
-def _of_arrays(part: str, content: dict[str, Any]) -> Photos:
+def _of_arrays(part: str, content: Mapping[str, Any]) -> Photos:
     """One part, its pixels as lossless image files, ordered by class and then as published."""
-    pixels: NDArray[np.uint8] = np.asarray(content["data"], dtype=np.uint8).reshape(-1, 3, SIDE, SIDE)
     labels = np.array(content["fine_labels"], dtype=np.int64)
     order = np.argsort(labels, kind="stable")
     names = tuple(f"{part}/{CLASSES[labels[index]]}/{index:05d}.png" for index in order)
-    return Photos(names, labels[order], _encoder(pixels[order]))
+    return _encoded(names, labels[order], content, order)
+
+
+def _first(most: Mapping[str, int], part: str, content: Mapping[str, Any]) -> Photos:
+    """The first images of each class in the order of their published names."""
+    labels, files = np.array(content["fine_labels"], dtype=np.int64), content["filenames"]
+    by_name = sorted(range(len(labels)), key=lambda index: (labels[index], files[index]))
+    groups = itertools.groupby(by_name, key=lambda index: labels[index])
+    order = np.array([index for _, group in groups for index in itertools.islice(group, most[part])])
+    names = tuple(f"{part}/{CLASSES[labels[index]]}/{files[index]}" for index in order)
+    return _encoded(names, labels[order], content, order)
+
+
+def _encoded(
+    names: tuple[str, ...], labels: NDArray[np.int64], content: Mapping[str, Any], order: NDArray[np.int64]
+) -> Photos:
+    pixels: NDArray[np.uint8] = np.asarray(content["data"], dtype=np.uint8).reshape(-1, 3, SIDE, SIDE)
+    pixels = pixels[order].transpose(0, 2, 3, 1)
+    return Photos(names, labels, _encoder(pixels), pixels=pixels)
 
 
 def _encoder(pixels: NDArray[np.uint8]) -> Callable[[int], bytes]:
     def read(index: int) -> bytes:
         out = io.BytesIO()
-        Image.fromarray(pixels[index].transpose(1, 2, 0)).save(out, format="PNG", compress_level=1)
+        Image.fromarray(pixels[index]).save(out, format="PNG", compress_level=1)
         return out.getvalue()
 
     return read
@@ -93,6 +120,13 @@ def folders(paths: Sequence[Path]) -> dict[str, Photos]:
     return {part: by_part(pattern=pattern.format(part), domain=part)["train"] for part in ("train", "test")}
 
 
+ARCHIVE = File(
+    "cifar-100-python.tar.gz",
+    ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
+    digest="md5:eb9058c3a382ffc7106e4002c42a8d85",
+    size=169001437,
+)
+
 DOMAINS = (
     Domain(
         name="cifar100",
@@ -101,14 +135,7 @@ DOMAINS = (
         "of the archive and the counts vouch for its content.",
         routes=(
             Route(
-                (
-                    File(
-                        "cifar-100-python.tar.gz",
-                        ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
-                        digest="md5:eb9058c3a382ffc7106e4002c42a8d85",
-                        size=169001437,
-                    ),
-                ),
+                (ARCHIVE,),
                 published,
             ),
         ),
@@ -122,7 +149,7 @@ DOMAINS = (
         name="cifar100-200",
         title="CIFAR-100, a subset",
         description="200 of the 500 training and 50 of the 100 test images of each class of CIFAR-100; RGB 32x32.",
-        routes=(Route((File("cifar100_200.tar.gz"),), folders),),
+        routes=(Route((File("cifar100_200.tar.gz"),), folders), Route((ARCHIVE,), partial(published, most=SUBSET))),
         kind="photos",
         channels=3,
         side=32,

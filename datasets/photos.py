@@ -51,6 +51,8 @@ class Photos:
     """The file of an image."""
     together: bool = False
     """Whether all files that cannot be used are named at once, not the first alone."""
+    pixels: NDArray[np.uint8] | None = None
+    """(N, height, width, 3), of images that are published as arrays; ``read`` then encodes them."""
 
 
 def decoded(photos: Photos, side: int) -> Iterator[NDArray[np.uint8]]:

@@ -99,8 +99,10 @@ def check(domain: Domain, parts: Mapping[str, Part], origin: str) -> None:
 def _check_photos(
     domain: Domain, part: str, found: Photos, files: Mapping[str, str], expected: Expected, origin: str
 ) -> None:
-    """Photographs are compared as files; their pixels depend on the size they are prepared at."""
-    if files:
+    """Photographs are compared as files, as their pixels depend on the prepared size; those of arrays as arrays."""
+    if found.pixels is not None and expected.images:
+        _check_digests(domain, part, {"images": found.pixels, "labels": found.labels}, expected, origin)
+    elif files:
         _check_files(domain, part, found.names, photos.file_digests(found), files, origin)
     if not len(found.labels) or found.labels.min() < 0 or found.labels.max() >= len(domain.classes):
         raise _mismatch(f"{domain.name}, {part}: labels", f"0 to {len(domain.classes) - 1}", "others", origin)
@@ -154,14 +156,17 @@ def _belongs(name: str, part: str) -> bool:
 
 
 def _check_arrays(domain: Domain, part: str, native: Native, expected: Expected, origin: str) -> None:
-    label = f"{domain.name}, {part}"
-    for array, wanted, values in (
-        ("images", expected.images, native.images),
-        ("labels", expected.labels, native.labels),
-    ):
-        if wanted and (found := array_digest(values)) != wanted:
-            raise _mismatch(f"{label}: {array}", f"digest {wanted}", found, origin)
+    _check_digests(domain, part, {"images": native.images, "labels": native.labels}, expected, origin)
     _check_counts(domain, part, native.labels, expected, origin)
+
+
+def _check_digests(
+    domain: Domain, part: str, arrays: Mapping[str, NDArray[Any]], expected: Expected, origin: str
+) -> None:
+    for name, values in arrays.items():
+        wanted = getattr(expected, name)
+        if wanted and (found := array_digest(values)) != wanted:
+            raise _mismatch(f"{domain.name}, {part}: {name}", f"digest {wanted}", found, origin)
 
 
 def _mismatch(what: str, expected: str, found: str, origin: str) -> DataError:

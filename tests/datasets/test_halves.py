@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets import cifar, halves, protocols, registry, store, verify
+from datasets import cifar, halves, photos, protocols, registry, store, verify
 from datasets.errors import DataError
 from datasets.protocols import Problem, Task
 from datasets.store import Location
@@ -315,3 +315,42 @@ def test_the_subset_is_two_fifths_and_half_of_every_class() -> None:
     assert (whole["train"].per_class, whole["test"].per_class) == ((500,) * 100, (100,) * 100)
     names = verify.file_digests("cifar100-200")
     assert {name.split("/")[1] for name in names} == set(cifar.CLASSES)
+
+
+def test_the_subset_is_cut_from_the_published_archive_by_name(tmp_path: Path) -> None:
+    """As the files of the subset are: the first of each class in the order of their names, whatever the archive's."""
+    images, labels = pixels("train", 3), np.tile(np.arange(100), 3)
+    files = [f"{'cab'[index // 100]}_s_{index:06d}.png" for index in range(300)]
+    content = {
+        "data": images.transpose(0, 3, 1, 2).reshape(-1, 3072),
+        "fine_labels": labels.tolist(),
+        "filenames": files,
+    }
+    pickles = {"meta": {"fine_label_names": list(cifar.CLASSES)}, "train": content, "test": content}
+    members = {f"cifar-100-python/{name}": pickle.dumps(one, protocol=3) for name, one in pickles.items()}
+    whole = write_tar(tmp_path / "python.tar.gz", members)
+    first = {
+        f"cifar100/{part}/{cifar.CLASSES[labels[index]]}/{files[index]}": png(images[index])
+        for part, most in (("train", 2), ("test", 1))
+        for index in range(100, 100 + 100 * most)
+    }
+    cut = cifar.published([whole], {"train": 2, "test": 1})
+    for part, other in cifar.folders([write_tar(tmp_path / "files.tar.gz", first)]).items():
+        one = cut[part]
+        assert one.names == other.names
+        assert np.array_equal(one.labels, other.labels)
+        decoded = np.concatenate(list(store.photos.decoded(other, 32)))
+        assert one.pixels is not None
+        assert np.array_equal(one.pixels, decoded)
+        assert np.array_equal(np.concatenate(list(store.photos.decoded(one, 32))), decoded)
+
+
+def test_images_published_as_arrays_are_verified_as_arrays(tmp_path: Path) -> None:
+    domain = registry.domain("cifar100-200")
+    parts = {}
+    for part, count in cifar.SUBSET.items():
+        labels = np.repeat(np.arange(100), count)
+        shape = (100 * count, 32, 32, 3)
+        parts[part] = photos.Photos(("",) * len(labels), labels, lambda index: b"", pixels=np.zeros(shape, np.uint8))
+    with pytest.raises(DataError, match="cifar100-200, train: images: expected digest"):
+        verify.check(domain, parts, "the archive")
