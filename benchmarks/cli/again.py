@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 from collections.abc import Sequence
@@ -65,7 +66,8 @@ def _show_again(committed: Committed, plan: Plan, records: Store) -> None:
     (cell,) = plan.cells
     row, record = committed.rows[0], records.read(committed.cell)
     differences = again.compare(committed, plan, records)
-    moved = [one for one in differences if one.size]
+    alone = [one for one in differences if math.isinf(one.size)]
+    moved = [one for one in differences if one.size and one not in alone]
     click.echo(
         f"\n{committed.cell}: {committed.paper} {committed.experiment}, {cell.label}, {choice_of(cell.spec).name}"
     )
@@ -75,12 +77,17 @@ def _show_again(committed: Committed, plan: Plan, records: Store) -> None:
     made = ", ".join((f"commit {record.commit}", f"torch {record.versions['torch']}", record.device, now))
     click.echo(f"  here:      {made}, {record.seconds} s")
     shown = [one for one in differences if one.metric == "accuracy" or one.size]
-    rows = [[one.metric, one.selection, one.old or "-", one.new or "-", f"{one.size:+.4g}"] for one in shown]
+    rows = [
+        [one.metric, one.selection, one.old or "-", one.new or "-", "-" if one in alone else f"{one.size:+.4g}"]
+        for one in shown
+    ]
     click.echo(
         tabulate(rows, headers=["metric", "selection", "committed", "here", "difference"], disable_numparse=True)
     )
-    count = len(differences)
+    count = len(differences) - len(alone)
     click.echo(f"{len(moved)} of {count} values differ." if moved else f"All {count} values agree to the last digit.")
+    if alone:
+        click.echo(f"{plural(len(alone), 'further value')} on one side alone: code reports more, or less, than it did.")
     if moved and then != now:
         click.echo(
             "It may have been made with other vector instructions, which sum in another order (REPRODUCIBILITY.md)."

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
+from benchmarks.plan import comparing
+from benchmarks.records import files, schema
 from benchmarks.records.store import Record, Spec, Store, export_specs, read_specs
 from tests.benchmarks.cells import spec
 
@@ -61,3 +64,17 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path.write_text('[[], {"cells": {"a": [1]}}]')
     with pytest.raises(UserError, match=r"digits\.json cannot be read"):
         read_specs(path)
+
+
+def test_every_committed_cell_can_be_made_again() -> None:
+    """By its specification, which is committed beside it and is the very one: the cell is named by its hash."""
+    tables = [path for path in sorted((host.ROOT / "results").glob("*/*.csv")) if path.parent.name != "speed"]
+    assert len(tables) > 50
+    for path in tables:
+        compared = path.parent.name == comparing.NAME
+        specs = read_specs(path.with_suffix(".json") if compared else path.parent / "specs" / f"{path.stem}.json")
+        rows = files.read_csv(path, schema.COMPARISON if compared else schema.RESULTS)
+        cells = {row["cell"] for row in rows if row["cell"]}
+        assert cells, path
+        assert not cells - specs.keys(), f"cells of {path} without a specification"
+        assert {Spec(**specs[cell]["spec"]).hash for cell in cells} == cells, path
