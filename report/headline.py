@@ -35,7 +35,8 @@ WORDS = {claims.REPRODUCED: "yes", claims.REVERSED: "**loses**", claims.NO_DIFFE
 def table(papers: Mapping[str, Paper], results: Path) -> str:
     """The README's table, of the committed results alone: a row for every paper of the suite.
 
-    Of the paper's own method on Office-31, on the first protocol, track and network that it was run on.
+    Of the paper's own method on Office-31, on the first protocol and track that it was run on, on the network of the
+    paper's experiments if there are results on it.
 
     Raises:
         UserError: a malformed file.
@@ -110,12 +111,14 @@ def _contestants(papers: Mapping[str, Paper], results: Path, *, released: bool =
 
 
 def _full_methods(papers: Mapping[str, Paper], results: Path) -> list[Contestant]:
-    """Every paper's own full method, by protocol, track and year."""
-    found = [one for one in _contestants(papers, results) if one.own]
-    found.sort(
-        key=lambda one: (PROTOCOLS.index(one.group.protocol), TRACKS.index(one.group.track), papers[one.paper].year)
-    )
-    return found
+    """Every paper's own full method, by protocol, track and year, on the network of its experiments before others."""
+
+    def place(one: Contestant) -> tuple[int, int, int, bool]:
+        paper, group = papers[one.paper], one.group
+        usual = any(experiment.backbone == group.backbone for experiment in paper.experiments if experiment.default)
+        return PROTOCOLS.index(group.protocol), TRACKS.index(group.track), paper.year, not usual
+
+    return sorted((one for one in _contestants(papers, results) if one.own), key=place)
 
 
 def _table(header: tuple[str, str], lines: list[list[str]]) -> str:
