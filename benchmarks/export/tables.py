@@ -50,14 +50,19 @@ def committed_cells(*papers: str) -> Committed:
     """What is committed of some papers; comparisons, which are no tables of theirs, are left out."""
     known = [paper for paper in papers if paper != comparing.NAME]
     paths = [path for paper in known for path in sorted((host.ROOT / "results" / paper).glob("*.csv"))]
-    return {(path.parent.name, path.stem): {row["cell"] for row in read(path)} for path in paths}
+    return {(path.parent.name, path.stem): {cell for cell, _ in _times(path)} for path in paths}
+
+
+def _times(path: Path) -> list[tuple[str, ...]]:
+    """Cell and seconds of every row of a table."""
+    return files.read_fields(path, schema.RESULTS, ("cell", "seconds"))
 
 
 def committed_times() -> Iterator[tuple[dict[str, Any], float]]:
     """Spec and seconds of every committed cell of which both are known."""
     for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
-        table = read(committed_path(path.parent.parent.name, path.stem))
-        seconds = {row["cell"]: float(row["seconds"]) for row in table}
+        table = committed_path(path.parent.parent.name, path.stem)
+        seconds = {cell: float(taken) for cell, taken in _times(table)}
         for cell, origin in read_specs(path).items():
             if cell in seconds:
                 yield origin["spec"], seconds[cell]
@@ -308,14 +313,18 @@ def _tsne_slot(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(row[name] for name in TSNE_CELL if name != "cell")
 
 
+RECENT = 500
+"""Records that times are taken from; to read thousands of them takes seconds."""
+
+
 def expected_seconds(cells: Iterable[Cell], store: Store) -> dict[str, float]:
-    """Hash -> expected seconds, from records of the same method, data set, recipe, backbone and device.
+    """Hash -> expected seconds, from the newest records of the same method, data set, recipe, backbone and device.
 
     Where there are none, a quarter of the committed ones took less: they were made on machines that were busy with
     other work, which only ever adds.
     """
     known: dict[tuple[object, ...], list[float]] = {}
-    for finished in store.cells():
+    for finished in store.newest(RECENT):
         with contextlib.suppress(UserError):  # a record of another cell that is damaged costs an estimate, no more
             record = store.read(finished)
             known.setdefault(_kind(record.spec), []).append(record.seconds)

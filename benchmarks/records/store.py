@@ -27,9 +27,11 @@ seed, data and the networks they start from::
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -305,6 +307,13 @@ class Store:
     def cells(self) -> list[str]:
         """Hashes of all finished cells, sorted."""
         return sorted(path.stem for path in (self.root / "cells").glob("[0-9a-f]*.json"))
+
+    def newest(self, most: int) -> list[str]:
+        """Hashes of the cells that were finished last, the last one first."""
+        times = []
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.root / "cells") as found:
+            times = [(one.stat().st_mtime_ns, one.name) for one in found if re.fullmatch(r"[0-9a-f]+\.json", one.name)]
+        return [name.removesuffix(".json") for _, name in sorted(times, reverse=True)[:most]]
 
     def write(self, record: Record) -> None:
         """Keep a finished cell; forgets an earlier failure and the checkpoint."""

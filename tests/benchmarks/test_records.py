@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from benchmarks.machine.errors import UserError
+from benchmarks.records import files
 from benchmarks.records.files import write_atomically
 from benchmarks.records.store import Record, Spec, Store
 from tests.benchmarks.cells import spec
@@ -103,3 +105,24 @@ def test_a_protocol_that_was_renamed_keeps_its_cells() -> None:
     )
     assert random.hash == dataclasses.replace(random, protocol="semi-supervised").hash
     assert random.hash != first.hash
+
+
+def test_the_newest_cells_come_first(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.newest(3) == []
+    for number, cell in enumerate(("aa", "cc", "bb")):
+        store.write(Record(cell, {}, [], 1, []))
+        os.utime(store.record_path(cell), ns=(number, number))
+    (tmp_path / "cells" / ".aa.json.77").write_text("half a record")
+    assert store.newest(3) == ["bb", "cc", "aa"]
+    assert store.newest(2) == ["bb", "cc"]
+
+
+def test_some_fields_are_those_of_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    assert files.read_fields(path, ("a", "b", "c"), ("c", "a")) == []
+    path.write_text('b,c,a\n1,2,3\n\n"x,y",5,6\n')
+    assert files.read_fields(path, ("a", "b", "c"), ("c", "a")) == [("2", "3"), ("5", "6")]
+    path.write_text("b,c,a\n1,2\n")
+    with pytest.raises(UserError, match=r"table\.csv, line 2: expected 3 fields"):
+        files.read_fields(path, ("a", "b", "c"), ("c", "a"))
