@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import sys
 from collections.abc import Sequence
@@ -66,8 +65,8 @@ def _show_again(committed: Committed, plan: Plan, records: Store) -> None:
     (cell,) = plan.cells
     row, record = committed.rows[0], records.read(committed.cell)
     differences = again.compare(committed, plan, records)
-    alone = [one for one in differences if math.isinf(one.size)]
-    moved = [one for one in differences if one.size and one not in alone]
+    alone = sum(one.alone for one in differences)
+    moved = [one for one in differences if one.size and not one.alone]
     click.echo(
         f"\n{committed.cell}: {committed.paper} {committed.experiment}, {cell.label}, {choice_of(cell.spec).name}"
     )
@@ -78,16 +77,16 @@ def _show_again(committed: Committed, plan: Plan, records: Store) -> None:
     click.echo(f"  here:      {made}, {record.seconds} s")
     shown = [one for one in differences if one.metric == "accuracy" or one.size]
     rows = [
-        [one.metric, one.selection, one.old or "-", one.new or "-", "-" if one in alone else f"{one.size:+.4g}"]
+        [one.metric, one.selection, one.old or "-", one.new or "-", "-" if one.alone else f"{one.size:+.4g}"]
         for one in shown
     ]
     click.echo(
         tabulate(rows, headers=["metric", "selection", "committed", "here", "difference"], disable_numparse=True)
     )
-    count = len(differences) - len(alone)
+    count = len(differences) - alone
     click.echo(f"{len(moved)} of {count} values differ." if moved else f"All {count} values agree to the last digit.")
     if alone:
-        click.echo(f"{plural(len(alone), 'further value')} on one side alone: code reports more, or less, than it did.")
+        click.echo(f"{plural(alone, 'further value')} on one side alone: code reports more, or less, than it did.")
     if moved and then != now:
         click.echo(
             "It may have been made with other vector instructions, which sum in another order (REPRODUCIBILITY.md)."

@@ -47,11 +47,16 @@ class Difference:
     new: str
 
     @property
+    def alone(self) -> bool:
+        """Whether one of the two is missing."""
+        return not (self.old and self.new)
+
+    @property
     def size(self) -> float:
         """New less old, in the metric's unit; 0 where the two are written alike, infinite where one is missing."""
         if self.old == self.new:
             return 0.0
-        return float(self.new) - float(self.old) if self.old and self.new else float("inf")
+        return float("inf") if self.alone else float(self.new) - float(self.old)
 
 
 def find(cells: Sequence[str]) -> list[Committed]:

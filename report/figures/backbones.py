@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ LEAST = 3
 """Methods on two networks from which on a figure compares these."""
 Place = tuple[str, str, str]
 """Data set, protocol and track."""
+Method = tuple[str, str, str]
+"""Method, variant and setting."""
 
 
 def of_all(boards: Iterable[Board]) -> list[Chart]:
@@ -37,12 +39,12 @@ def of_all(boards: Iterable[Board]) -> list[Chart]:
 
 
 def _chart(place: Place, boards: dict[str, Board]) -> Chart | None:
-    lines: dict[str, dict[str, Standing]] = {}
+    by_method: dict[Method, dict[str, Standing]] = {}
     for backbone, board in boards.items():
         for line in board.lines:
             if line.gap is not None:
-                lines.setdefault(line.one.label, {})[backbone] = line
-    lines = {label: its for label, its in lines.items() if len(its) > 1}
+                by_method.setdefault(line.one.method, {})[backbone] = line
+    lines = _named([its for its in by_method.values() if len(its) > 1])
     if len(lines) < LEAST:
         return None
     backbones = sorted({backbone for its in lines.values() for backbone in its}, key=lambda one: _plain(boards[one]))
@@ -52,12 +54,13 @@ def _chart(place: Place, boards: dict[str, Board]) -> Chart | None:
     def draw(canvas: Figure) -> None:
         left, right = canvas.subplots(1, 2, sharey=True)
         for number, backbone in enumerate(backbones):
-            style: dict[str, Any] = {"color": charts.COLORS[number], "marker": charts.MARKERS[number], "markersize": 5}
+            color, marker = (options[number % len(options)] for options in (charts.COLORS, charts.MARKERS))
+            style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 5}
             shift = (number - (len(backbones) - 1) / 2) * 0.22
             for y, label in enumerate(order):
                 line = lines[label].get(backbone)
                 if line is not None:
-                    _dots(left, right, line, y + shift, style, backbone if label == order[0] else None)
+                    _dots(left, right, line, y + shift, style, backbone)
         for number, network in enumerate(stated):
             marker = charts.MARKERS[(len(backbones) + number) % len(charts.MARKERS)]
             for y, label in enumerate(order):
@@ -82,7 +85,7 @@ def _chart(place: Place, boards: dict[str, Board]) -> Chart | None:
     words = f"Every method on {place[0]}, {place[1]} protocol, {place[2]}, by the network"
     told = "; ".join(f"{label}: {', '.join(_gains(lines[label], backbones))}" for label in order)
     return Chart(
-        re.sub(r"[^A-Za-z0-9._-]+", "-", f"backbones-{'-'.join(place)}"),
+        charts.file_name(f"backbones-{'-'.join(place)}"),
         f"{words}: accuracy with its standard error, gain over the own baseline with its 95 % interval; hollow: the "
         f"gain that the paper states, on its own network. {_correlations(lines, backbones)}",
         f"{words}, gain in percent points: {told}.",
@@ -92,7 +95,15 @@ def _chart(place: Place, boards: dict[str, Board]) -> Chart | None:
     )
 
 
-def _dots(left: Axes, right: Axes, line: Standing, y: float, style: dict[str, Any], name: str | None) -> None:
+def _named(found: Sequence[dict[str, Standing]]) -> dict[str, dict[str, Standing]]:
+    """The lines of methods by their labels, with the paper where two papers have a row of the same name."""
+    firsts = [next(iter(its.values())).one for its in found]
+    often = Counter(one.label for one in firsts)
+    names = (one.label if often[one.label] == 1 else f"{one.label} ({one.paper})" for one in firsts)
+    return dict(zip(names, found, strict=True))
+
+
+def _dots(left: Axes, right: Axes, line: Standing, y: float, style: dict[str, Any], name: str) -> None:
     """A method's accuracy and gain on one network."""
     mean, gap = line.one.run.mean(line.one.entry), line.gap
     assert mean is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,11 @@ class Chart:
     size: tuple[float, float] = (4.8, 3.4)
     """Inches."""
     cells: tuple[str, ...] = field(default=())
+
+
+def file_name(text: str) -> str:
+    """Text as the name of a figure's files."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
 def save(chart: Chart, stem: Path, kinds: Sequence[str] = KINDS, *, transparent: bool = False) -> list[Path]:

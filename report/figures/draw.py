@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +71,7 @@ def _title(group: Group, run: Run) -> str:
 
 
 def _name(experiment: Experiment, group: Group, *parts: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join((experiment.name, *group, *parts)))
+    return charts.file_name("-".join((experiment.name, *group, *parts)))
 
 
 def _table(rows: Sequence[tuple[object, ...]], columns: str) -> pd.DataFrame:
@@ -429,7 +428,7 @@ def _map(experiment: Experiment, dataset: str, task: str, frame: pd.DataFrame) -
     images = " and ".join(f"{counts.get(domain, 0) // len(parts)} {domain}" for domain in ("source", "target"))
     words = f"Bottleneck features of {', '.join(names)} on {task} of {dataset}, laid out in the plane by t-SNE"
     return Chart(
-        re.sub(r"[^A-Za-z0-9._-]+", "-", f"{experiment.name}-{dataset}-{task}-map"),
+        charts.file_name(f"{experiment.name}-{dataset}-{task}-map"),
         f"{words}: {images} images, committed, seed {seed}; a picture, it decides nothing.",
         f"{words}: {images} images; how far the two domains overlap is what to look at.",
         draw,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -55,10 +54,6 @@ def named(group: Group) -> str:
     return f"{group.dataset}, {group.protocol} protocol, {group.backbone}, {group.track}"
 
 
-def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-
-
 def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | None:
     """Difference of every row over its own baseline, mean over tasks, with its 95 % interval."""
     pairs = [(one, one.run.compare(one.entry, one.base)) for one in found if not one.is_base]
@@ -101,7 +96,7 @@ def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | N
     told = "; ".join(f"{label} {gap.effect:+.1f}" for label, (_, gap) in zip(labels, known, strict=True))
     words = f"Difference over the own baseline on {dataset}, {protocol} protocol, mean over tasks"
     return Chart(
-        _safe(f"gains-{dataset}-{protocol}"),
+        charts.file_name(f"gains-{dataset}-{protocol}"),
         f"{words}, with the 95 % interval over seeds or splits. Filled: the paper's own full method.",
         f"{words}, percent points: {told}.",
         draw,
@@ -144,7 +139,7 @@ def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
     told = ", ".join(f"{unique[i].label} {average[i]:.1f}" for i in order)
     words = f"Average rank over {plural(len(tasks), 'task')} of {named(group)}"
     return Chart(
-        _safe("ranks-" + "-".join(group)),
+        charts.file_name("ranks-" + "-".join(group)),
         f"{words}; line: from the best to the worst rank on a task. Tasks are fixed, not a sample. "
         "Every row is trained by its own paper's recipe.",
         f"{words}: {told}.",
@@ -274,7 +269,7 @@ def costs(group: Group, found: Sequence[Contestant]) -> Chart | None:
     told = "; ".join(f"{label}: {seconds:.3g} s, {accuracy:.1f} %" for label, seconds, accuracy, _ in points)
     words = f"Accuracy against the time of a cell on {named(group)}"
     return Chart(
-        _safe("cost-" + "-".join(group)),
+        charts.file_name("cost-" + "-".join(group)),
         f"{words}; bars: ± standard error. The machine was busy with other work at times.",
         f"{words}: {told}.",
         draw,

@@ -55,6 +55,30 @@ def test_orders_that_are_turned_round_are_told(tmp_path: Path) -> None:
     assert "googlenet and lite0 -1.00 (n = 3)" in chart.caption
 
 
+def test_rows_of_one_name_stay_apart(tmp_path: Path) -> None:
+    whole = [row for level, network in ((80, "lite0"), (70, "googlenet")) for row in table(level, (1, 2, 3), network)]
+    named = dataclasses.replace(TABLE, rows=(BASE, FULL, Row("jan", label="JAN"), Row("mcc", label="JAN")))
+    parts = [
+        (
+            paper,
+            dataclasses.replace(named, name=paper),
+            [row for row in whole if row["method"] in ("source_only", *its)],
+        )
+        for paper, its in (("dan", ("dan", "jan")), ("mcc", ("mcc",)))
+    ]
+    loaded = [
+        (paper, experiment, load({COMMITTED: write(tmp_path / f"{paper}.csv", some)}))
+        for paper, experiment, some in parts
+    ]
+    write_published(tmp_path / "published.csv", [])
+    found = leaderboard.boards({"dan": PAPER, "mcc": PAPER}, loaded, tmp_path)
+    (chart,) = backbones.of_all(found)
+    assert set(chart.data["row"]) == {"DAN", "JAN (dan)", "JAN (mcc)"}
+    gains = chart.data.set_index(["row", "backbone"])["gain"]
+    assert gains["JAN (mcc)", "lite0"] == pytest.approx(3)
+    assert gains["JAN (dan)", "googlenet"] == pytest.approx(2)
+
+
 def test_one_network_or_few_methods_make_no_figure(tmp_path: Path) -> None:
     assert not backbones.of_all(boards(tmp_path, table(80, (1, 2, 3), "lite0")))
     few = [row for row in table(70, (3, 2, 1), "googlenet") if row["method"] in ("source_only", "dan")]
