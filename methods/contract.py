@@ -223,6 +223,8 @@ class Experiment:
     """Further rows over which the gain of the paper's own method is shown, where it depends on which it is."""
     tsne: bool = False
     """Whether the features of its trained networks are laid out in the plane (t-SNE), for a picture."""
+    joint_mmd: bool = False
+    """Whether the joint MMD of the domains' bottleneck and softmax is measured of its trained networks."""
     protocol: str = "full"
     holdout: float = 0.0
     """Share of the labelled source that is held out, for rules that choose an evaluation by it."""

@@ -196,6 +196,7 @@ CURVE = replace(HEAD, steps=700, epoch=20)
 STAGES = ("blocks.1", "blocks.2", "blocks.3", "blocks.4", "blocks.5", "blocks.6", "pool", "logits")
 """Of EfficientNet-Lite; ``blocks.1`` is the output of the first stage."""
 
+AMAZON_WEBCAM = frozen({"office31": ("amazon:webcam",)})
 DOWN = FROZEN.on("office31", tasks=CLASSIC, protocol="down-sampled")
 
 SOURCE_ONLY = Row("source_only", label="source-only")
@@ -239,6 +240,10 @@ EXPERIMENTS = (
            default=False, sweep=frozen({"layer": ("fc6", "fc7", "fc8")}), selects="linear_mmd"),
     *asked("Target accuracy over the first 700 steps, with and without MMD, the paper's figure", AT_PRINTED, {
         "learning-curve": DOWN.on(recipe=CURVE)}, default=False, curve=("test_accuracy", "classification")),
+    *asked("The adaptation layer's features of both domains in the plane (t-SNE on A:W), the paper's figure",
+           (UNADAPTED, PRINTED, FULL), {
+        "embedding": DOWN.on(protocol="supervised", tasks=AMAZON_WEBCAM, seeds=1)},
+           default=False, baseline=UNADAPTED, tsne=True),
     selection(SOURCE_ONLY, PRINTED),
     *tuning(SOURCE_ONLY, FULL, grid=WEIGHTS),
 )

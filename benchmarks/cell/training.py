@@ -413,10 +413,13 @@ def _final_values(
     # Without a Network there is no bottleneck to look at, and one side alone has no other to be told from.
     if not data.alone and any(isinstance(module, Network) for module in model.modules()):
         source, target = data.held_out.inputs if data.held_out else data.source.inputs, data.target
-        features = [
-            evaluation.bottleneck_of(model, subset(inputs, DISTANCE_IMAGES, spec.seed)) for inputs in (source, target)
-        ]
+        parts = [subset(inputs, DISTANCE_IMAGES, spec.seed) for inputs in (source, target)]
+        features = [evaluation.bottleneck_of(model, part) for part in parts]
         measured |= evaluation.domain_distances(*features)
+        if spec.joint_mmd and min(map(len, features)) >= evaluation.FEWEST:
+            predicted = [_logits(spec, model, data, part).softmax(1) for part in parts]
+            pairs = zip(features, predicted, strict=True)
+            measured["joint_mmd"] = evaluation.joint_mmd(*pairs)
     if data.held_out is not None:
         accuracy = data.held_out.accuracy(_logits(spec, model, data, data.held_out.inputs))
         measured["source_error"] = 1 - accuracy / 100

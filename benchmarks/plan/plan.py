@@ -515,6 +515,7 @@ def template_spec(
         statistics="" if options.statistics == "imagenet" else options.statistics,
         processes=processes.size(),
         looks=LAST if experiment.holdout and experiment.last else "",
+        joint_mmd=experiment.joint_mmd,
     )
 
 

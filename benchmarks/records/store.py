@@ -108,6 +108,8 @@ class Spec:
     looks: str = ""
     """When the held-out source is looked at: empty, after every epoch, for rules that choose an epoch; ``LAST``, at the
     end alone, for those that choose a setting."""
+    joint_mmd: bool = False
+    """Whether the joint MMD of the domains' bottleneck and softmax is measured after training."""
 
     @cached_property
     def hash(self) -> str:

@@ -24,7 +24,11 @@ from report.statistics import Estimate
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DISTANCE = "a_distance"
+DISTANCES = {
+    "a_distance": "proxy A-distance (0: domains alike, 2: told apart)",
+    "joint_mmd": "squared joint MMD of bottleneck and softmax (0: domains alike)",
+}
+"""Metric that a paper has a figure of -> what its axis says."""
 MATRIX = "@.*,"
 """What the names of a matrix's entries match: ``name@row,column`` with the names of two classes."""
 MOST = 12
@@ -60,8 +64,8 @@ def of_experiment(
     made.append(selection_chart(experiment, run, group, found))
     made += [curve_chart(experiment, run, group, found, metric) for metric in experiment.curve]
     made += family_charts(experiment, run, group, found)
-    if any(experiment.name in claim.experiments and claim.metric == DISTANCE for claim in paper.claims):
-        made.append(bars(experiment, run, group, found, DISTANCE, "proxy A-distance (0: domains alike, 2: told apart)"))
+    asked = {claim.metric for claim in paper.claims if experiment.name in claim.experiments}
+    made += [bars(experiment, run, group, found, name, says) for name, says in DISTANCES.items() if name in asked]
     made += matrix_charts(experiment, run, group, found)
     return [chart for chart in made if chart is not None]
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from itertools import permutations
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.cell import evaluation
 from benchmarks.cell.evaluation import Evaluator
 from benchmarks.cell.training import run_cell
 from benchmarks.export import tables
@@ -23,6 +27,7 @@ from methods import contract
 from methods.contract import Batch, Domains, Losses, Row
 from tests.benchmarks.cells import TINY, problem, spec
 from tests.benchmarks.test_training import holds, reachable, stable
+from tests.methods import reference
 
 
 def run(of: Spec, **how: Any) -> Record:
@@ -97,6 +102,32 @@ def test_figures_are_measured_on_all_of_the_training_and_change_nothing(monkeypa
     assert plain.diagnostics == {}
     assert record.diagnostics == {"source_images": 120.0}
     assert {**stable(record), "diagnostics": {}} == stable(plain)
+
+
+def test_the_joint_mmd_is_that_of_a_slow_reference() -> None:
+    generator = torch.Generator().manual_seed(1)
+    source, target = ([torch.rand(n, w, generator=generator).double() for w in (4, 3)] for n in (6, 5))
+    gammas = [reference.bandwidth(s, t, "median") for s, t in zip(source, target, strict=True)]
+
+    def k(a: list[Tensor], i: int, b: list[Tensor], j: int) -> float:
+        """The product of a Gaussian for each activation."""
+        factors = zip(a, b, gammas, strict=True)
+        return math.prod(float(reference.kernel(x[i], y[j], gamma, [1.0], [0.0])) for x, y, gamma in factors)
+
+    within_source = fmean(k(source, i, source, j) for i, j in permutations(range(6), 2))
+    within_target = fmean(k(target, i, target, j) for i, j in permutations(range(5), 2))
+    across = fmean(k(source, i, target, j) for i in range(6) for j in range(5))
+    expected = within_source + within_target - 2 * across
+    assert evaluation.joint_mmd(source, target) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_joint_mmd_is_measured_where_it_is_asked_for_and_changes_nothing() -> None:
+    plain, asked = run(spec()), run(spec(joint_mmd=True))
+    extra = [row for row in asked.values if row not in plain.values]
+    assert [row["metric"] for row in extra] == ["joint_mmd"]
+    assert 0 < extra[0]["value"] < 2
+    assert plain.cell != asked.cell
+    assert asked.history == plain.history
 
 
 def test_ddc_reports_the_mmd_that_selects() -> None:

@@ -70,19 +70,19 @@ def test_every_row_is_trained_by_each_recipe_of_a_sweep_over_its_fields(
     paper = contract.load("dan").paper
     assert paper is not None
     (digits,) = (one for one in paper.experiments if one.name == "digits")
-    swept = dataclasses.replace(digits, recipe_sweep={"rate": (0.01, 0.03), "steps": (600, 1200)})
+    swept = dataclasses.replace(digits, recipe_sweep={"rate": (0.01, 0.05), "steps": (300, 1200)})
     monkeypatch.setattr(plan, "chosen_experiments", lambda *_: [swept])
     cells = plan.make("dan", with_(seeds=1), digits_mini).cells
     found = [(cell.spec.method, cell.uses[0].setting, *map(cell.spec.recipe.get, ("rate", "steps"))) for cell in cells]
     assert found == [
         (row.method, f"rate={rate};steps={steps}", rate, steps)
         for row in digits.rows
-        for rate in (0.01, 0.03)
-        for steps in (600, 1200)
+        for rate in (0.01, 0.05)
+        for steps in (300, 1200)
     ]
     monkeypatch.undo()
     plain = plan.make("dan", with_(seeds=1, experiments=("digits",)), digits_mini).cells
-    usual = {cell.spec.hash for cell in cells if cell.uses[0].setting == "rate=0.03;steps=600"}
+    usual = {cell.spec.hash for cell in cells if cell.uses[0].setting == "rate=0.05;steps=300"}
     assert usual == {cell.spec.hash for cell in plain}, "the usual values are the usual cells"
 
 
