@@ -20,7 +20,7 @@ from benchmarks.cli.commands import commands
 from benchmarks.cli.main import MODULES, SUMMARIES, Commands, main
 from benchmarks.export import tables
 from benchmarks.machine import host
-from benchmarks.plan import plan
+from benchmarks.plan import comparing, plan
 from benchmarks.plan.plan import Options
 from benchmarks.records import files, schema
 from benchmarks.records.store import Store
@@ -217,10 +217,12 @@ def test_a_committed_cell_is_run_again(
     assert (status, "no committed cell can be run again here" in error) == (2, True)
 
 
-@pytest.mark.usefixtures("short")
 def test_a_cell_of_a_committed_comparison_is_run_again(
     few_digits: Location, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    usual = comparing.template("digits-mini", Options())
+    short = dataclasses.replace(usual, recipes={"digits-mini": Recipe(steps=8, epoch=4, rate=0.01, batch=16)})
+    monkeypatch.setattr(comparing, "template", lambda *_: short)
     monkeypatch.setattr(host, "ROOT", tmp_path)
     where = ["--data", few_digits.root, "--runs", tmp_path / "runs", "--jobs", 1]
     what = ["--dataset", "digits-mini", "--tasks", "optdigits:mfeat", "--seeds", 1, "--methods", "source_only"]

@@ -270,7 +270,7 @@ def test_adabn_is_a_function_of_its_spec_and_draws_by_the_seed(
     add: Any, few_digits: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Features of a network of twelve steps are hard to separate, and nothing here asks for the best separation.
-    monkeypatch.setattr(svm, "LinearSVC", lambda **given: LinearSVC(**{**given, "max_iter": 1}))
+    monkeypatch.setattr(svm, "LinearSVC", lambda **given: LinearSVC(**{**given, "max_iter": 1, "tol": 10.0}))
     method = contract.load("adabn")
     few = dataclasses.replace(method.variants["adabn-coral"], images=32)
     experiment = Experiment(

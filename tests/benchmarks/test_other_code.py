@@ -88,7 +88,7 @@ def test_an_edited_method_warns_and_a_failing_one_leaves_no_old_value(
     assert status == 1
     assert "edited in haste" in error
     rows = tables.read(records.table_path("dan", "table1"))
-    assert {row["method"] for row in rows} == {"source_only", "ddc"}
+    assert {row["method"] for row in rows} == {"source_only", "shallow", "ddc"}
     text = shown(capsys, monkeypatch, place, root)
     assert "FAILED here, and without a value above: dan on a:b, seed 0: ZeroDivisionError: edited in haste" in text
 
