@@ -536,15 +536,16 @@ def figures(
     from report.figures import charts
 
     refused = []
-    drawn = 0
+    jobs = []
     for name, found, its, on in selections(paper, names, datasets):
         try:
-            for chart in selected.charts_of(name, found, Asked(its, on, track, backbone), runs, results):
-                click.echo("\n".join(map(str, charts.save(chart, out / name / chart.name))))
-                drawn += 1
+            some = selected.charts_of(name, found, Asked(its, on, track, backbone), runs, results)
+            jobs += [(chart, out / name / chart.name) for chart in some]
         except NoResultsError as error:
             refused.append(error)
-    if not drawn:
+    for paths in charts.save_all(jobs):
+        click.echo("\n".join(map(str, paths)))
+    if not jobs:
         raise refused[0] if len(refused) == 1 else NoResultsError("there is nothing to draw of what is asked for.")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import math
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from benchmarks.machine.errors import UserError
@@ -54,8 +52,6 @@ from report.table import MISSING, Basis, Grid, Line, Number, Table, as_csv, as_m
 
 Drawn = dict[str, list[dict[str, Any]]]
 """``paper/experiment``, or nothing for those over all papers -> what pages say of the figures."""
-MANY = 40
-"""Figures from which on they are drawn by as many processes as there are cores, whose start takes seconds."""
 COMPARE, SPEED = "compare", "speed"
 """The pages of comparisons, and of what `make bench` measured."""
 FILES = ("style.css", "site.js")
@@ -210,9 +206,7 @@ def draw_all(
     jobs = [
         (chart, out / (key.partition("/")[0] or "all") / chart.name) for key, some in made.items() for chart in some
     ]
-    saved = (delayed(charts.save)(chart, stem, ("svg", "csv"), transparent=True) for chart, stem in jobs)
-    several = os.cpu_count() if len(jobs) > MANY else 1
-    drawing = Parallel(n_jobs=several, return_as="generator_unordered")(saved)  # goes on while pages are written
+    drawing = charts.save_all(jobs, ("svg", "csv"), transparent=True)  # goes on while pages are written
     told: Drawn = {
         key: [
             {

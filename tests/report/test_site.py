@@ -55,7 +55,7 @@ def pages(results: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     out = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(charts, "save", not_drawn)
-        patch.setattr(site, "MANY", 10_000)
+        patch.setattr(charts, "MANY", 10_000)
         made = site.make(papers(), None, results, out)
     assert made[0] == out / "index.html"
     return {path.name: parse(path.read_text()) for path in made}
