@@ -328,10 +328,10 @@ EXPERIMENTS = (
     *asked("Proxy A-distance of the bottleneck's features, the paper's figure", BOTH, {
         "a-distance": FIGURES}, default=False),
     *asked("What DAN's layers, kernels, weights and estimator contribute", PARTS, {
-        "ablations": BRIEF_LENET.on("digits-mini"),
+        "ablations": LENET.on("digits-mini"),
         "ablations-office": FROZEN.on("office31", seeds=3)}, default=False, published=("Table1",)),
     *asked("Accuracy over the weight lambda, the paper's sensitivity figure", BOTH, {
-        "lambda-sensitivity": BRIEF_LENET.on("digits-mini"),
+        "lambda-sensitivity": LENET.on("digits-mini"),
         "lambda-office": FIGURES}, default=False, sweep=frozen({"weight": LAMBDAS})),
     selection(SOURCE_ONLY, FULL),
     *tuning(SOURCE_ONLY, FULL, ALL_PAIRS, grid=WIDE, digits=LENET),
