@@ -328,7 +328,7 @@ EXPERIMENTS = (
     *asked("Proxy A-distance of the bottleneck's features, the paper's figure", BOTH, {
         "a-distance": FIGURES}, default=False),
     *asked("What DAN's layers, kernels, weights and estimator contribute", PARTS, {
-        "ablations": LENET.on("digits-mini"),
+        "ablations": BRIEF_LENET.on("digits-mini"),
         "ablations-office": FROZEN.on("office31", seeds=3)}, default=False, published=("Table1",)),
     *asked("Accuracy over the weight lambda, the paper's sensitivity figure", BOTH, {
         "lambda-sensitivity": LENET.on("digits-mini"),
