@@ -578,10 +578,10 @@ def tables(
 
 
 def _failures(experiment: Experiment, group: Group, failed: Sequence[records.Failure]) -> list[str]:
-    """The cells of an experiment's methods that ended in an error here, in words."""
+    """The cells of an experiment's methods that ended in an error here, in words; not those that chose a setting."""
     methods = {row.method for row in experiment.rows}
     return [
         f"FAILED here, and without a value above: {one.method} on {one.task}, seed {one.seed}: {one.error}"
         for one in failed
-        if one.group == group and one.method in methods
+        if one.group == group and one.method in methods and one.holdout == experiment.holdout
     ]

@@ -127,6 +127,8 @@ class Failure(NamedTuple):
     method: str
     task: str
     seed: int
+    holdout: float
+    """Share of the labelled source that it held out."""
     error: str
 
 
@@ -144,7 +146,7 @@ def failures(runs: Path) -> list[Failure]:
             note = json.loads(path.read_text(encoding="utf-8"))
             spec = note["spec"]
             group = Group(*(spec[name] for name in Group._fields))
-            found.append(Failure(group, spec["method"], spec["task"], spec["seed"], note["error"]))
+            found.append(Failure(group, spec["method"], spec["task"], spec["seed"], spec["holdout"], note["error"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not a readable failure note ({error}); delete it and run again.") from error
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks.export import tables
 from benchmarks.machine import host
-from benchmarks.records.store import Store
+from benchmarks.records.store import Spec, Store
 from datasets.store import Location
 from methods import contract
 from report import __main__ as report
@@ -91,6 +92,10 @@ def test_an_edited_method_warns_and_a_failing_one_leaves_no_old_value(
     assert {row["method"] for row in rows} == {"source_only", "shallow", "ddc"}
     text = shown(capsys, monkeypatch, place, root)
     assert "FAILED here, and without a value above: dan on a:b, seed 0: ZeroDivisionError: edited in haste" in text
+    note, *_ = (records.root / "failed").iterdir()
+    choosing = dataclasses.replace(Spec(**json.loads(note.read_text())["spec"]), holdout=0.1)
+    records.write_failure(choosing, "too large a weight", "")
+    assert "too large a weight" not in shown(capsys, monkeypatch, place, root), "the table has no cell of that kind"
 
     status, _, error = call(capsys, monkeypatch, "export", "dan", "--dataset", f"folder:{root}", "--runs", records.root)
     assert (status, "images of your own are not exported" in error) == (2, True)
