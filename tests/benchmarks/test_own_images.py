@@ -338,6 +338,12 @@ def test_what_the_criterion_is_worth() -> None:
     assert comparison.trust([], "a_distance") is None
 
 
+def test_what_sorts_methods_is_the_best_that_is_known() -> None:
+    committed = comparison.found(None, host.ROOT / "results")
+    known = {name: one.correlation for name in comparison.CRITERIA if (one := comparison.trust(committed, name))}
+    assert max(known, key=lambda name: known[name]) == comparison.CRITERION
+
+
 def test_a_kept_file_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "network.pt").write_bytes(b"")
     with pytest.raises(UserError, match="is no kept network"):

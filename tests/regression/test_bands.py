@@ -26,7 +26,7 @@ from report.bands import Band
 
 pytestmark = pytest.mark.regression
 
-SEEDS = 3
+SEEDS = 2
 OFF = {"adabn": {"statistics": "source"}, "autodial": {"aligned": False, "entropy": 0.0}}
 """Configuration without what a paper adds, where that is not one weight."""
 NO_TRANSFER_LOSS = {"step", "classification", "target_entropy", "test_accuracy"}
