@@ -74,7 +74,7 @@ def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: boo
     network = store.model_path(spec.hash)
     with processes.main_only(store.lock(spec.hash)):
         left = not cell.keep or store.has_kept(spec.hash)
-        if processes.broadcast(store.has(spec.hash) and (network.is_file() or not kept) and left):
+        if processes.broadcast(has_record(cell, store) and (network.is_file() or not kept) and left):
             return
         needed = {name: _network_of(need, location, store, commit) for name, need in cell.needs.items()}
         record = training.run_cell(
@@ -87,7 +87,7 @@ def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: boo
             keep=network if kept else None,
             finished=functools.partial(leave, cell, location, store) if cell.keep else None,
         )
-        if processes.is_main() and not store.has(spec.hash):  # one that stands was made before its network was needed
+        if processes.is_main() and not has_record(cell, store):  # else it was made before its network was needed
             store.write(record)
         processes.barrier()
 
@@ -104,10 +104,15 @@ def _map(cell: Cell, location: Location, store: Store) -> None:
         tsne.write(path, tsne.points(model, data, spec.seed))
 
 
+def has_record(cell: Cell, store: Store) -> bool:
+    """Whether a cell has its record, with the course of the training where an experiment shows it."""
+    return store.has(cell.spec.hash) and (not cell.course or bool(store.read(cell.spec.hash).history))
+
+
 def is_done(cell: Cell, store: Store) -> bool:
     """Whether a cell has its record, and its map and its network where there are to be any."""
     drawn = not cell.tsne or store.tsne_path(cell.spec.hash).is_file()
-    return store.has(cell.spec.hash) and drawn and (not cell.keep or store.has_kept(cell.spec.hash))
+    return has_record(cell, store) and drawn and (not cell.keep or store.has_kept(cell.spec.hash))
 
 
 def _network_of(cell: Cell, location: Location, store: Store, commit: str) -> training.Parameters:

@@ -9,14 +9,13 @@ from benchmarks.export import tables
 from benchmarks.machine import host
 from benchmarks.plan.plan import Cell
 from benchmarks.records.store import Record, Store, read_specs
-from methods import contract
 
 
 def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
     """Keep a record of each cell that is committed anywhere, made of its committed rows and spec.
 
     It says by its commit, versions and time in seconds where it was computed.  It has no history, so a cell whose
-    experiments show curves, matrices or maps is left to be run.
+    experiments show curves, matrices or maps, or whose network is kept, is left to be run.
 
     Args:
         cells: unfinished cells.
@@ -28,7 +27,7 @@ def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
     Raises:
         UserError: a committed file is damaged, or a record cannot be written.
     """
-    wanted = {cell.spec.hash for cell in cells if not _needs_history(cell)}
+    wanted = {cell.spec.hash for cell in cells if not (cell.keep or cell.tsne or cell.course)}
     reused: set[str] = set()
     for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
         known = read_specs(path)
@@ -41,13 +40,6 @@ def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
             store.write(_record(rows, known[cell]))
         reused |= rows_of.keys()
     return len(reused)
-
-
-def _needs_history(cell: Cell) -> bool:
-    """Whether a table or figure that the cell fills shows more than a committed row holds."""
-    papers = contract.papers()
-    experiments = (tables.experiment_of(use.paper, use.experiment) for use in cell.uses if use.paper in papers)
-    return cell.keep or any(one.curve or one.matrices or one.tsne for one in experiments)
 
 
 def _record(rows: list[dict[str, str]], origin: Mapping[str, Any]) -> Record:

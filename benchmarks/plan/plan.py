@@ -71,6 +71,8 @@ class Cell:
 
     tsne: bool = False
     """Whether an experiment shows its features as a map."""
+    course: bool = False
+    """Whether an experiment shows the course of its training, or matrices: a record made of committed rows has none."""
     keep: bool = False
     """Whether its network and its predictions are kept for use."""
 
@@ -305,6 +307,7 @@ def _add(plan: Plan, cells: dict[str, Cell], name: str, options: Options, locati
                     for found, use in _cells_of(name, experiment, dataset, task, variation, location, plan):
                         cell = cells.setdefault(found.spec.hash, found)
                         cell.tsne = cell.tsne or experiment.tsne
+                        cell.course = cell.course or bool(experiment.curve or experiment.matrices)
                         cell.keep = cell.keep or is_kept(options, dataset, experiment.protocol)
                         if use not in cell.uses:
                             cell.uses.append(use)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DISTANCES = {
     "a_distance": "proxy A-distance (0: domains alike, 2: told apart)",
-    "joint_mmd": "squared joint MMD of bottleneck and softmax (0: domains alike)",
+    "joint_mmd": "squared joint MMD (0: domains alike)",
 }
 """Metric that a paper has a figure of -> what its axis says."""
 MATRIX = "@.*,"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.executors import execute
 from benchmarks.export import reuse, tables
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import choices, choosing, plan
@@ -260,9 +261,21 @@ def test_what_another_table_has_committed_is_taken_from_there(
 
 
 def test_a_cell_whose_history_is_shown_is_not_taken_from_another_table(committed_digits: Plan, tmp_path: Path) -> None:
-    for cell in committed_digits.cells:
-        cell.uses.append(dataclasses.replace(cell.uses[0], paper="ddc", experiment="learning-curve"))
-    assert reuse.reuse_committed(committed_digits.cells, Store(tmp_path / "second")) == 0
+    store, cells = Store(tmp_path / "second"), committed_digits.cells
+    shown = [dataclasses.replace(cell, course=True) for cell in cells]
+    assert reuse.reuse_committed(shown, store) == 0
+    assert reuse.reuse_committed(cells, store) == len(cells)
+    assert [execute.is_done(cell, store) for cell in (cells[0], shown[0])] == [True, False], "taken before"
+
+
+def test_a_cell_knows_whether_its_course_is_shown(digits_mini: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    paper = contract.load("dan").paper
+    assert paper is not None
+    digits, *_ = paper.experiments
+    assert {cell.course for cell in plan.make("dan", ONE_TASK, digits_mini).cells} == {False}
+    curve = dataclasses.replace(digits, curve=("test_accuracy",))
+    monkeypatch.setattr(plan, "chosen_experiments", lambda *_: [curve])
+    assert {cell.course for cell in plan.make("dan", ONE_TASK, digits_mini).cells} == {True}
 
 
 def test_a_line_never_mixes_two_states_of_the_suite(
