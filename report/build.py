@@ -537,7 +537,7 @@ class Loaded:
 
     @property
     def groups(self) -> list[Group]:
-        """In the order of the experiment's data sets, those of no recipe last."""
+        """As ``in_order`` sorts them."""
         return in_order(self.experiment, records.groups(self.frame))
 
 
@@ -552,9 +552,13 @@ def load(name: str, experiment: Experiment, runs: Path | None, results: Path) ->
 
 
 def in_order(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
-    """Groups in the order of the experiment's data sets, those of no recipe last."""
+    """Groups in the order of the experiment's data sets, those of no recipe last; on each its own backbone first."""
     order = [*experiment.recipes, *(group.dataset for group in groups)]
-    return sorted(groups, key=lambda group: order.index(group.dataset))
+
+    def place(group: Group) -> tuple[int, bool, str]:
+        return order.index(group.dataset), group.backbone != experiment.backbone, group.backbone
+
+    return sorted(groups, key=place)
 
 
 def tables(
