@@ -386,8 +386,11 @@ def contributed_command(results: Path) -> None:
     """What others have sent in, checked: its form, and the hash of every cell's specification."""
     from report import contributed
 
-    for one in contributed.found(papers(), results):
+    found = contributed.found(papers(), results)
+    for one in found:
         click.echo(f"{one.name}: {plural(one.cells, 'cell')}; {one.made}")
+    if not found:
+        click.echo(f"There are no contributed results in {results / contributed.FOLDER}.")
 
 
 @main.command("contents")

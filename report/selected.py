@@ -133,11 +133,11 @@ def find(name: str, paper: Paper, asked: Asked, runs: Path | None, results: Path
 
 def _nothing(name: str, experiments: Sequence[Experiment], asked: Asked) -> str:
     """That nothing of it was run, and the command that runs it."""
-    about = " and ".join(experiment.name for experiment in experiments)
+    defined = [one for one in experiments if not asked.datasets or _is_defined(one, asked.datasets)] or experiments
+    about = " and ".join(experiment.name for experiment in defined)
     named = [*asked.datasets, *filter(None, (asked.track, asked.backbone))]
     place = f" on {', '.join(named)}" if named else ""
-    defined = [one for one in experiments if not asked.datasets or _is_defined(one, asked.datasets)]
-    command = make_command(name, (defined or experiments)[0], asked.datasets, None, 0, asked.track, asked.backbone)
+    command = make_command(name, defined[0], asked.datasets, None, 0, asked.track, asked.backbone)
     return f"there are no results of {name} for {about}{place} yet; get them with: {command}"
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,10 +71,11 @@ def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str
         if best:
             config = dataclasses.replace(config, **{field: float(best["value"])})
         else:
+            dataset = shlex.quote(spec.dataset)
             notes.append(
                 f"no {field} has been chosen for {name} on {spec.dataset} ({spec.backbone}, {spec.track}), so the "
                 f"module's default {getattr(config, field)} is used; `python -m benchmarks choose {name} --dataset "
-                f"{spec.dataset} --backbone {spec.backbone} --track {spec.track}` chooses one without target labels."
+                f"{dataset} --backbone {spec.backbone} --track {spec.track}` chooses one without target labels."
             )
     return config, " ".join(notes) or None
 

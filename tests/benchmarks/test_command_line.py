@@ -154,6 +154,9 @@ def test_committed_results_count_as_done_if_asked(
     assert {record.spec["seed"] for record in map(Store(second).read, Store(second).cells())} == {1}
     _, output, _ = call(capsys, monkeypatch, "status", *what, "--seeds", 2, "--runs", second, "--experiment", "digits")
     assert re.search(r"digits\s+digits-mini\s+2\s+2\s+0\s+0\n", output), output
+    _, output, _ = call(capsys, monkeypatch, "plan", *what, "--seeds", 2, "--runs", tmp_path / "third")
+    assert "4 cells, 0 done, 4 to run." in output
+    assert "Of these 2 have committed results; CONTINUE_COMMITTED=1 (--continue-committed) counts them" in output
 
 
 @pytest.mark.usefixtures("short")
