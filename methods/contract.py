@@ -4,9 +4,9 @@ The runner in ``benchmarks`` owns every loop, the clock, the random streams, eva
 module under ``methods/`` that defines ``METHOD`` is a method; it is found by its file name and needs no entry anywhere
 else.  Nothing here or in any method imports ``benchmarks`` or ``datasets``.
 
-Terms.  *Source*: the labelled domain.  *Target*: the domain that is tested; training sees only its images.  *Variant*: a
-named configuration of the method (``default`` is the paper's full method).  *Experiment*: one table or figure of the
-paper.  *Task*: ``source:target``.
+Terms.  *Source*: the labelled domain.  *Target*: the domain that is tested; training sees only its images.
+*Variant*: a named configuration of the method (``default`` is the paper's full method).  *Experiment*: one table or
+figure of the paper.  *Task*: ``source:target``.
 """
 
 from __future__ import annotations
