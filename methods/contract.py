@@ -470,7 +470,7 @@ def names() -> list[str]:
     """Names of all modules of ``methods/`` that define ``METHOD``, sorted.
 
     Raises:
-        UnknownMethodError: a module cannot be imported, or its ``METHOD`` is no ``Method``.
+        UnknownMethodError: a module cannot be imported, or its ``METHOD`` is not a ``Method``.
     """
     return sorted(_methods())
 
@@ -496,13 +496,13 @@ def _methods() -> dict[str, Method]:
         try:
             module = importlib.import_module(f"methods.{info.name}")
         except Exception as error:
-            text = f"methods/{info.name}.py cannot be imported ({type(error).__name__}: {error}); mend or remove it."
+            text = f"methods/{info.name}.py cannot be imported ({type(error).__name__}: {error}); fix or remove it."
             raise UnknownMethodError(text) from error
         method = getattr(module, "METHOD", None)
         if isinstance(method, Method):
             found[info.name] = method
         elif method is not None:
-            raise UnknownMethodError(f"METHOD of methods/{info.name}.py is no methods.contract.Method; mend it.")
+            raise UnknownMethodError(f"METHOD of methods/{info.name}.py is not a methods.contract.Method; fix it.")
     return found
 
 

@@ -349,8 +349,8 @@ def test_a_damaged_record_is_named_and_one_of_another_cell_does_not_matter(
     ("content", "says"),
     [
         ("def build(:\n", "methods/broken.py cannot be imported (SyntaxError: "),
-        ("raise RuntimeError('not today')\n", "methods/broken.py cannot be imported (RuntimeError: not today); mend"),
-        ("METHOD = 3\n", "METHOD of methods/broken.py is no methods.contract.Method; mend it."),
+        ("raise RuntimeError('not today')\n", "methods/broken.py cannot be imported (RuntimeError: not today); fix"),
+        ("METHOD = 3\n", "METHOD of methods/broken.py is not a methods.contract.Method; fix it."),
     ],
 )
 def test_a_broken_method_is_named(

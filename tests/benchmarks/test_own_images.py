@@ -115,7 +115,7 @@ def test_odd_names_go_all_the_way(tmp_path: Path, place: Location, capsys: Captu
     assert status == 0, output + error
     assert r"\xd5\xd5: 24 images without labels" in output
     assert r"Real World: 24 images of 3 classes (Café 8, \xd5\xd5 8, a, b 8)" in unicodedata.normalize("NFC", output)
-    assert "left out: 1 files that are no images (1 .txt)" in output
+    assert "left out: 1 files that are not images (1 .txt)" in output
     tasks = r"""Real World:\xd5\xd5 it's "100 %", $HOME:Real World"""
     more = ["--seeds", 1, "--methods", "dan shallow", "--tasks", tasks]
     status, output, error = compare(capsys, monkeypatch, root, place, *more)
@@ -258,7 +258,7 @@ def test_images_that_cannot_be_read_are_left_out_of_predictions(
     status, output, error = call(capsys, monkeypatch, *what, "--data", place.root, "--runs", place.root / "runs")
     assert (status, output) == (1, f"22 images in {tmp_path}/p.csv\n")
     assert error.splitlines() == [
-        "Left out: 00.png is no image that can be read: replace it.",
+        "Left out: 00.png is not a readable image: replace it.",
         "Left out: 01.png is empty: replace it.",
     ]
 
@@ -308,8 +308,8 @@ def test_common_classes_alone(tmp_path: Path, place: Location, capsys: Capture, 
     more = ["--seeds", 1, "--methods", "dan", "--classes", "common", "--tasks", "a:b"]
     status, output, error = compare(capsys, monkeypatch, root, place, *more)
     assert status == 0, output + error
-    assert "left out: 8 images of 1 classes that not all domains have (violet)" in output
-    assert "left out: 8 images of 1 classes that not all domains have (blue)" in output
+    assert "left out: 8 images of 1 classes that not all domains share (violet)" in output
+    assert "left out: 8 images of 1 classes that not all domains share (blue)" in output
     left = Store(place.root / "runs").kept_path(rows(place)[0]["cell"])
     predicted = files.read_csv(left / "predictions.csv", schema.PREDICTIONS)
     assert len(predicted) == 16

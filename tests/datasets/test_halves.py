@@ -252,7 +252,7 @@ def test_a_folder_of_train_and_val_is_one_domain(tmp_path: Path) -> None:
 def test_a_list_of_natural_classes_has_to_fit(tmp_path: Path) -> None:
     root = tree(tmp_path / "images", ("cat", "mug"), {"train": 1, "val": 1})
     (root / "natural.txt").write_text("cow\n")
-    with pytest.raises(DataError, match="lists cow, which is no class"):
+    with pytest.raises(DataError, match="lists cow, which is not a class"):
         registry.suite(f"folder:{root}")
 
 
