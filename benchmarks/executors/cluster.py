@@ -364,7 +364,7 @@ class Cluster:
         if before != now and not self.share.fitting():
             raise UserError(
                 f"no machine is left in the cluster that offers what a cell takes ({self.share}); what was finished "
-                "is kept, and the same command goes on from here."
+                "is kept, and the same command resumes from here."
             )
         return now
 

@@ -190,7 +190,7 @@ def test_a_committed_cell_is_run_again(
     assert re.search(r"accuracy\s+last\s+[\d.]+\s+[\d.]+\s+-1\.5\n", output), output
     assert re.search(r"^1 of \d+ values differ\.$", output, re.MULTILINE), output
     assert "vector unit unknown" in output
-    assert "It may have been made with other vector instructions" in output
+    assert "It may have been computed with other vector instructions" in output
 
     status, _, error = call(capsys, monkeypatch, "rerun", "ffffff", *where)
     assert (status, "no committed cell is called 'ffffff'" in error) == (2, True)
@@ -376,7 +376,7 @@ def test_an_interrupted_command_tells_it_by_the_exit_status(
     where = ["--data", few_digits.root, "--runs", tmp_path]
     status, output, error = call(capsys, monkeypatch, "reproduce", *what, *where)
     assert status == 130
-    assert "the same command goes on from here" in output + error
+    assert "the same command resumes from here" in output + error
     assert "Traceback" not in output + error
     monkeypatch.setattr(plan, "make", interrupted)
     status, output, error = call(capsys, monkeypatch, "plan", *what[:-2], *where)

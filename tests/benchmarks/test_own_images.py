@@ -232,7 +232,7 @@ def test_a_network_that_cannot_be_used_is_one_sentence(
         return said(file)
 
     file.write_bytes(whole[: len(whole) // 2])
-    assert "is no kept network, or is damaged" in said(file)
+    assert "is not a kept network, or is damaged" in said(file)
     parameters = {name: value + 1 for name, value in content["parameters"].items()}
     assert "its parameters are not those that were kept" in changed(parameters=parameters)
     assert "another version of the suite (format 99" in changed(format=99)
@@ -242,7 +242,7 @@ def test_a_network_that_cannot_be_used_is_one_sentence(
     assert "which this version of the suite does not have" in changed(spec={**content["spec"], "method": "nope"})
     file.write_bytes(whole)
     assert "no cell that left a network is called 'zzz'" in said("zzz")
-    assert "left predictions and no network" in said(other)
+    assert "left predictions but no network" in said(other)
     assert "there are no images in" in said(file, tmp_path / "data" / "locks")
     assert "cannot be read" in said(tmp_path / "nowhere.pt")
 
@@ -278,7 +278,7 @@ def test_weights_chosen_here(tmp_path: Path, place: Location, capsys: Capture, m
     [
         (["--methods", "dam"], "unknown method 'dam'; there are: adabn, autodial, cdan"),
         (["--methods", "dan/nope"], "dan has no variant 'nope'"),
-        (["--commit"], "results on images of your own, and those of SET, are not committed"),
+        (["--commit"], "results on your own images, or with SET, are not committed"),
         (["--experiment", "x"], "compare takes one data set"),
         (["--set", "dan.weigth=2"], "dan has no setting 'weigth'; it has: "),
         (["--set", "recipe.steps=many"], "recipe.steps takes a value of the kind int, not 'many'"),
@@ -340,9 +340,9 @@ def test_what_the_criterion_is_worth() -> None:
 
 def test_a_kept_file_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "network.pt").write_bytes(b"")
-    with pytest.raises(UserError, match="is no kept network"):
+    with pytest.raises(UserError, match="is not a kept network"):
         kept.read(tmp_path / "network.pt")
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     torch.save({"format": 1}, tmp_path / "network.pt")
-    with pytest.raises(UserError, match="is no kept network"):
+    with pytest.raises(UserError, match="is not a kept network"):
         kept.read(tmp_path / "network.pt")

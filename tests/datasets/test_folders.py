@@ -143,7 +143,8 @@ def refusal(root: Path, place: Location) -> str:
 def test_what_is_said_of_other_folders(tmp_path: Path) -> None:
     place = Location(tmp_path / "data")
     assert refusal(tmp_path / "nowhere", place) == (
-        f"{tmp_path}/nowhere is not a folder: name one with the layout DOMAIN/CLASS/image, or a list that ends with .csv."
+        f"{tmp_path}/nowhere is not a folder: name one with the layout DOMAIN/CLASS/image, or a list that ends with "
+        ".csv."
     )
     (tmp_path / "empty").mkdir()
     assert "has 0 (none) of the two domains with images that are needed" in refusal(tmp_path / "empty", place)
