@@ -1,4 +1,4 @@
-"""Records of cells that a table lacks and another one has committed: papers share baselines, experiments more."""
+"""Records of cells that one table lacks and another has committed: papers share baselines, experiments even more."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from methods import contract
 
 
 def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
-    """Keep a record of each cell that is committed anywhere, made of its committed rows and spec.
+    """Write a record for each cell committed anywhere, from its committed rows and spec.
 
-    It says by its commit, versions and time in seconds where it was computed.  It has no history, so a cell whose
-    experiments show curves, matrices or maps is left to be run.
+    Its commit, versions and time in seconds say where it was computed.  It has no history, so a cell whose experiments
+    show curves, matrices or maps is left to be run.
 
     Args:
         cells: unfinished cells.
-        store: gets the records.
+        store: receives the records.
 
     Returns:
         The number of records.
@@ -44,16 +44,16 @@ def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
 
 
 def _needs_history(cell: Cell) -> bool:
-    """Whether a table or figure that the cell fills shows more than a committed row holds."""
+    """Whether a table or figure of the cell shows more than a committed row holds."""
     papers = contract.papers()
     experiments = (tables.experiment_of(use.paper, use.experiment) for use in cell.uses if use.paper in papers)
     return cell.keep or any(one.curve or one.matrices or one.tsne for one in experiments)
 
 
 def _record(rows: list[dict[str, str]], origin: Mapping[str, Any]) -> Record:
-    """The record that committed rows were made of, as far as they tell."""
+    """The record that committed rows came from, as far as they tell."""
     first = rows[0]
-    single = [row for row in rows if "@" not in row["metric"]]  # the others are of a history or a matrix
+    single = [row for row in rows if "@" not in row["metric"]]  # the others come from a history or a matrix
     return Record(
         cell=first["cell"],
         spec=origin["spec"],
