@@ -281,7 +281,7 @@ def test_weights_chosen_here(tmp_path: Path, place: Location, capsys: Capture, m
         (["--commit"], "results on your own images, or with SET, are not committed"),
         (["--experiment", "x"], "compare takes one data set"),
         (["--set", "dan.weigth=2"], "dan has no setting 'weigth'; it has: "),
-        (["--set", "recipe.steps=many"], "recipe.steps takes a value of the kind int, not 'many'"),
+        (["--set", "recipe.steps=many"], "recipe.steps takes a value of type int, not 'many'"),
         (["--set", "den.weight=2"], "SET names 'den', which is not planned; there are: recipe, source_only, "),
         (["--set", "steps"], "SET takes METHOD.FIELD=VALUE or recipe.FIELD=VALUE, not 'steps'"),
         (["--tasks", "b:a"], "has no labels, so it can be a target and no source."),

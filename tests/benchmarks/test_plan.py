@@ -313,7 +313,7 @@ def test_damaged_committed_files_are_named(no_choices: Path) -> None:
         (f"{header}\ndan,weight\n".encode(), "line 2: expected 18 fields"),
         (
             f"{header}\ndan,default,weight,x,x,x,abc,0,0,0,0,0,0,x,0,1,x,x\n".encode(),
-            "line 2: the value 'abc' is no number",
+            "line 2: the value 'abc' is not a number",
         ),
     ]:
         no_choices.write_bytes(content)
