@@ -181,7 +181,7 @@ def test_a_kept_network_predicts_what_its_cell_did(
     grid = by_class.grid(one)
     assert grid is not None
     assert [line.label for line in grid.lines] == list(CLASSES)
-    assert re.search(r"Take .+: \d+\.\d %.*one seed, so how sure is not known|Take source-only", text), text
+    assert re.search(r"Take .+: \d+\.\d %.*one seed, so the uncertainty is unknown|Take source-only", text), text
 
 
 def test_what_is_committed_of_a_comparison_is_not_run_again(
