@@ -74,7 +74,7 @@ def test_from_folders_to_predictions(tmp_path: Path, place: Location, capsys: Ca
     text = table(capsys, monkeypatch, root, place)
     assert "no target labels, so no accuracy" in text
     assert "published" not in text
-    advice = re.search(r"Take (.+?): it has the best .* s a training", text)
+    advice = re.search(r"Take (.+?): it has the best .* s per training", text)
     assert advice, text
     network = re.search(r"predict '([^']+)' FOLDER", text)
     assert network, text
