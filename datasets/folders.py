@@ -226,7 +226,7 @@ def plain(name: str) -> str:
 
 
 def forget() -> None:
-    """Look at all folders anew; otherwise a process looks at each only once."""
+    """Look at all folders again; otherwise a process looks at each only once."""
     for known in (_suite, domain, state, scan.domains):
         known.cache_clear()
 

@@ -194,7 +194,7 @@ def problem(
     _check_options(suite_name, task, protocol, split, holdout, seed)
     for name in task.domains:
         if not store.is_prepared(name, location, side) and (prepared := store.prepare(name, location, side)) != name:
-            raise DataError(f"{name} is at hand only as {prepared}: ask for the tasks again.")
+            raise DataError(f"{name} is available only as {prepared}: ask for the tasks again.")
     if protocol == "transfer":
         return _one_side(suite, task, location, split, holdout, seed, side, inputs)
     target = store.load(task.target_domain, "train", location, side)
@@ -483,7 +483,7 @@ def _place(suite: Suite, name: str, location: Location) -> tuple[str, str]:
 @cache
 def _notify(name: str, subset: str) -> None:
     """Say once per process that a subset is used instead."""
-    print(f"note: {name} is at hand only as a subset; results on it are named {subset}.", file=sys.stderr)
+    print(f"note: {name} is available only as a subset; results on it are named {subset}.", file=sys.stderr)
 
 
 def _groups(images: store.Images, chosen: NDArray[np.int64] | None) -> list[list[int]]:

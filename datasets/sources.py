@@ -116,7 +116,7 @@ def _noted(obtain: Callable[[File, Location], Path], file: File, location: Locat
 
 
 def _without(fetched: list[Path], error: DataError) -> DataError:
-    """Remove files that were fetched in vain; returns the error with that added."""
+    """Remove files just fetched, which are of no use; returns the error with that added."""
     for path in fetched:
         path.unlink(missing_ok=True)
     if not fetched:

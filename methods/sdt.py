@@ -60,7 +60,7 @@ How this suite does it, and deviations:
   label has 0.93 on its own class (``soft_own``, beside the results), so it says little that the hard one does not.
   ``tau`` sweeps it, with and without the hard target labels.
 * The source network is ``source_only`` under the same protocol without the target labels, so it is the very network
-  that DDC and DAN train for the same split.  The joint training has the same number of steps, and its rate starts anew.
+  that DDC and DAN train for the same split.  The joint training has as many steps, and its rate starts over.
 * The paper's theta^S is fine-tuned from ImageNet; LeNet on digits starts from scratch.
 
 What is compared.  All joint trainings start from the source network, so they include its steps as well.  So the

@@ -173,7 +173,7 @@ def needed(cells: Iterable[Cell]) -> set[str]:
 
 def lost(cell: Cell, store: Store) -> Outcome:
     """Note that the processes running a cell died repeatedly."""
-    error = "its worker process was ended from outside, perhaps for want of memory; try fewer --jobs"
+    error = "its worker process was killed from outside, perhaps for lack of memory; try fewer --jobs"
     store.write_failure(cell.spec, error, "")
     return Outcome(cell.spec.hash, cell.label, None, 0.0, error)
 
@@ -299,6 +299,6 @@ class Local:
             except LostWorkerError:
                 left = [cell for cell in left if cell.spec.hash not in ended]
                 last = attempt == ATTEMPTS - 1
-                tqdm.write(f"A worker process was ended from outside; {'giving up' if last else 'going on'}.")
+                tqdm.write(f"A worker process was killed from outside; {'giving up' if last else 'continuing'}.")
         for cell in left:
             yield lost(cell, self.store)

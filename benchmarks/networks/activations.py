@@ -228,7 +228,7 @@ def _told(location: Location) -> Iterator[None]:
         ) from error
     except LostWorkerError as error:
         raise UserError(
-            "a process that computed activations was ended from outside, perhaps for want of memory; try fewer --jobs."
+            "a process that computed activations was killed from outside, perhaps for lack of memory; try fewer --jobs."
         ) from error
 
 

@@ -28,7 +28,7 @@ FEW = 4
 
 
 def of_all(found: Sequence[Contestant], studied: Sequence[Contestant] = ()) -> list[Chart]:
-    """Every figure over all papers that there are results for.
+    """Every figure over all papers for which there are results.
 
     Args:
         found: rows of default experiments.

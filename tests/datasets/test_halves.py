@@ -299,7 +299,7 @@ def test_a_subset_is_another_data_set(
     assert protocols.at_hand("cifar100", place) == "cifar100-200"
     assert protocols.at_hand("cifar100-200", place) == "cifar100-200"
     assert protocols.at_hand("office31", place) == "office31"
-    assert "cifar100 is at hand only as a subset; results on it are named cifar100-200" in capsys.readouterr().err
+    assert "cifar100 is available only as a subset; results on it are named cifar100-200" in capsys.readouterr().err
     (tmp_path / "cifar-100-python.tar.gz").write_bytes(b"")
     assert protocols.at_hand("cifar100", place) == "cifar100"
     # What is prepared, at whatever size, is used before a file is fetched.
