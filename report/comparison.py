@@ -29,7 +29,7 @@ BASELINE = "source_only"
 CRITERIA = {"target_entropy": "target entropy", "a_distance": "A-distance", "snd": "SND"}
 """Label-free measures of a trained model at the last iterate, and their names in tables."""
 RISING = ("snd",)
-"""Those for which more is better."""
+"""Those of which more is better."""
 CRITERION = "a_distance"
 """By which methods are sorted where the target has no labels: see ``trust``."""
 NUMBERS = ("accuracy", *CRITERIA, "seconds")
