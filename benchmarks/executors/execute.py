@@ -87,7 +87,7 @@ def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: boo
             keep=network if kept else None,
             finished=functools.partial(leave, cell, location, store) if cell.keep else None,
         )
-        if processes.is_main() and not store.has(spec.hash):  # an existing record predates the need for its network
+        if processes.is_main() and not store.has(spec.hash):  # one that stands was made before its network was needed
             store.write(record)
         processes.barrier()
 

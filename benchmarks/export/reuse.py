@@ -15,8 +15,8 @@ from methods import contract
 def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
     """Write a record for each cell committed anywhere, from its committed rows and spec.
 
-    Its commit, versions and time in seconds say where it was computed.  It has no history, so a cell whose experiments
-    show curves, matrices or maps is left to be run.
+    It says by its commit, versions and time in seconds where it was computed.  It has no history, so a cell whose
+    experiments show curves, matrices or maps is left to be run.
 
     Args:
         cells: unfinished cells.
@@ -44,7 +44,7 @@ def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
 
 
 def _needs_history(cell: Cell) -> bool:
-    """Whether a table or figure of the cell shows more than a committed row holds."""
+    """Whether a table or figure that the cell fills shows more than a committed row holds."""
     papers = contract.papers()
     experiments = (tables.experiment_of(use.paper, use.experiment) for use in cell.uses if use.paper in papers)
     return cell.keep or any(one.curve or one.matrices or one.tsne for one in experiments)
