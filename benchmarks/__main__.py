@@ -4,7 +4,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        from benchmarks.cli.main import main  # the imports take seconds, in which a user may well interrupt
+        from benchmarks.cli.main import main  # importing takes seconds, during which a user may interrupt
 
         main()
     except KeyboardInterrupt:

@@ -1,6 +1,6 @@
-"""Reading archives and pickles that nobody should have to trust.
+"""Reading archives and pickles without trusting them.
 
-Members are read into memory one by one and nothing is ever extracted to disk under a name that an archive chose.
+Members are read into memory one by one; nothing is extracted to disk under a name taken from an archive.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def tar_members(path: Path, wanted: Callable[[str], bool] = lambda _name: True) 
             if content is None:
                 raise _no_file(path, member.name)
             yield member.name, content.read()
-        # Up to the very end, where the checksum of a compressed archive stands, which is compared then.
+        # Read to the very end, where a compressed archive has its checksum, which is only compared then.
         while archive.fileobj is not None and archive.fileobj.read(1 << 20):
             pass
 
@@ -66,8 +66,8 @@ def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, by
     try:
         yield from tar_members(path, wanted)
     except tarfile.ReadError as error:
-        reason = str(error).partition("\n")[0].rstrip(":")  # the other lines say why it is none of each kind
-        raise DataError(f"{path} is no complete tar or zip archive ({reason}): replace it and try again.") from error
+        reason = str(error).partition("\n")[0].rstrip(":")  # the other lines say why each format fails
+        raise DataError(f"{path} is not a complete tar or zip archive ({reason}): replace it and try again.") from error
 
 
 def zip_member(path: Path, name: str) -> bytes:
@@ -80,14 +80,14 @@ def zip_member(path: Path, name: str) -> bytes:
         for member in archive.namelist():
             _check_name(member, path)
         if name not in archive.namelist():
-            raise DataError(f"{path.name} has no member {name!r}: it is not the version that this suite was made for.")
+            raise DataError(f"{path.name} has no member {name!r}: it is not the version this suite was written for.")
         return archive.read(name)
 
 
 def unpickle_arrays(data: bytes) -> Any:
     """Tuples, lists, numbers and numeric numpy arrays from a pickle; nothing else is ever constructed.
 
-    The caller has checked the digest of the data before.
+    The caller has already checked the digest of the data.
 
     Raises:
         DataError: the pickle asks for any other class or function.
@@ -110,7 +110,7 @@ def _no_file(archive: Path, name: str) -> DataError:
 
 
 def _check_name(name: str, archive: Path) -> None:
-    # Windows rules are checked too: a name such as C:\x or ..\x is harmless here and hostile there.
+    # Windows rules are checked too: a name such as C:\x or ..\x is harmless here but hostile there.
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     if posix.is_absolute() or windows.anchor or ".." in windows.parts:
         raise DataError(f"{archive} holds the unsafe name {name!r}: get the archive from its publisher.")

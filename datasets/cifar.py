@@ -1,4 +1,4 @@
-"""CIFAR-100 (Krizhevsky, 2009): complete as its author publishes it, and a subset."""
+"""CIFAR-100 (Krizhevsky, 2009): complete as its author published it, and a subset."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ MAN_MADE = (
     *("food containers", "household electrical devices", "household furniture"),
     *("large man-made outdoor things", "vehicles 1", "vehicles 2"),
 )
-"""The superclasses of artefacts, as ImageNet's hierarchy parts artefacts from everything else.  People, landscapes, and
-fruit and vegetables, which grow, are natural."""
+"""The superclasses of artefacts, as ImageNet's hierarchy separates artefacts from everything else.  People, landscapes,
+and fruit and vegetables, which grow, are natural."""
 
 CLASSES = tuple(sorted(itertools.chain.from_iterable(names.split() for names in SUPERCLASSES.values())))
-"""In alphabetical order, which is that of the published labels."""
+"""In alphabetical order, as in the published labels."""
 NATURAL = tuple(
     sorted(
         itertools.chain.from_iterable(names.split() for title, names in SUPERCLASSES.items() if title not in MAN_MADE)
@@ -60,7 +60,7 @@ SIDE = 32
 
 
 SUBSET = {"train": 200, "test": 50}
-"""Part -> images of each class in the subset: the first in the order of their published names."""
+"""Part -> images of each class in the subset: the first ones, ordered by published name."""
 
 
 def published(paths: Sequence[Path], most: Mapping[str, int] | None = None) -> dict[str, Photos]:
@@ -73,13 +73,13 @@ def published(paths: Sequence[Path], most: Mapping[str, int] | None = None) -> d
     members = archives.tar_members(paths[0], lambda name: name.rpartition("/")[2] in ("train", "test", "meta"))
     pickles = {name.rpartition("/")[2]: archives.unpickle_arrays(content) for name, content in members}
     if tuple(pickles["meta"]["fine_label_names"]) != CLASSES:
-        raise ValueError("the names of its classes are others")
+        raise ValueError("its class names differ")
     make = _of_arrays if most is None else partial(_first, most)
     return {part: make(part, pickles[part]) for part in ("train", "test")}
 
 
 def _of_arrays(part: str, content: Mapping[str, Any]) -> Photos:
-    """One part, its pixels as lossless image files, ordered by class and then as published."""
+    """One part, with its pixels as lossless image files, ordered by class and then as published."""
     labels = np.array(content["fine_labels"], dtype=np.int64)
     order = np.argsort(labels, kind="stable")
     names = tuple(f"{part}/{CLASSES[labels[index]]}/{index:05d}.png" for index in order)
@@ -87,7 +87,7 @@ def _of_arrays(part: str, content: Mapping[str, Any]) -> Photos:
 
 
 def _first(most: Mapping[str, int], part: str, content: Mapping[str, Any]) -> Photos:
-    """The first images of each class in the order of their published names."""
+    """The first images of each class, ordered by published name."""
     labels, files = np.array(content["fine_labels"], dtype=np.int64), content["filenames"]
     by_name = sorted(range(len(labels)), key=lambda index: (labels[index], files[index]))
     groups = itertools.groupby(by_name, key=lambda index: labels[index])

@@ -1,7 +1,7 @@
-"""From the files of a data set, as its publisher made them, to arrays at native size.
+"""From the published files of a data set to arrays at native size.
 
-A decoder takes the files of a route in the order in which the registry lists them, and returns part -> ``Native``.
-It may let any exception of a parsing library pass: the store turns them into a ``DataError`` that names the files.
+A decoder takes the files of a route in the order of the registry and returns part -> ``Native``.  It may let any
+exception of a parsing library through: the store turns it into a ``DataError`` that names the files.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from datasets import archives
 
 FILE_DIGEST = 16
-"""Hexadecimal characters kept of the SHA-256 of an image file: 64 bits, ample to notice damage or another version."""
+"""Hexadecimal characters kept from the SHA-256 of an image file: 64 bits, ample to detect damage or another version."""
 
 
 @dataclass(frozen=True)
 class Native:
-    """One part of a domain as published, before it is brought to 28 x 28."""
+    """One part of a domain as published, before scaling to 28 x 28."""
 
     images: NDArray[np.uint8]
     """uint8 (N, H, W, C), C in {1, 3}, white on black where grey; feature vectors are (N, width)."""
@@ -65,8 +65,8 @@ def _idx_array(path: Path) -> NDArray[np.uint8]:
 def mnist_pickle(paths: Sequence[Path]) -> dict[str, Native]:
     """The pickle known from deep learning tutorials: 50,000, 10,000 and 10,000 pairs (images, labels).
 
-    Pixels are float32 multiples of 1/256 and become the exact original bytes; the first two sets, in this order, are
-    MNIST's training set.
+    Pixels are float32 multiples of 1/256, converted back to the exact original bytes; the first two sets, in this
+    order, are MNIST's training set.
     """
     sets = archives.unpickle_arrays(gzip.decompress(paths[0].read_bytes()))
     train, validation, test = [(_exact_bytes(images), labels.astype(np.int64)) for images, labels in sets]
@@ -86,7 +86,7 @@ def _exact_bytes(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def table(paths: Sequence[Path], *, height: int, width: int, header: int = 0) -> dict[str, Native]:
-    """Comma-separated text, one image a line: height * width pixels row by row, the label last; gzip if so named.
+    """Comma-separated text, one image per line: height * width pixels row by row, the label last; gzip if so named.
 
     Such sets come without a split: everything is the part ``train``.
     """
@@ -114,15 +114,15 @@ def _usps(path: Path, name: str) -> Native:
 
 
 def _r_matrix(path: Path, name: str) -> NDArray[np.float64]:
-    """The matrix of doubles that ``save(name)`` of R 2 leaves in a bzip2 file, which holds nothing else.
+    """The matrix of doubles that ``save(name)`` of R 2 writes to a bzip2 file, with nothing else in it.
 
-    "Serialization Formats" in the manual *R Internals* says what the numbers mean: all are big-endian, a list's cell is
-    0x402, a name 1 and 0x40009 and its length, doubles with attributes 0x20E, integers 13, the end of a list 0xFE, and
-    values go column by column.
+    "Serialization Formats" in the manual *R Internals* explains the numbers: all are big-endian, a list's cell is
+    0x402, a name is 1 and 0x40009 and its length, doubles with attributes 0x20E, integers 13, the end of a list 0xFE,
+    and values are stored column by column.
     """
     content = bz2.decompress(path.read_bytes())
     head = b"RDX2\nX\n"
-    versions = struct.calcsize(">3i")  # of the format, and of the R that wrote and of the oldest that can read it
+    versions = struct.calcsize(">3i")  # of the format, of the R that wrote it, and of the oldest R that reads it
     doubles = struct.pack(">4i", 0x402, 1, 0x40009, len(name)) + name.encode() + struct.pack(">i", 0x20E)
     start = len(head) + versions + len(doubles) + 4
     (count,) = struct.unpack_from(">i", content, start - 4)
@@ -161,17 +161,17 @@ def surf(paths: Sequence[Path]) -> dict[str, Native]:
         raise ValueError("fts is not a finite matrix")
     counts = values.astype(np.uint8)
     if not np.array_equal(counts, values):
-        raise ValueError("fts holds values that are no counts in 0 .. 255")
+        raise ValueError("fts holds values that are not counts in 0 .. 255")
     return {"train": Native(counts, labels)}
 
 
 def torch_pair(paths: Sequence[Path]) -> dict[str, Native]:
-    """MNIST-M as two archives (training, test), each of one saved pair (images uint8 (N, 28, 28, 3), labels (N,))."""
+    """MNIST-M as two archives (training, test), each with one saved pair (images uint8 (N, 28, 28, 3), labels (N,))."""
     return {"train": _torch_arrays(paths[0]), "test": _torch_arrays(paths[1])}
 
 
 def _torch_arrays(path: Path) -> Native:
-    import torch  # the only format that needs it, so that preparing anything else does not wait for its import
+    import torch  # slow to import, and only this format needs it
 
     saved = [content for name, content in archives.tar_members(path) if name.endswith(".pt")]
     if len(saved) != 1:
@@ -195,7 +195,7 @@ def _listed(members: Mapping[tuple[str, ...], bytes], folder: str) -> Native:
     images, names = [], []
     for name, _ in pairs:
         if (folder, name) not in members:
-            raise ValueError(f"{folder}/{name} is listed and missing")
+            raise ValueError(f"{folder}/{name} is listed but missing")
         images.append(_png(members[folder, name], f"{folder}/{name}"))
         names.append(f"{folder}/{name}")
     present = sum(parts[0] == folder for parts in members)

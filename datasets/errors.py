@@ -1,4 +1,4 @@
-"""What goes wrong with data, told to the user."""
+"""What goes wrong with data, as told to the user."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 
 class DataError(Exception):
-    """Data are not available, or are not what they should be.
+    """Data are not available, or not what they should be.
 
     The message is one sentence that says what is wrong and what to do; command lines print it and nothing else.
     """
 
 
 class UnavailableError(Exception):
-    """A source does not have a file or cannot be reached, so the next source may be tried.
+    """A source lacks a file or cannot be reached, so the next source may be tried.
 
     Never leaves this package: it becomes a ``DataError`` when no source is left.
     """
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether an error of the operating system means that no space, or no quota, is left."""
+    """Whether an operating system error means that no space, or no quota, is left."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

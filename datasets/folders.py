@@ -1,10 +1,10 @@
 """A user's own images as a data set: ``folder:PATH``, a folder of domains or a list of image files.
 
     PATH/DOMAIN/CLASS/image     labelled; sub-folders of a class belong to it
-    PATH/DOMAIN/image           unlabelled: a target, never a source (``scan`` says what else counts as unlabelled)
+    PATH/DOMAIN/image           unlabelled: can only be a target (``scan`` says what else counts as unlabelled)
     PATH/list.csv               the columns path, label and domain
 
-All labelled domains need the same classes, unless ``#common`` at the end of the name asks for those that all have.
+All labelled domains need the same classes, unless ``#common`` at the end of the name keeps only those they share.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from datasets.scan import Found, unreadable
 __all__ = ["PREFIX", "domain", "photos", "slug", "state", "suite", "summary"]
 
 NATURAL = "natural.txt"
-"""File beside the domains that lists the classes of natural things, where they are to be parted from man-made ones."""
+"""File beside the domains that lists the classes of natural things, to separate them from man-made ones."""
 NAMED = 50
 """How many names a message lists before it only counts."""
 
@@ -69,7 +69,7 @@ def _suite(name: str) -> Suite:
 
 
 def _root(name: str) -> tuple[Path, bool]:
-    """The folder or list of a canonical name, and whether its common classes are wanted."""
+    """The folder or list of a canonical name, and whether only common classes are wanted."""
     text = name.removeprefix(PREFIX)
     if not text:
         raise DataError(f"{PREFIX} names no folder: write {PREFIX}PATH, with the layout DOMAIN/CLASS/image.")
@@ -77,7 +77,7 @@ def _root(name: str) -> tuple[Path, bool]:
     root = path_of(text.removesuffix(COMMON) if common else text)
     if not root.is_dir() and not (root.is_file() and root.suffix.lower() == ".csv"):
         raise DataError(
-            f"{printable(str(root))} is no folder: name one with the layout DOMAIN/CLASS/image, or a list that ends "
+            f"{printable(str(root))} is not a folder: name one with the layout DOMAIN/CLASS/image, or a list that ends "
             "with .csv."
         )
     return root, common
@@ -87,7 +87,7 @@ def _classes(root: Path, of: dict[str, tuple[str, ...]], common: bool) -> tuple[
     """The classes of the labelled domains.
 
     Raises:
-        DataError: they differ and only common ones are not asked for, or fewer than two are common.
+        DataError: they differ and common ones are not asked for, or fewer than two are common.
     """
     first, *others = of
     for other in others:
@@ -121,10 +121,10 @@ def _check_case(root: Path, one: str, ours: tuple[str, ...], other: str, theirs:
 
 
 def _natural(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The classes listed in ``natural.txt``, one a line; none without such a file.
+    """The classes listed in ``natural.txt``, one per line; none without such a file.
 
     Raises:
-        DataError: it cannot be read, or lists what is no class.
+        DataError: it cannot be read, or lists something that is not a class.
     """
     path = root / NATURAL
     if not path.is_file():
@@ -132,10 +132,10 @@ def _natural(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}): mend or remove it.") from error
+        raise DataError(f"{path} cannot be read ({error}): fix or remove it.") from error
     listed = [line.strip() for line in text.splitlines() if line.strip()]
     if odd := [name for name in listed if name not in classes]:
-        raise DataError(f"{path} lists {odd[0]}, which is no class of {root}: mend or remove it.")
+        raise DataError(f"{path} lists {odd[0]}, which is not a class of {root}: fix or remove it.")
     return tuple(name for name in classes if name in set(listed))
 
 
@@ -194,10 +194,10 @@ def photos(of: Domain) -> dict[str, Photos]:
 
 @functools.cache
 def state(name: str) -> str:
-    """What tells whether a domain's images changed: a digest of names, sizes and times, as this process saw them.
+    """Tells whether a domain's images have changed: a digest of names, sizes and times, as this process saw them.
 
     Raises:
-        DataError: one of them cannot be looked at.
+        DataError: one of them cannot be read.
     """
     digest = hashlib.sha256()
     _, _, found = _found(name)
@@ -216,23 +216,23 @@ def slug(of: Domain) -> str:
 
 
 def mark(name: str) -> str:
-    """Eight characters that are others for another name."""
+    """Eight characters that differ for different names."""
     return hashlib.sha256(name.encode()).hexdigest()[:8]
 
 
 def plain(name: str) -> str:
-    """A name that every file system takes, not always another one for another name."""
+    """A name that every file system accepts; two names may map to the same one."""
     return re.sub(r"[^\w.-]", "_", name, flags=re.ASCII)[:40]
 
 
 def forget() -> None:
-    """Look at all folders anew; else a process looks at each but once."""
+    """Look at all folders again; otherwise a process looks at each only once."""
     for known in (_suite, domain, state, scan.domains):
         known.cache_clear()
 
 
 def summary(name: str) -> list[str]:
-    """What is taken of a folder and what is left out, in lines for a person.
+    """What is used of a folder and what is left out, as lines for the user.
 
     Raises:
         DataError: as ``suite``.
@@ -250,12 +250,12 @@ def summary(name: str) -> list[str]:
             others = {one: counts[label] for label, one in enumerate(found.classes) if one not in own.classes}
             if others:
                 lines.append(
-                    f"  left out: {sum(others.values())} images of {len(others)} classes that not all domains have "
+                    f"  left out: {sum(others.values())} images of {len(others)} classes that not all domains share "
                     f"({', '.join(list(others)[:NAMED])})"
                 )
         else:
             lines.append(f"{short}: {len(found.images)} images without labels")
         if found.left_out:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.left_out.items()))
-            lines.append(f"  left out: {sum(found.left_out.values())} files that are no images ({kinds})")
+            lines.append(f"  left out: {sum(found.left_out.values())} files that are not images ({kinds})")
     return lines

@@ -11,11 +11,11 @@ from PIL import Image
 SIDE = 28
 """Height and width of every prepared image."""
 BOX = 20
-"""MNIST's digits were scaled into a box of this side before they were centred in the frame."""
+"""MNIST's digits were scaled into a box of this size before being centred in the frame."""
 
 Frame = Literal["keep", "box", "stretch"]
-"""``keep``: already 28 x 28.  ``box``: the longer side becomes 20 pixels, the aspect is kept, black pixels are added
-around, for sets whose digits fill their frame.  ``stretch``: resized to 28 x 28."""
+"""``keep``: already 28 x 28.  ``box``: the longer side becomes 20 pixels, the aspect ratio is kept and black pixels are
+added around it, for sets whose digits fill their frame.  ``stretch``: resized to 28 x 28."""
 
 
 def to_frame(images: NDArray[np.uint8], frame: Frame, top: int) -> NDArray[np.uint8]:

@@ -12,14 +12,14 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def held(path: Path, doing: str) -> Iterator[None]:
-    """Hold a lock; says so when it has to wait for another process.
+    """Hold a lock; prints a notice if it has to wait for another process.
 
     Args:
         path: the lock's file.
         doing: what the other process does, for the notice: ``another process <doing>, waiting for it``.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)

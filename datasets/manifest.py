@@ -1,6 +1,6 @@
 """Writes the manifest of a domain, for maintainers: ``python -m datasets.manifest DOMAIN [--data DIR] [--mirror M]``.
 
-It records what the sources hold now, so look at the images before you commit it.
+It records what the sources hold now, so look at the images before committing it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datasets.sources import Location
 
 
 def write(domain_name: str, location: Location) -> Path:
-    """Acquire a domain without comparing it with the present manifest, and write a new one.
+    """Acquire a domain without comparing it with the current manifest, and write a new one.
 
     Raises:
         DataError: as ``sources.acquire``.

@@ -18,7 +18,7 @@ OFFICE31 = tuple(
 )
 CALTECH10 = tuple("backpack bike calculator headphones keyboard laptop monitor mouse mug projector".split())
 _RENAMED = {"back_pack": "backpack", "laptop_computer": "laptop"}
-"""Office-31's names of two of the classes that it shares with Caltech."""
+"""Office-31's names for two of the classes that it shares with Caltech."""
 
 OFFICE_HOME = tuple(
     "Alarm_Clock Backpack Batteries Bed Bike Bottle Bucket Calculator Calendar Candles Chair Clipboards Computer Couch "
@@ -29,7 +29,7 @@ OFFICE_HOME = tuple(
 )
 
 _CLASS_AND_NAME = r"(?P<class>[^/]+)/(?P<name>[^/.][^/]*\.(?i:jpe?g))$"
-"""End of an image's path; hidden files, such as those that macOS adds to archives, are no images."""
+"""End of an image's path; hidden files, such as those that macOS adds to archives, are not images."""
 
 _OFFICE31_FILES = (
     File("office31.tar", size=84992000),
@@ -39,12 +39,12 @@ _OFFICE31_FILES = (
         (_CODELOAD.format("syorami/DDC-transfer-learning", "9090f7fdd7c149c6158c5145b516abee97bb0944"),),
     ),
 )
-"""The archive as its authors publish it, under two names, and a Git repository that holds the same files."""
+"""The archive as its authors published it, under two names, and a Git repository with the same files."""
 _PYKALE = "https://github.com/pykale/data/raw/f5bb59f4d837a0acd17aa9ba51b9634f194f4095/images/office/{}.zip"
 
 
 def _office31(name: str, origin: str, classes: tuple[str, ...], renamed: Mapping[str, str]) -> Domain:
-    """A domain of Office-31, or its part with the classes of Caltech."""
+    """A domain of Office-31, or the part of it with the classes of Caltech."""
     counts = {"amazon": "from amazon.com", "dslr": "by a digital SLR camera", "webcam": "by a web camera"}
     part = "" if classes is OFFICE31 else ", the ten classes that Caltech-256 shares"
     decode = partial(

@@ -1,10 +1,10 @@
-"""Photographs: how those of a data set are listed from the archives it is published in, and how one becomes an array.
+"""Photographs: how they are listed from the published archives, and how one becomes an array.
 
-An image is brought to ``side`` x ``side`` pixels: the shorter side is scaled to ``side``, then the square in the middle
-is kept.  A centre crop of that, such as 224 of 256, is then the very crop that the usual pair of resizing and centre
-cropping takes from the original; it is that one to a pixel where the two sizes differ by no multiple of four.
+An image is brought to ``side`` x ``side`` pixels: the shorter side is scaled to ``side``, then the central square is
+kept.  A centre crop of that, such as 224 of 256, is then the same as the usual resize and centre crop of the original,
+exactly or, if the two sizes do not differ by a multiple of four, to within a pixel.
 
-An image is what a viewer shows: turned as its EXIF orientation says, and on white where it is transparent.
+An image is prepared as a viewer shows it: rotated by its EXIF orientation, and on white where it is transparent.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from datasets.decoders import file_digest
 from datasets.errors import DataError
 
 MOST_PIXELS = 100_000_000
-"""Images with more are refused: a file of a few bytes can claim to be gigabytes."""
+"""Images with more pixels are refused: a file of a few bytes can claim to be gigabytes."""
 
 LONGEST = 50
 """Images whose longer side is more than this many times the shorter one are refused."""
 
 NAMED = 50
-"""How many faulty images a message names before it only counts."""
+"""How many faulty images a message names before only counting them."""
 
 BLOCK = 64
-"""Images that are decoded before the next ones are begun."""
+"""Images decoded in one block before the next one is started."""
 
 
 @dataclass(frozen=True)
@@ -48,35 +48,35 @@ class Photos:
     labels: NDArray[np.int64]
     """int64 (N,), in 0 .. classes - 1."""
     read: Callable[[int], bytes]
-    """The file of an image."""
+    """Reads the file of an image."""
     together: bool = False
-    """Whether all files that cannot be used are named at once, not the first alone."""
+    """Whether all unusable files are reported at once, not just the first."""
     pixels: NDArray[np.uint8] | None = None
-    """(N, height, width, 3), of images that are published as arrays; ``read`` then encodes them."""
+    """(N, height, width, 3), for images published as arrays; ``read`` then encodes them."""
 
 
 def decoded(photos: Photos, side: int) -> Iterator[NDArray[np.uint8]]:
     """All images in their order, uint8 (n, side, side, 3), block by block; decoded on all cores.
 
     Raises:
-        DataError: a file is no image; the message names it, or all of them where ``Photos.together`` asks for that.
+        DataError: a file is not an image; the message names it, or all of them if ``Photos.together``.
     """
     wrong: list[DataError] = []
-    with ThreadPoolExecutor(cpu_count()) as pool:  # Pillow decodes and scales without holding the interpreter
+    with ThreadPoolExecutor(cpu_count()) as pool:  # Pillow decodes and scales without holding the interpreter lock
         for start in range(0, len(photos.names), BLOCK):
             block = range(start, min(start + BLOCK, len(photos.names)))
             made = list(pool.map(lambda i: attempt(photos, i, side), block))
             wrong += [one for one in made if isinstance(one, DataError)]
             if wrong and not photos.together:
                 raise wrong[0]
-            if not wrong:  # after the first, the others are only looked for
+            if not wrong:  # after the first fault, the rest is only checked
                 yield np.stack([one for one in made if not isinstance(one, DataError)])
     if wrong:
         raise _together(wrong)
 
 
 def attempt(photos: Photos, index: int, side: int) -> NDArray[np.uint8] | DataError:
-    """One image as ``square`` gives it, or what is wrong with it."""
+    """One image from ``square``, or what is wrong with it."""
     try:
         return square(photos.read(index), photos.names[index], side)
     except DataError as error:
@@ -92,7 +92,7 @@ def _together(wrong: Sequence[DataError]) -> DataError:
 
 
 def square(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
-    """One image as uint8 (side, side, 3), see the module; of an animation the first frame.
+    """One image as uint8 (side, side, 3), see the module; for an animation its first frame.
 
     Raises:
         DataError: it cannot be decoded, or its dimensions are not those of a photograph.
@@ -103,18 +103,18 @@ def square(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(content)) as image:
             width, height = image.size
             if width * height > MOST_PIXELS or max(width, height) > LONGEST * min(width, height):
-                raise DataError(f"{name} claims {width} x {height} pixels, which is no photograph: replace it.")
-            # A JPEG is decoded at half its size or less where that still leaves twice the wanted one.  The mean
-            # difference after scaling, measured on 1000 x 1000 photographs, is 0.3 of 255 levels.
+                raise DataError(f"{name} claims {width} x {height} pixels, which is not a photograph: replace it.")
+            # A JPEG is decoded at half its size or less if that still leaves twice the wanted one.  The mean difference
+            # after scaling, measured on 1000 x 1000 photographs, is 0.3 of 255 levels.
             drafted = image.draft(None, (2 * side, 2 * side))
             image.load()
-            # The box is the image in the pixels that it was decoded to; its last column and row may be partial ones.
+            # The box is the image in decoded pixels; its last column and row may be partial ones.
             box = (0, 0, *image.size) if drafted is None else drafted[1]
             return np.asarray(_middle(_rgb(image), box, _turn(image), side))
     except DataError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name} is no image that can be read: replace it.") from error
+        raise DataError(f"{name} is not a readable image: replace it.") from error
     except Exception as error:  # Pillow raises anything on a broken file
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name} cannot be decoded ({reason}): replace it.") from error
@@ -122,7 +122,7 @@ def square(content: bytes, name: str, side: int) -> NDArray[np.uint8]:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise ValueError("it holds floating-point numbers, of which none is known to be white")
+        raise ValueError("it holds floating-point numbers, and which value is white is unknown")
     if image.mode.startswith("I"):  # Pillow would clip 16-bit greys, not scale them
         grey = np.asarray(image, dtype=np.float64)
         return Image.fromarray((grey / _white(grey.max()) * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
@@ -133,9 +133,9 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _white(brightest: float) -> float:
-    """The value of white in a grey image of 16 or 32 bits, whose file does not say how many of them the camera used.
+    """The value of white in a 16-bit or 32-bit grey image, whose file does not say how many bits the camera used.
 
-    The largest of the least of 8, 10, 12, 14 and 16 bits that hold the brightest pixel: a 12-bit image is not black.
+    The maximum of the smallest of 8, 10, 12, 14 or 16 bits that holds the brightest pixel, so 12 bits are not black.
     """
     return next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if brightest < 2**bits), float(brightest))
 
@@ -149,21 +149,21 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what makes the image upright."""
+"""EXIF orientation -> the transposition that makes the image upright."""
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """How a loaded image has to be turned; None: not at all, or its EXIF block is damaged."""
+    """How a loaded image has to be rotated; None if not at all, or if its EXIF block is damaged."""
     try:
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # a good image may come with a broken block, of which the parser raises anything
+    except Exception:  # a good image may have a broken block, on which the parser may raise anything
         return None
 
 
 def _middle(
     image: Image.Image, box: tuple[float, float, float, float], turn: Image.Transpose | None, side: int
 ) -> Image.Image:
-    """The square in the middle of the part ``box`` (left, upper, right, lower), scaled, then turned."""
+    """The central square of the part ``box`` (left, upper, right, lower), scaled, then rotated."""
     width, height = box[2], box[3]
     shape = (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
     resized = image.resize(shape, Image.Resampling.BICUBIC, box=box)
@@ -173,7 +173,7 @@ def _middle(
 
 
 def twins(photos: Photos) -> list[list[int]]:
-    """Groups of two and more images whose files are identical, byte by byte."""
+    """Groups of two or more images whose files are identical byte by byte."""
     groups: dict[bytes, list[int]] = {}
     for index in range(len(photos.names)):
         groups.setdefault(hashlib.sha256(photos.read(index)).digest(), []).append(index)
@@ -186,7 +186,7 @@ def file_digests(photos: Photos) -> tuple[str, ...]:
 
 
 def _of(files: Mapping[str, bytes], labels: Mapping[str, int]) -> dict[str, Photos]:
-    """The one part of a domain, from its files and the label of each."""
+    """A domain's only part, from its files and their labels."""
     names = tuple(sorted(files))
     contents = [files[name] for name in names]
     found = np.array([labels[name] for name in names], dtype=np.int64)
@@ -201,7 +201,7 @@ def by_class(
     classes: Sequence[str],
     renamed: Mapping[str, str] | None = None,
 ) -> dict[str, Photos]:
-    """Images in one folder per class, in a tar or zip archive, whatever folders lie above.
+    """Images in one folder per class, in a tar or zip archive, whatever folders are above.
 
     Args:
         paths: the archive.
@@ -227,7 +227,7 @@ def by_class(
 
 
 def by_list(paths: Sequence[Path], *, letter: str) -> dict[str, Photos]:
-    """ImageCLEF-DA's layout: a list of lines ``b/NAME LABEL`` per domain, and the images it names.
+    """ImageCLEF-DA's layout: one list per domain with lines ``b/NAME LABEL``, and the images named in it.
 
     Args:
         paths: the archive.
@@ -245,7 +245,7 @@ def by_list(paths: Sequence[Path], *, letter: str) -> dict[str, Photos]:
     if not labels:
         raise ValueError(f"the list of the domain {letter} is empty")
     if missing := [name for name in labels if name not in at_hand]:
-        raise ValueError(f"{missing[0]} is listed and missing")
+        raise ValueError(f"{missing[0]} is listed but missing")
     return _of({name: at_hand[name] for name in labels}, labels)
 
 

@@ -1,6 +1,6 @@
 """Tasks of a suite, and what training and evaluation may see of each.
 
-A ``Problem`` carries no target label outside its ``test`` part, which is for the evaluator alone, but for those that
+A ``Problem`` carries no target labels outside its ``test`` part, which is for the evaluator alone, except those that
 the protocol grants.
 """
 
@@ -23,50 +23,50 @@ from datasets.registry import Suite
 from datasets.store import Location
 
 HELD_OUT_CLASSES = ("semi-supervised", "semi-supervised-random")
-"""Those that grant labels of some of the classes and test on the others."""
+"""Protocols that grant labels of some of the classes and test on the others."""
 PROTOCOLS = ("full", "down-sampled", "supervised", *HELD_OUT_CLASSES, "transfer")
-"""Under each but the last one, all target images of the training are seen without labels.
+"""Under all but the last one, training sees all target training images without labels.
 
 full             all source images with labels
-down-sampled     a few labelled source images per class (Office-31: 20 of Amazon, 8 of the other domains)
-supervised       down-sampled, and a few target images per class (3) with labels; tested on the remaining ones
-semi-supervised  down-sampled, and target images with labels of some of the classes (Office-31: 10 of each of the
-                 alphabetically first 15); tested on all target images of the other classes, among all classes and,
-                 beside that, among the tested ones
+down-sampled     a few labelled source images per class (Office-31: 20 for Amazon, 8 for the other domains)
+supervised       down-sampled, plus a few labelled target images per class (3); tested on the remaining ones
+semi-supervised  down-sampled, plus labelled target images of some of the classes (Office-31: 10 of each of the
+                 alphabetically first 15); tested on all target images of the other classes, with prediction among all
+                 classes and also among the tested ones
 semi-supervised-random
-                 the same, but that each split draws the classes with labels by chance, for each domain
-transfer         of layers, not of labels: the training images of the target's side with labels, and nothing else; the
-                 source's side is what a network to start from was trained on; the sides are halves of the classes
+                 the same, except that each split draws the labelled classes at random, for each domain
+transfer         of layers, not of labels: only the training images of the target side, with labels; the source side
+                 is what the starting network was trained on; the sides are halves of the classes
                  (``datasets.halves``), drawn by the split's number, or whole domains; tested on the target side's test
                  images
 
-Where a class has fewer images than are drawn, all of them are taken.
+If a class has fewer images than are drawn, all of them are used.
 """
 
 UNKNOWN = -1
-"""Label of an image that has none."""
+"""Label of an unlabelled image."""
 
 Inputs = NDArray[Any]
-"""Examples along the first axis: pixels, features, or what stands for them."""
+"""Examples along the first axis: pixels, features, or whatever replaces them."""
 
 _HOLDOUT_STREAM = 0x401D
-"""Keeps the stream of the hold-out apart from every other stream of the same seed."""
+"""Separates the stream of the hold-out from every other stream of the same seed."""
 _TEST_STREAM = 0x7E57
-"""Keeps the stream of the images that test class halves apart."""
+"""Separates the stream of the images that test class halves."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Source and target, as tables name them and as the store knows them."""
+    """Source and target, as named in tables and in the store."""
 
     source: str
     target: str
     source_domain: str
     target_domain: str
     further: tuple[tuple[str, str], ...] = ()
-    """Name and domain of every other source, where there are several."""
+    """Name and domain of every further source, if there are several."""
     test_domain: str = ""
-    """Where the tested images of class halves are a domain of their own: that domain."""
+    """Domain that holds the test images of class halves, if it is a separate one."""
 
     @property
     def sources(self) -> tuple[tuple[str, str], ...]:
@@ -75,13 +75,13 @@ class Task:
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """All that the task needs."""
+        """All domains that the task needs."""
         tested = (self.test_domain,) if self.test_domain else ()
         return (*(domain for _, domain in self.sources), self.target_domain, *tested)
 
     @property
     def label(self) -> str:
-        """``source:target``; a subset is named as what it is, as in ``mnist:mnistm-10k``; ``a+b:c`` has two sources."""
+        """``source:target``; a subset is named as a subset, as in ``mnist:mnistm-10k``; ``a+b:c`` has two sources."""
         return f"{'+'.join(name for name, _ in self.sources)}:{self.target}"
 
 
@@ -90,9 +90,9 @@ class Labelled:
     """Examples with labels."""
 
     images: Inputs
-    """As ``store.Images.images``, or what the caller put in their place; (N, ...)."""
+    """As ``store.Images.images``, or what the caller replaced them with; (N, ...)."""
     labels: NDArray[np.int64]
-    """int64 (N,), in 0 .. classes - 1; where a user's own target has no labels, ``UNKNOWN``."""
+    """int64 (N,), in 0 .. classes - 1; ``UNKNOWN`` if a user's own target has no labels."""
 
 
 @dataclass(frozen=True)
@@ -110,25 +110,25 @@ class Problem:
     source: Labelled
     target: Unlabelled
     labelled_target: Labelled | None
-    """Target images whose labels the protocol grants; None if it grants none."""
+    """Target images with labels granted by the protocol; None if it grants none."""
     test: Labelled
     """Target images with labels, for the evaluator only."""
     tested: NDArray[np.int64] | None
-    """Which of the target's images are tested, as indices; None where the tested images are others."""
+    """Indices of the tested images among the target's; None if the test images are others."""
     held_out: Labelled | None
-    """The share of the source taken away from ``source``; None without a hold-out."""
+    """The part of the source held out from ``source``; None without a hold-out."""
     classes: int
     digests: dict[str, str]
-    """``source``, ``target``, ``test`` -> digest of the prepared part that the role is taken from; ``splits`` -> digest
-    of the protocol's split, where it draws images."""
+    """``source``, ``target``, ``test`` -> digest of the prepared part that the role comes from; ``splits`` -> digest of
+    the protocol's split, if it draws images."""
     sizes: tuple[int, ...] = ()
-    """Where there are several sources, the number of examples of each; they follow one another in ``source``."""
+    """The number of examples of each source, if there are several; they follow one another in ``source``."""
     alone: bool = False
-    """Whether training is on one side alone: ``source`` and ``target`` then hold the same images."""
+    """Whether training uses one side only: ``source`` and ``target`` then hold the same images."""
 
 
 def at_hand(suite_name: str, location: Location) -> str:
-    """The suite itself, or its subset where only this one is available; a notice on standard error then says so.
+    """The suite itself, or its subset if only that is available; a notice on standard error then says so.
 
     Raises:
         DataError: unknown suite, or the mirror cannot be read.
@@ -143,12 +143,12 @@ def at_hand(suite_name: str, location: Location) -> str:
 def tasks(suite: str | Suite, wanted: Sequence[str] | None, location: Location) -> list[Task]:
     """The tasks of a suite, by default its usual ones.
 
-    A domain that is at hand only as a subset enters under the subset's name, and a notice says so on standard error.
+    A domain of which only a subset is available enters under the subset's name, with a notice on standard error.
 
     Args:
         suite: the suite or its name.
         wanted: task labels as ``mnist:usps``, any ordered pair of the suite's domains, or ``mnist+optdigits:mfeat``
-            with several sources; repetitions count once.
+            with several sources; duplicates count once.
 
     Raises:
         DataError: unknown suite or task, or the mirror cannot be read.
@@ -177,15 +177,15 @@ def problem(
     side: int | None = None,
     inputs: Callable[[str, str], Inputs] | None = None,
 ) -> Problem:
-    """What a task consists of; both domains are prepared if they are not yet.
+    """What a task consists of; domains that are not prepared yet are prepared first.
 
     Args:
         protocol: one of ``PROTOCOLS``.
         split: which of the protocol's splits; ``full`` has the one split 0.
-        holdout: share of the source, class by class, that is taken from ``source`` into ``held_out``; in [0, 1).
-        seed: of the choice of the hold-out; nothing else is random here.
+        holdout: share of the source, class by class, moved from ``source`` to ``held_out``; in [0, 1).
+        seed: for the choice of the hold-out; nothing else is random here.
         side: height and width of photographs.
-        inputs: domain and part -> what takes the place of the pixels, an example for each image, in the same order.
+        inputs: domain and part -> what replaces the pixels, one example per image, in the same order.
 
     Raises:
         DataError: unknown suite, protocol or split, hold-out out of range, or the data are not available.
@@ -194,12 +194,12 @@ def problem(
     _check_options(suite_name, task, protocol, split, holdout, seed)
     for name in task.domains:
         if not store.is_prepared(name, location, side) and (prepared := store.prepare(name, location, side)) != name:
-            raise DataError(f"{name} is at hand only as {prepared}: ask for the tasks again.")
+            raise DataError(f"{name} is available only as {prepared}: ask for the tasks again.")
     if protocol == "transfer":
         return _one_side(suite, task, location, split, holdout, seed, side, inputs)
     target = store.load(task.target_domain, "train", location, side)
     tested_part = _tested_part(suite)
-    # Opened twice, so that images without labels and the evaluator's images share nothing but the file on disk.
+    # Opened twice, so that unlabelled images and the evaluator's images share nothing but the file on disk.
     test = store.load(task.target_domain, tested_part, location, side)
     drawn = _draw(suite_name, task, protocol, split, target)
 
@@ -233,7 +233,7 @@ def problem(
 
 
 def _of_suite(suite: Suite, domain: str, whole: Labelled) -> Labelled:
-    """The examples of a domain whose classes the suite has, under its numbers; all of a domain without labels."""
+    """The examples of a domain in the suite's classes, with its numbering; all of them for a domain without labels."""
     own = registry.domain(domain).classes
     if not suite.name.startswith(folders.PREFIX) or own in ((), suite.classes):
         return whole
@@ -244,7 +244,7 @@ def _of_suite(suite: Suite, domain: str, whole: Labelled) -> Labelled:
 
 
 def _examples(images: store.Images, origin: tuple[str, str], inputs: Callable[[str, str], Inputs] | None) -> Inputs:
-    """The pixels of a domain's part, or what stands for them."""
+    """The pixels of a domain's part, or what replaces them."""
     if inputs is None:
         return images.images
     found = inputs(*origin)
@@ -263,13 +263,13 @@ def _one_side(
     side: int | None,
     inputs: Callable[[str, str], Inputs] | None,
 ) -> Problem:
-    """The problem of protocol ``transfer``: the target's side alone, its classes numbered from 0 in their order."""
+    """The problem of protocol ``transfer``: the target side only, its classes renumbered from 0 in order."""
     if registry.domain(task.target_domain).classes != suite.classes:
         raise DataError(f"protocol transfer needs all classes of {task.target_domain} with labels: leave common ones.")
     of = halves.side(suite, task.target)
     classes = halves.classes(suite, of, split)
     images = store.load(task.target_domain, "train", location, side)
-    # Opened again, so that the evaluator's images share nothing with those of the training but the file on disk.
+    # Opened again, so that the evaluator's images share nothing with the training images but the file on disk.
     tester = _tested_by(task)
     test = store.load(*tester, location, side)
     trained = tested = np.isin(images.labels, classes)
@@ -304,7 +304,7 @@ def _one_side(
 
 
 def _tested_by(task: Task) -> tuple[str, str]:
-    """Domain and part whose images test a side; those of a domain without a test part are taken from the training."""
+    """Domain and part whose images test a side; for a domain without a test part they come from the training images."""
     if task.test_domain:
         return task.test_domain, "train"
     parts = registry.domain(task.target_domain).parts
@@ -313,7 +313,7 @@ def _tested_by(task: Task) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What a protocol takes of the target, as indices; None: all of it, or for ``labelled_target`` nothing."""
+    """What a protocol uses of the target, as indices; None: all of it, or for ``labelled_target`` nothing."""
 
     labelled_target: NDArray[np.int64] | None = None
     tested: NDArray[np.int64] | None = None
@@ -322,7 +322,7 @@ class _Drawn:
 def _draw_source(
     suite: str, name: str, domain: str, protocol: str, split: int, source: store.Images
 ) -> NDArray[np.int64] | None:
-    """What a protocol takes of a source, as indices; None: all of it."""
+    """What a protocol uses of a source, as indices; None: all of it."""
     own = None if protocol == "full" else splits.read(suite, split).source.get(name)
     return None if own is None else splits.indices(own, source, domain)
 
@@ -333,7 +333,7 @@ def _draw(suite: str, task: Task, protocol: str, split: int, target: store.Image
     names = splits.read(suite, split).granted(protocol)[task.target]
     labelled_target = splits.indices(names, target, task.target_domain)
     if protocol == "supervised":
-        # A granted image's twin is neither granted nor tested.
+        # The twin of a labelled image is neither labelled nor tested.
         twins = [group for group in target.duplicates if np.isin(group, labelled_target).any()]
         tested = np.setdiff1d(np.arange(len(target.labels)), [*labelled_target, *itertools.chain(*twins)])
     else:
@@ -350,7 +350,7 @@ def _tested(suite: Suite, drawn: _Drawn, count: int) -> NDArray[np.int64] | None
 def digests(
     suite_name: str, task: Task, location: Location, *, protocol: str = "full", split: int = 0, side: int | None = None
 ) -> dict[str, str]:
-    """Role (``source``, ``target``, ``test``) -> digest of the prepared part that the role is taken from.
+    """Role (``source``, ``target``, ``test``) -> digest of the prepared part that the role comes from.
 
     The digests of several sources are joined by ``+``.  A protocol that draws images adds ``splits``, the digest of its
     split.
@@ -394,7 +394,7 @@ def _check_options(suite: str, task: Task, protocol: str, split: int, holdout: f
 
 
 def _check_sides(suite: Suite, task: Task, protocol: str) -> None:
-    """That a task's sides are what its protocol knows."""
+    """Checks that a task's sides fit its protocol."""
     if protocol == "transfer":
         if task.further:
             raise DataError(f"protocol transfer goes from one side to another: {task.label} has several sources.")
@@ -403,7 +403,7 @@ def _check_sides(suite: Suite, task: Task, protocol: str) -> None:
 
 
 def _parted(suite: Suite, text: str) -> list[str]:
-    """The task labels in a text, parted by blanks; names of domains may hold blanks themselves."""
+    """The task labels in a text, separated by spaces; names of domains may contain spaces themselves."""
     text = text.strip()
     if not text:
         return [text]
@@ -425,10 +425,10 @@ def _parted(suite: Suite, text: str) -> list[str]:
 
 
 def _names(suite: Suite, label: str) -> tuple[str, ...]:
-    """Short names of a task label, the target's last; subsets may be named as what they are."""
+    """Short names in a task label, the target's last; subsets may be named as such."""
     shorts = _short_names(suite)
     source, _, target = label.partition(":")
-    # A folder's name may hold a plus, so what is a domain's name as a whole is taken as one.
+    # A folder's name may contain a plus, so a name that matches a whole domain is taken as one.
     names = (*((source,) if source in shorts else source.split("+")), target)
     known = set(names) <= shorts.keys()
     sides = [] if known else [halves.side(suite, name) for name in names]
@@ -482,12 +482,12 @@ def _place(suite: Suite, name: str, location: Location) -> tuple[str, str]:
 
 @cache
 def _notify(name: str, subset: str) -> None:
-    """Say once per process that a subset stands in."""
-    print(f"note: {name} is at hand only as a subset; results on it are named {subset}.", file=sys.stderr)
+    """Say once per process that a subset is used instead."""
+    print(f"note: {name} is available only as a subset; results on it are named {subset}.", file=sys.stderr)
 
 
 def _groups(images: store.Images, chosen: NDArray[np.int64] | None) -> list[list[int]]:
-    """Groups of identical images, as places among the chosen ones."""
+    """Groups of identical images, as positions among the chosen ones."""
     if chosen is None:
         return [list(group) for group in images.duplicates]
     place = {index: number for number, index in enumerate(chosen.tolist())}
@@ -499,8 +499,8 @@ def _hold_out(
 ) -> tuple[Labelled, Labelled | None]:
     """Split a source class by class; every class keeps at least one image on each side.
 
-    Identical images go together: with one of them the whole group is taken, or none of it where nothing of a class were
-    left otherwise.
+    Identical images stay together: the whole group is held out with one of them, or none of it if that would leave
+    nothing of a class.
     """
     if share == 0.0:
         return source, None
@@ -513,7 +513,7 @@ def _hold_out(
 def _taken(
     labels: NDArray[np.int64], groups: Sequence[Sequence[int]], share: float, stream: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """A share of each class, as ``_hold_out`` takes it."""
+    """A share of each class, as in ``_hold_out``."""
     taken = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -528,7 +528,7 @@ def _taken(
 
 
 def _joined(parts: Sequence[Labelled]) -> Labelled:
-    """The examples of several sources, one source after the other; grey images become RGB where others are."""
+    """The examples of several sources, one source after another; grey images become RGB if others are RGB."""
     if len(parts) == 1:
         return parts[0]
     shape = np.broadcast_shapes(*(part.images.shape[1:] for part in parts))
@@ -537,5 +537,5 @@ def _joined(parts: Sequence[Labelled]) -> Labelled:
 
 
 def _chosen(data: Labelled, indices: NDArray[np.int64]) -> Labelled:
-    # Plain arrays, not views of the memory map: here alone, and where sources are joined, are examples copied.
+    # Plain arrays, not views of the memory map: only here, and where sources are joined, are examples copied.
     return Labelled(np.asarray(data.images)[indices], data.labels[indices])

@@ -1,6 +1,6 @@
-"""Which data sets there are, where they come from, and how they form suites.  Data; the code is elsewhere.
+"""Which data sets there are, where they come from, and how they form suites.  Data only; the code is elsewhere.
 
-The order of sources is the same for every domain (see ``sources``): files kept in the data folder, the mirror, the
+The order of sources is the same for every domain (see ``sources``): files already in the data folder, the mirror, the
 public addresses, files of installed packages, members of wheels from the package index.
 """
 
@@ -281,10 +281,10 @@ SUITES: Mapping[str, Suite] = {
 
 
 def domain(name: str) -> Domain:
-    """The domain of this name; that of a user's own folder is ``folder:PATH/DOMAIN``.
+    """The domain of this name; a domain of a user's own folder is ``folder:PATH/DOMAIN``.
 
     Raises:
-        DataError: there is none; the message lists those that exist.
+        DataError: there is none; the message lists the existing ones.
     """
     if name.startswith(folders.PREFIX):
         return folders.domain(name)
@@ -294,10 +294,10 @@ def domain(name: str) -> Domain:
 
 
 def suite(name: str) -> Suite:
-    """The suite of this name; ``folder:PATH`` is one of a user's own (``folders``).
+    """The suite of this name; ``folder:PATH`` is a user's own (``folders``).
 
     Raises:
-        DataError: there is none, and the message lists those that exist; or the folder has another layout.
+        DataError: there is none, and the message lists the existing ones; or the folder has another layout.
     """
     if name.startswith(folders.PREFIX):
         return folders.suite(name)

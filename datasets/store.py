@@ -1,6 +1,6 @@
 """Prepared data: every domain decoded and verified once, then served from memory maps.
 
-Whoever opens prepared data recomputes their digest, once per process, so damage on the disk is never trained on.
+Opening prepared data recomputes their digest, once per process, so damage on disk is never trained on.
 
 Layout below the data folder::
 
@@ -58,9 +58,9 @@ FORMAT = 1
 _BLOCK = 2048
 
 _Stamp = tuple[str, int, int]
-"""Path, size and time of the last change (ns) of a file."""
+"""Path, size and modification time (ns) of a file."""
 _recomputed: dict[tuple[_Stamp, ...], str] = {}
-"""Digests that this process recomputed, by the stamps of images and labels."""
+"""Digests recomputed by this process, by the stamps of images and labels."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class Images:
     """SHA-256 of shape, pixels and labels as stored."""
     names_file: Path
     duplicates: tuple[tuple[int, ...], ...] = ()
-    """Groups of photographs whose files are identical, byte by byte, and of identical feature vectors, as indices;
-    of digits none."""
+    """Groups of photographs whose files are identical byte by byte, and of identical feature vectors, as indices; none
+    for digits."""
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Original file names, N of them; ``PART/NUMBER`` where the set was published as arrays.  Read when asked."""
+        """Original file names, N of them; ``PART/NUMBER`` if the set was published as arrays.  Read when needed."""
         return tuple(self.names_file.read_text(encoding="utf-8").split("\n")[:-1])
 
 
@@ -92,23 +92,23 @@ class Entry:
     name: str
     title: str
     counts: Mapping[str, int | None]
-    """Part -> number of images; None where it is not known before the domain is prepared."""
+    """Part -> number of images; None if it is not known before the domain is prepared."""
     size: int | None
-    """Bytes on disk if prepared, else of the files it is made from; None where they are not known."""
+    """Bytes on disk if prepared, otherwise of the files it is made from; None if unknown."""
     state: str
     """``prepared``, ``damaged``, ``downloaded`` (but not yet prepared), ``in the mirror`` or ``not here``."""
     sources: tuple[str, ...]
-    """Where it can come from, in words, in the order of trying."""
+    """Where it can come from, in words, in the order tried."""
 
 
 def prepare(domain_name: str, location: Location, side: int | None = None) -> str:
-    """Acquire, verify and decode a domain, unless that was done before.
+    """Acquire, verify and decode a domain, unless that has been done.
 
     Args:
-        side: height and width of photographs, the domain's ``side`` by default; of no meaning for other kinds.
+        side: height and width of photographs, the domain's ``side`` by default; irrelevant for other kinds.
 
     Returns:
-        The name of the domain actually prepared: that of its subset where only the subset is available.
+        The name of the domain actually prepared: that of its subset if only the subset is available.
 
     Raises:
         DataError: unknown domain, unreadable mirror, no source has it, wrong content, or no space.
@@ -118,7 +118,7 @@ def prepare(domain_name: str, location: Location, side: int | None = None) -> st
         return domain.name
     try:
         with _locked(domain, location):
-            if not is_prepared(domain.name, location, side):  # another process may have done it meanwhile
+            if not is_prepared(domain.name, location, side):  # another process may have done it in the meantime
                 parts, source = sources.acquire(domain, location)
                 _write(domain, parts, source, location, side)
     except OSError as error:
@@ -127,7 +127,7 @@ def prepare(domain_name: str, location: Location, side: int | None = None) -> st
 
 
 def _locked(domain: Domain, location: Location) -> AbstractContextManager[None]:
-    """Keeps other processes from preparing the same domain."""
+    """Keeps other processes from preparing the same domain at the same time."""
     return locks.held(location.root / "locks" / f"{_slug(domain)}.lock", f"prepares {domain.name}")
 
 
@@ -137,9 +137,10 @@ def _slug(domain: Domain) -> str:
 
 
 def resolve(domain_name: str, location: Location) -> str:
-    """The domain that ``prepare`` would give under this name: itself, or its subset where only that is at hand.
+    """The domain that ``prepare`` would give under this name: itself, or its subset if only that is available.
 
-    Order: prepared, subset prepared, in the data folder, in the mirror, subset in the mirror; else the public address.
+    Order: prepared, subset prepared, in the data folder, in the mirror, subset in the mirror; otherwise the public
+    address.
 
     Raises:
         DataError: unknown domain, or the mirror cannot be read or reached.
@@ -166,7 +167,7 @@ def _is_prepared_somehow(domain: Domain, location: Location) -> bool:
 
 
 def is_prepared(domain_name: str, location: Location, side: int | None = None) -> bool:
-    """Whether the domain itself is prepared in the present format, photographs at this size; content is not looked at.
+    """Whether the domain itself is prepared in the current format (photographs at this size); content is not checked.
 
     Raises:
         DataError: unknown domain, or the metadata are damaged.
@@ -177,7 +178,7 @@ def is_prepared(domain_name: str, location: Location, side: int | None = None) -
 def load(domain_name: str, part: str, location: Location, side: int | None = None) -> Images:
     """Open a part (``train`` or ``test``) of a prepared domain; no pixel is copied.
 
-    The digest is recomputed, unless this process did so before and neither file was changed since.
+    The digest is recomputed, unless this process has done so and neither file has changed since.
 
     Raises:
         DataError: unknown domain or part, not prepared, or the prepared copy is damaged.
@@ -191,7 +192,7 @@ def load(domain_name: str, part: str, location: Location, side: int | None = Non
 
 
 def _twins(vectors: NDArray[np.uint8]) -> list[list[int]]:
-    """Groups of two and more feature vectors that are identical."""
+    """Groups of two or more identical feature vectors."""
     groups: dict[bytes, list[int]] = {}
     for index, vector in enumerate(vectors):
         groups.setdefault(vector.tobytes(), []).append(index)
@@ -199,7 +200,7 @@ def _twins(vectors: NDArray[np.uint8]) -> list[list[int]]:
 
 
 def verify(domain_name: str, location: Location, side: int | None = None) -> None:
-    """Recompute the digests of all parts of a prepared domain, whatever this process knows of them.
+    """Recompute the digests of all parts of a prepared domain, even if this process has done so.
 
     Raises:
         DataError: unknown domain, not prepared, or the prepared copy is damaged.
@@ -231,7 +232,7 @@ def digest(domain_name: str, part: str, location: Location, side: int | None = N
 def listing(location: Location) -> list[Entry]:
     """Every domain of the suite and its state on this machine.
 
-    Of prepared data, metadata and array headers are looked at; the content is left to ``load`` and ``verify``.
+    For prepared data only metadata and array headers are read; the content is left to ``load`` and ``verify``.
 
     Raises:
         DataError: the mirror cannot be read or reached.
@@ -271,7 +272,7 @@ def _prepared_sizes(domain: Domain, location: Location) -> tuple[dict[str, int |
 
 
 def _sides(domain: Domain, location: Location) -> list[int | None]:
-    """The sizes at which photographs may be prepared here; the one of no meaning for other kinds."""
+    """The sizes at which photographs may be prepared here; None for other kinds."""
     if domain.kind != "photos":
         return [None]
     sizes = (path.name.rpartition("@")[2] for path in (location.root / "prepared").glob(f"{_slug(domain)}@*"))
@@ -285,7 +286,7 @@ def _source_state(domain: Domain, location: Location) -> str:
 
 
 def _fetch_size(domain: Domain) -> int | None:
-    """Bytes of the cheapest route, as far as they are known."""
+    """Bytes of the cheapest route, as far as known."""
     totals = []
     for route in domain.routes:
         sizes = [
@@ -309,10 +310,10 @@ def _offers(domain: Domain) -> tuple[str, ...]:
 
 
 def _write(domain: Domain, parts: Mapping[str, Part], source: str, location: Location, side: int | None) -> None:
-    """Write everything into a temporary folder that becomes the prepared one at the very end."""
+    """Write everything to a temporary folder, which becomes the prepared one at the very end."""
     final = _folder(domain, location, side)
     temporary = final.with_name(f".{final.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a killed run; the lock keeps others out
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run; the lock keeps others out
     temporary.mkdir(parents=True)
     try:
         _check_space(domain, parts, location, side)
@@ -322,7 +323,7 @@ def _write(domain: Domain, parts: Mapping[str, Part], source: str, location: Loc
             meta["state"] = folders.state(domain.name)
         _write_file(temporary / "meta.json", [(json.dumps(meta, indent=1) + "\n").encode()])
         _sync_folder(temporary)
-        if final.exists():  # of an older format
+        if final.exists():  # in an older format
             shutil.rmtree(final)
         temporary.rename(final)
         _sync_folder(final.parent)
@@ -334,7 +335,7 @@ def _write_part(domain: Domain, part: str, content: Part, folder: Path, side: in
     count = len(content.labels)
     shape = (count, *_shape(domain, side))
     labels = np.ascontiguousarray(content.labels, dtype=np.int64)
-    # Written as a stream, not through a memory map: a full disk is then an error and not the end of the process.
+    # Written as a stream, not through a memory map: a full disk is then an error and does not kill the process.
     with (folder / f"{part}.images.npy").open("wb") as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
@@ -374,7 +375,7 @@ def _blocks(domain: Domain, part: str, content: Part, side: int) -> Iterator[NDA
 
 
 def _written(blocks: Iterable[NDArray[np.uint8]], file: BinaryIO) -> Iterator[memoryview]:
-    """Writes block by block and hands each on."""
+    """Writes block by block and passes each one on."""
     for block in blocks:
         content = np.ascontiguousarray(block).data
         file.write(content)
@@ -393,10 +394,10 @@ def _content_digest(shape: tuple[int, ...], blocks: Iterable[bytes | memoryview]
 def _open_intact(
     folder: Path, part: str, fields: Mapping[str, Any], *, again: bool = False
 ) -> tuple[np.memmap[Any, np.dtype[np.uint8]], NDArray[np.int64]]:
-    """Images and labels of a part whose content is what was prepared.
+    """Images and labels of a part whose content is as it was prepared.
 
     Args:
-        again: recompute the digest even if this process did so before.
+        again: recompute the digest even if this process has done so.
 
     Raises:
         DataError: they are damaged.
@@ -425,7 +426,7 @@ def _open(
         DataError: they are damaged.
     """
     try:
-        # A map of the labels, too: a header that promises too much is then an error and not an attempt to allocate it.
+        # The labels are mapped, too: a header that promises too much is then an error and not a huge allocation.
         images, labels = (np.lib.format.open_memmap(path, mode="c") for path in _array_files(folder, part))
     except OSError as error:
         raise _unreadable(folder, error) from error
@@ -481,7 +482,7 @@ def _folder(domain: Domain, location: Location, side: int | None) -> Path:
 
 
 def _meta(domain: Domain, location: Location, side: int | None) -> dict[str, Any] | None:
-    """What was written at the preparation; None if there was none, or one in another format or of other files.
+    """What was written when it was prepared; None if nothing was, or in another format or from other files.
 
     Raises:
         DataError: the metadata are damaged.
@@ -507,7 +508,7 @@ def _meta(domain: Domain, location: Location, side: int | None) -> dict[str, Any
 
 
 def _is_complete(parts: Any, domain: Domain) -> bool:
-    """Whether the metadata of the parts hold everything that is read from them."""
+    """Whether the metadata of the parts contain everything that is read from them."""
     return (
         isinstance(parts, dict)
         and set(parts) == set(domain.parts)
@@ -534,9 +535,9 @@ def _damaged(folder: Path) -> DataError:
 
 
 def _unreadable(folder: Path, error: OSError) -> DataError:
-    """What cannot be read need not be damaged: permissions, a name too long, a network that is away."""
+    """Data that cannot be read need not be damaged: permissions, a name too long, a network that is down."""
     reason = error.strerror or error
-    return DataError(f"{error.filename or folder} cannot be read ({reason}): mend that and try again.")
+    return DataError(f"{error.filename or folder} cannot be read ({reason}): fix that and try again.")
 
 
 def _storage_error(domain: Domain, location: Location, error: OSError) -> DataError:

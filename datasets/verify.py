@@ -1,4 +1,4 @@
-"""Is this really the data?  Decoded arrays and files against the committed manifests."""
+"""Checks decoded arrays and files against the committed manifests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Expected:
-    """What the manifest says of one part; empty where it is not known."""
+    """What the manifest says about one part; empty if unknown."""
 
     count: int | None = None
     per_class: tuple[int, ...] = ()
@@ -41,7 +41,7 @@ def manifest(name: str) -> dict[str, Expected]:
     """Part -> what is expected of it, from ``manifests/NAME.json``.
 
     Raises:
-        DataError: the checkout has no manifest of this domain, or a damaged one.
+        DataError: the checkout has no manifest for this domain, or a damaged one.
     """
     path = MANIFESTS / f"{name}.json"
     try:
@@ -77,7 +77,7 @@ def check(domain: Domain, parts: Mapping[str, Part], origin: str) -> None:
 
     Args:
         parts: part -> data at native size.
-        origin: where they were read from, for the message.
+        origin: where they were read, for the message.
 
     Raises:
         DataError: anything differs; the message names the first file or array, what was expected and what was found.
@@ -99,7 +99,7 @@ def check(domain: Domain, parts: Mapping[str, Part], origin: str) -> None:
 def _check_photos(
     domain: Domain, part: str, found: Photos, files: Mapping[str, str], expected: Expected, origin: str
 ) -> None:
-    """Photographs are compared as files, as their pixels depend on the prepared size; those of arrays as arrays."""
+    """Photographs are compared as files, as their pixels depend on the prepared size; those from arrays as arrays."""
     if found.pixels is not None and expected.images:
         _check_digests(domain, part, {"images": found.pixels, "labels": found.labels}, expected, origin)
     elif files:
@@ -176,7 +176,7 @@ def _mismatch(what: str, expected: str, found: str, origin: str) -> DataError:
 
 
 def array_digest(values: NDArray[Any]) -> str:
-    """SHA-256 of the elements in C order, whatever the layout in memory; shape and type are not part of it."""
+    """SHA-256 of the elements in C order, whatever the memory layout; shape and type are not included."""
     digest = hashlib.sha256()
     for start in range(0, len(values), _BLOCK):
         digest.update(np.ascontiguousarray(values[start : start + _BLOCK]).data)

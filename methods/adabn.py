@@ -1,55 +1,55 @@
 """AdaBN: Adaptive Batch Normalization for Practical Domain Adaptation (Li et al.; Pattern Recognition 2018).
 
-A network with BatchNorm is trained on the source.  Its weights are held to know the classes, the statistics of its
-BatchNorm layers to know the domain.  So every layer j gets those of all target images (the paper's Algorithm 1):
+A network with BatchNorm is trained on the source.  The idea is that its weights know the classes and the statistics of
+its BatchNorm layers know the domain.  So every layer j gets the statistics of all target images (Algorithm 1):
 
     mu_j = E[x_j],    sigma_j^2 = Var[x_j]                               over all responses x_j to target images
     y_j  = gamma_j (x_j - mu_j) / sigma_j + beta_j                       gamma, beta and all weights as trained
 
-Nothing is learned and there is nothing to tune.  The sums are kept with an online algorithm (Knuth), so any number of
-images will do.  Each domain is normalised by its own statistics; with several sources every mini-batch of the training
-is of one domain.  ``methods.statistics`` does it layer after layer: the responses of a layer are those that the earlier
-layers give with their new statistics.
+Nothing is learned and there is nothing to tune.  The sums are kept by an online algorithm (Knuth), so any number of
+images will do.  Each domain is normalised by its own statistics; with several sources every training mini-batch comes
+from one domain.  ``methods.bn_statistics`` works layer by layer: the responses of a layer are computed with the new
+statistics of the layers before it.
 
-AdaBN + CORAL aligns, on top, the second moments of the features (Sun, Feng, Saenko; AAAI 2016).  With C_S and C_T the
+AdaBN + CORAL also aligns the second moments of the features (Sun, Feng, Saenko; AAAI 2016).  With C_S and C_T the
 covariances of source and target features, each standardised within its domain,
 
     f_S  <-  f_S (C_S + I)^(-1/2) (C_T + I)^(1/2)             then a linear classifier is trained on (f_S, y_S)
 
-Source features are those under the source's statistics and target features those under the target's.
+Source features are computed under the source's statistics, target features under the target's.
 
-How far apart the domains are, before and after (arXiv version 1603.04779, Table 4; form and layers remembered, not
-checked): the responses of each channel of a layer are taken for Gaussian in either domain, and
+The distance between the domains, before and after (arXiv version 1603.04779, Table 4; form and layers remembered, not
+checked): the responses of each channel of a layer are taken as Gaussian in each domain, and
 
     D = KL(N_S | N_T) + KL(N_T | N_S) = (sigma_S^2 + d^2) / (2 sigma_T^2) + (sigma_T^2 + d^2) / (2 sigma_S^2) - 1,
 
 d = mu_S - mu_T, is averaged over the channels of a shallow and of a deep layer.
 
-Constants of the paper: Inception-BN with ImageNet weights, fine-tuned on the source for 100 epochs, rate 0.01, a tenth
-of it after every 40; for Office the first three Inception groups fixed, the fourth and fifth at a tenth of the rate.
+Constants of the paper: Inception-BN with ImageNet weights, fine-tuned on the source for 100 epochs at rate 0.01,
+divided by ten every 40; for Office the first three Inception groups fixed, the fourth and fifth at a tenth of the rate.
 One run, no spread.
 
 No code of the authors is known to us.  Deviations:
 
 * The network and its training are the suite's: the last blocks of the backbone on Office, LeNet with BatchNorm on
   digits.  BatchNorm is in training mode on the source (mode ``source``), so that its weights know source statistics.
-* Source statistics, of the baseline and of the source features of CORAL, are the moving averages of the training.
-* Variances are divided by the number of responses, not by one less; and the epsilon of the layers stays.
+* Source statistics, for the baseline and for CORAL's source features, are the moving averages from training.
+* Variances are divided by the number of responses, not by one less; the layers keep their epsilon.
 * CORAL works on the bottleneck, the suite's last features; the paper's are Inception's pooled output.  The classifier
-  is a linear SVM as CORAL's authors train it, one class against the rest with C = 1, in the place of the network's own
-  softmax.  The rows with CORAL differ from the others by alignment and classifier together.  Looked at on amazon:webcam
-  and dslr:amazon, one seed, the classifier loses: on standardised, but not aligned features such an SVM is up to 12
-  points below the softmax, and CORAL is 3 above to 2 below that SVM.  So whether CORAL adds to AdaBN hangs on C and on
-  the classifier; ``coral-classifier`` has three values of C, and a softmax (logistic regression of all classes at once)
-  in the SVM's place.
-* The shallow layer of D is what enters the second BatchNorm layer that is adapted, the deep one what enters the last;
-  the paper's are the outputs of its second convolution and of its last Inception module.  Source responses are those
-  under the source's statistics, as the baseline sees them.  The layer's epsilon is added to the variances.
-* A frozen trunk keeps ImageNet's statistics, and only the BatchNorm of the head is adapted.  Experiment
-  ``frozen-trunk`` shows what becomes of it under the source's statistics (of 256 images) and under each domain's own,
-  which is AdaBN on weights that were never trained under the source's.
-* ``mmd`` and ``a_distance`` in the tables are measured with both domains under the statistics that the tested model
-  has, which is for AdaBN the target's.
+  is a linear SVM as CORAL's authors train it, one class against the rest with C = 1, instead of the network's own
+  softmax.  So the rows with CORAL differ from the others by alignment and classifier together.  On amazon:webcam and
+  dslr:amazon, looked at with one seed, the classifier loses: on standardised but unaligned features such an SVM is up
+  to 12 points below the softmax, and CORAL is between 3 above and 2 below that SVM.  So whether CORAL adds to AdaBN
+  depends on C and on the classifier; ``coral-classifier`` has three values of C, and a softmax (logistic regression of
+  all classes at once) instead of the SVM.
+* The shallow layer of D is the input of the second adapted BatchNorm layer, the deep one the input of the last; the
+  paper's are the outputs of its second convolution and of its last Inception module.  Source responses are computed
+  under the source's statistics, as in the baseline.  The layer's epsilon is added to the variances.
+* A frozen trunk keeps ImageNet's statistics, and only the head's BatchNorm is adapted.  Experiment ``frozen-trunk``
+  shows the trunk under the source's statistics (of 256 images) and under each domain's own, which is AdaBN on weights
+  that were never trained under the source's.
+* ``mmd`` and ``a_distance`` in the tables are measured with both domains under the statistics of the tested model, for
+  AdaBN the target's.
 
 Not run: Caltech-Bing (Table 3) and cloud detection (the journal's Table 4), see ``PAPER.not_run``.
 """
@@ -75,24 +75,24 @@ class Config:
     """The paper's method by default."""
 
     on: str = "source_only"
-    """Method of the suite whose trained network, in its default variant, is adapted; the paper's is trained on the
-    source alone."""
+    """Method of the suite whose trained network, in its default variant, is adapted; the paper adapts one trained on
+    the source alone."""
     statistics: Literal["target", "source", "kept"] = "target"
-    """Of the BatchNorm layers: the target's (the paper's), those of the training, or ImageNet's, under which the
-    network is then trained as well."""
+    """Statistics of the BatchNorm layers: the target's (the paper's), those from training, or ImageNet's, under which
+    the network is then trained as well."""
     coral: bool = False
-    """Whether the classifier is trained anew on source features that CORAL has aligned."""
+    """Whether the classifier is retrained on source features aligned by CORAL."""
     classifier: Literal["svm", "softmax"] = added("svm")
-    """What is then trained: a linear SVM for each class, or a softmax regression."""
+    """The retrained classifier: a linear SVM for each class, or a softmax regression."""
     c: float = added(1.0)
-    """Its C, what the loss weighs beside half the squared norm of the weights."""
+    """Its C, the weight of the loss beside half the squared norm of the weights."""
     divergence: bool = added(False)
     """Whether the symmetric KL divergence of the domains is measured."""
     images: int = 0
-    """Number of target images whose statistics are taken, drawn at random; 0: all of them (the paper's Figure 3)."""
+    """Number of target images used for the statistics, drawn at random; 0: all of them (the paper's Figure 3)."""
     layers: int = 0
-    """Number of BatchNorm layers that are adapted, from the input on; 0: all of them (the paper's Figure 4, by blocks
-    of its network)."""
+    """Number of adapted BatchNorm layers, counted from the input; 0: all of them (the paper's Figure 4, by blocks of
+    its network)."""
 
 
 VARIANTS = frozen(
@@ -113,9 +113,9 @@ class AdaBN(nn.Module):
     """A trained network, before and after its adaptation."""
 
     images: Tensor
-    """Target images that the statistics are of, int64; 0 before the adaptation, or without one."""
+    """Number of target images behind the statistics, int64; 0 before the adaptation, or without one."""
     layers: Tensor
-    """BatchNorm layers that were adapted, int64."""
+    """Number of adapted BatchNorm layers, int64."""
     divergences: Tensor
     """D of a shallow and of a deep layer, float64, (2,); 0 before the adaptation and where it is not measured."""
 
@@ -164,7 +164,7 @@ def init_from(model: AdaBN, needed: Mapping[str, Mapping[str, Tensor]]) -> None:
 
 
 def begin(model: AdaBN, domains: Domains) -> None:
-    """Adapts the network.  It stays in evaluation mode: no image is dropped from, none moves a statistic."""
+    """Adapts the network, which stays in evaluation mode: no dropout, and no image moves a running statistic."""
     config, network = model.config, model.network
     network.eval()
     source = source_features(network, domains) if config.coral else None
@@ -182,7 +182,7 @@ def begin(model: AdaBN, domains: Domains) -> None:
 
 
 def responses(network: Network, domain: Batches) -> list[tuple[Tensor, Tensor]]:
-    """Mean and variance of what enters the second and the last BatchNorm layer under the present statistics.
+    """Mean and variance of the inputs of the second and the last BatchNorm layer under the current statistics.
 
     float64, (channels,) each, the layer's epsilon in the variance.
     """
@@ -208,9 +208,9 @@ def symmetric_kl(source: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -
 
 
 def drawn(domain: Batches, count: int) -> Batches:
-    """``count`` random examples of a domain, all of them if it has no more.
+    """``count`` random examples of a domain, or all of them if it has no more.
 
-    Those of a smaller number are among those of a larger one, where the random state is the same.
+    With the same random state a smaller draw is part of a larger one.
     """
     total = sum(len(x) for x in domain())
     chosen = torch.zeros(total, dtype=torch.bool)
@@ -238,13 +238,13 @@ def features(network: Network, x: Tensor) -> Tensor:
 
 
 def source_features(network: Network, domains: Domains) -> tuple[Tensor, Tensor]:
-    """Bottleneck activations of the source under the network's present statistics, (n, width), and labels, (n,)."""
+    """Bottleneck activations of the source under the network's current statistics, (n, width), and labels, (n,)."""
     pairs = [(features(network, x), y) for x, y in domains.source()]
     return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
 
 
 def standardisation(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each feature of (n, width); a constant one has the deviation 1."""
+    """Mean and standard deviation of each feature of (n, width); a constant one gets the deviation 1."""
     deviation, mean = torch.std_mean(x, dim=0, correction=0)
     return mean, torch.where(deviation > 0, deviation, torch.ones_like(deviation))
 
@@ -270,9 +270,9 @@ def retrain(
     classifier: Literal["svm", "softmax"] = "svm",
     c: float = 1.0,
 ) -> None:
-    """Puts a linear classifier of aligned source features in the place of the network's.
+    """Replaces the network's classifier by a linear one trained on aligned source features.
 
-    The target's standardisation becomes part of it, so that it takes the bottleneck's activations as they are.
+    The target's standardisation is folded into it, so it takes the bottleneck's activations as they are.
 
     Args:
         source: (n, width), float64.
@@ -281,7 +281,7 @@ def retrain(
         classifier: an SVM for each class, or a softmax regression.
         c: its C.
     """
-    from sklearn.linear_model import LogisticRegression  # it takes seconds, and nothing else needs it
+    from sklearn.linear_model import LogisticRegression  # slow to import, and only needed here
     from sklearn.svm import LinearSVC
 
     mean, deviation = standardisation(source)
@@ -290,7 +290,7 @@ def retrain(
     untrained = LinearSVC(C=c, dual=False) if classifier == "svm" else LogisticRegression(C=c)
     found = untrained.set_params(max_iter=10_000).fit(x.cpu().numpy(), labels.cpu().numpy())
     weight, bias = torch.from_numpy(found.coef_).to(x), torch.from_numpy(found.intercept_).to(x)
-    if len(weight) == 1:  # of two classes it gives the margin of the second
+    if len(weight) == 1:  # with two classes it gives the margin of the second
         weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
     weight = weight / target_deviation
     network.classifier.weight.copy_(weight)
@@ -298,7 +298,7 @@ def retrain(
 
 
 def diagnostics(model: AdaBN, _domains: Domains | None = None) -> dict[str, float]:
-    """How many target images the statistics are of, and of how many layers; D where it is measured."""
+    """Number of target images behind the statistics and of adapted layers; D where it is measured."""
     counts = {"adapted_images": float(model.images), "adapted_layers": float(model.layers)}
     if not model.config.divergence:
         return counts

@@ -1,6 +1,6 @@
-"""What adversarial methods share: a classifier of the two domains, and a gradient that is turned round.
+"""What adversarial methods share: a domain classifier and gradient reversal.
 
-The classifier D learns to tell the domains apart, the features f learn that it cannot.  Both happen in one update: D
+The classifier D learns to tell the domains apart, the features f learn to prevent it.  Both happen in one update: D
 descends on its loss, and the gradient that reaches f through D is multiplied by -lambda (the gradient reversal layer of
 Ganin and Lempitsky, ICML 2015).
 """
@@ -18,13 +18,13 @@ from methods.contract import ParameterGroup, default_groups
 from methods.kernels import widened
 
 SLOWER = 0.1
-"""Rate of D as a multiple of the recipe's.  The suite's rates are three to ten times the papers' 0.01, at which D and
-the features may drive one another to infinity: at 1, the first of the two values tried, DANN's loss became no number
-on ``mfeat:optdigits``; at 0.1 it did not."""
+"""Learning rate of D as a multiple of the recipe's.  The suite's rates are three to ten times the papers' 0.01, where D
+and the features may drive each other to infinity: at 1, the first of the two values tried, DANN's loss became infinite
+or NaN on ``mfeat:optdigits``; at 0.1 it did not."""
 
 
 def with_classifier(model: nn.Module, domain: DomainClassifier, rate: float) -> list[ParameterGroup]:
-    """The usual parameter groups of a model, but for its D, which has a rate of its own, a multiple of the recipe's."""
+    """The model's usual parameter groups, but with D in a group of its own at its own multiple of the recipe's rate."""
     its = {id(parameter) for parameter in domain.parameters()}
     usual = [
         dataclasses.replace(group, parameters=tuple(one for one in group.parameters if id(one) not in its))
@@ -34,12 +34,12 @@ def with_classifier(model: nn.Module, domain: DomainClassifier, rate: float) -> 
 
 
 def scaled_gradient(x: Tensor, scale: float) -> Tensor:
-    """The same values, exactly; the gradient is multiplied."""
+    """The same values, exactly; only the gradient is scaled."""
     return x.detach() + scale * (x - x.detach())
 
 
 class DomainClassifier(nn.Sequential):
-    """D: fully connected layers with ReLU between them; its one logit is positive for source.
+    """D: fully connected layers with ReLU between them; its single logit is positive for source.
 
     Args:
         width: of the features.
@@ -66,6 +66,6 @@ def domain_losses(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def told_apart(source: Tensor, target: Tensor) -> float:
-    """Mean accuracy in percent over the two domains of their logits, (n,) and (m,)."""
+    """Mean accuracy in percent over the two domains, from their logits (n,) and (m,)."""
     right = torch.stack([(source > 0).double().mean(), (target <= 0).double().mean()])
     return 100 * float(right.mean())

@@ -6,59 +6,59 @@ A domain alignment layer normalises the two domains of a batch, each by the stat
     DA(x_s; alpha) = (x_s - mu_st) / sqrt(eps + var_st),      DA(x_t; alpha) = (x_t - mu_ts) / sqrt(eps + var_ts)
 
 followed by a scale and a shift per feature that the domains share.  alpha = 1 normalises each domain by its own batch,
-as separate BatchNorm does; alpha = 0.5 normalises both by the same statistics.  Every layer learns its alpha with the
-weights: how much alignment a layer needs is not decided by hand.  mu and var are the true moments of the mixture,
+as separate BatchNorm does; alpha = 0.5 normalises both by the same statistics.  Every layer learns its alpha along with
+the weights, so how much alignment a layer needs is not set by hand.  mu and var are the true moments of the mixture,
 
     mu_st = alpha E_s[x] + (1 - alpha) E_t[x]
     var_st = alpha E_s[(x - mu_st)^2] + (1 - alpha) E_t[(x - mu_st)^2]
 
-and the gradient goes through them.  The objective adds to the source's cross-entropy the entropy of the target's
-predictions:
+and the gradient flows through them.  The objective adds the entropy of the target's predictions to the source's
+cross-entropy:
 
     min_theta, alpha  -(1/n) sum_i log f(x_i)[y_i]  -  (lambda/m) sum_j sum_y f(x_j)[y] log f(x_j)[y]
 
-A tested image is normalised by the moving averages of the target's moments, mu_ts and var_ts.
+At test time an image is normalised by the moving averages of the target's moments, mu_ts and var_ts.
 
 Placement in the paper.  AlexNet: after fc6, fc7 and fc8, in front of the ReLU, all convolutions fixed, no dropout.
-Inception-BN: in place of every BatchNorm layer, and none after the classifier.  Here the network decides in the same
-way.  Where a pretrained trunk has BatchNorm and is trained, every BatchNorm layer is replaced: on the track ``late``
-the trained blocks.  Else a layer follows each fully connected layer of the head, bottleneck (fc7) and logits (fc8), and
-there is no dropout: the track ``frozen``, AlexNet, LeNet without BatchNorm.  A network from scratch with BatchNorm,
-LeNet-BN, has both: its BatchNorm layers are replaced, and one more layer follows the logits, as in the released AlexNet
-definition and in later papers' digits.  Variant ``no-last-layer`` is without it, as this suite once had it.
+Inception-BN: in place of every BatchNorm layer, and none after the classifier.  Here, too, the network decides.  Where
+a pretrained trunk has BatchNorm and is trained, every BatchNorm layer is replaced: on the track ``late`` those of the
+trained blocks.  Otherwise a layer follows each fully connected layer of the head, bottleneck (fc7) and logits (fc8),
+and there is no dropout: the track ``frozen``, AlexNet, LeNet without BatchNorm.  A network with BatchNorm that is
+trained from scratch, LeNet-BN, has both: its BatchNorm layers are replaced, and one more layer follows the logits, as
+in the released AlexNet definition and in later papers' digits.  Variant ``no-last-layer`` leaves that layer out, as
+this suite once did.
 
-Constants of the authors' released code (two network definitions, no solver): alpha one number per layer, 1 at first,
+Constants of the authors' released code (two network definitions, no solver): alpha one number per layer, initially 1,
 clipped to [0.5, 1] before each forward pass, learned at the fine-tuned layers' rate (a tenth of the new classifier's)
-without decay, scale and shift likewise; eps 1e-5; averages that keep 0.999 of themselves at a step (0.95 in lines that
-are commented out), into which variances go multiplied by m / (m - 1), m the responses of both domains; lambda 0.1;
-batches split by the sizes of the domains, 117 + 139 images for AlexNet, 32 + 16 for Inception-BN.  Variant ``authors``
-has all of these.
+without decay, scale and shift likewise; eps 1e-5; moving averages with momentum 0.999 (0.95 in lines that are commented
+out), updated with variances multiplied by m / (m - 1), m the responses of both domains; lambda 0.1; batches split by
+the sizes of the domains, 117 + 139 images for AlexNet, 32 + 16 for Inception-BN.  Variant ``authors`` has all of these.
 
 Deviations:
 
-* The moving averages keep 0.95 at a step: our trainings are some hundred steps long, and a network that learns from
+* The moving averages keep 0.95 at each step: our trainings are a few hundred steps long, and a network trained from
   scratch outruns an average over a thousand.  They are corrected for their start (the first step's moments count in
-  full, not those of a standard normal distribution), so they hold after any number of steps.  Variant
-  ``slow-average`` keeps 0.999, corrected in the same way.
-* var is the moment above, without a correction for the size of the batch, in training and in the averages.
-* Scale and shift learn at the rate of the layer that they follow and decay as BatchNorm's do in the baseline.
-* On digits a batch has as many images of both domains, as in later papers' digits; ``by-size`` shares it out by the
-  sizes of the domains, which on USPS to MNIST leaves 14 source images beside 114 of the target.
-* Images whose labels a protocol grants are target images to the layers' statistics and labelled ones to the loss.
+  full, not those of a standard normal distribution), so they hold after any number of steps.  Variant ``slow-average``
+  keeps 0.999, corrected in the same way.
+* var is the moment above, without a correction for the batch size, in training and in the averages.
+* Scale and shift learn at the rate of the layer they follow and decay as BatchNorm's do in the baseline.
+* On digits a batch has equally many images of both domains, as in later papers' digits; ``by-size`` splits it by the
+  sizes of the domains, which on USPS to MNIST leaves 14 source images beside 114 target images.
+* Target images whose labels the protocol grants count as target in the layers' statistics and as labelled in the loss.
 * A layer that replaces BatchNorm keeps its place, eps, scale and shift.
 * The network is the suite's, with two fully connected layers in its head; on the tracks ``frozen`` and ``late`` images
-  come as cached activations.  Rates and numbers of steps are the suite's, for want of the paper's solver.
+  come as cached activations.  Rates and numbers of steps are the suite's, since the paper's solver is not released.
 
-The baseline.  AutoDIAL changes what normalises, so its fair baseline has the same layers at the same places, the same
-batches, and the source's statistics: BatchNorm in the suite's mode ``source`` (``aligned=False``), with which training
-does not see the target.  Where BatchNorm is replaced this is ``source_only`` itself, to the bit.  Where layers are
-added to the head it is the variant ``source``; ``source_only`` stands beside it, without normalisation and with
-dropout, and the difference between the two is what BatchNorm in the head does by itself.  Domain distances in the
-records are measured on features that the target's statistics normalise, those of source images too.
+The baseline.  AutoDIAL changes the normalisation, so its fair baseline has the same layers at the same places, the same
+batches, and the source's statistics: BatchNorm in the suite's mode ``source`` (``aligned=False``), where training does
+not see the target.  Where BatchNorm is replaced, this is ``source_only`` itself, bit for bit.  Where layers are added
+to the head, it is the variant ``source``; ``source_only`` stands beside it, without normalisation and with dropout, and
+the difference between the two is the effect of BatchNorm in the head.  Domain distances in the records are measured on
+features normalised by the target's statistics, for source images too.
 
-AdaBN.  The paper's row of that name is AdaBN as its authors have it, so ``methods.adabn`` stands for it, on a network
-that was trained with the source's statistics.  Its baseline is ``source_only``, another one than that of the layers in
-the head: the two are compared as levels.  "alpha = 1, no entropy" is the nearest that AutoDIAL's own layers have to it.
+AdaBN.  The paper's row of that name is AdaBN as its authors define it, so ``methods.adabn`` stands for it, on a network
+trained with the source's statistics.  Its baseline is ``source_only``, not the one for layers in the head, so the two
+are compared by their accuracies.  "alpha = 1, no entropy" is the closest that AutoDIAL's own layers come to it.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ from methods.network import Network, Passes
 from methods.recipes import CALTECH, PHOTOS
 
 LEAST, MOST = 0.5, 1.0
-"""The interval of alpha: from shared statistics to separate ones."""
+"""Range of alpha: from shared statistics to separate ones."""
 EPSILON = 1e-5
-"""eps of the layers that are added; one that takes BatchNorm's place keeps its eps."""
+"""eps of added layers; a layer that replaces BatchNorm keeps BatchNorm's eps."""
 FINE_TUNED = 0.1
-"""Rate of alpha as a multiple of the new layers' where no layer is fine-tuned: their usual one."""
+"""Rate of alpha as a multiple of the new layers' where no layer is fine-tuned: that of fine-tuned ones."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,15 @@ class Config:
     entropy: float = 0.1
     """lambda, the weight of the target's entropy; 0.1 in the released code."""
     alpha: float = 1.0
-    """alpha at the start, in [0.5, 1]; the released code's is 1."""
+    """Initial alpha, in [0.5, 1]; 1 in the released code."""
     learned: bool = True
-    """Whether alpha is learned; else it keeps its first value, 1 as in DIAL, or 0.5."""
+    """Whether alpha is learned; otherwise it stays at its initial value, 1 as in DIAL, or 0.5."""
     aligned: bool = True
-    """Whether the layers align; else BatchNorm with the source's statistics stands at their places."""
+    """Whether the layers align; otherwise BatchNorm with the source's statistics takes their places."""
     keep: float = 0.95
-    """What the averages of the target's moments keep of themselves at a step; 0.999 in the released code."""
+    """Momentum of the averages of the target's moments: the share kept at each step; 0.999 in the released code."""
     after_logits: bool = added(True)
-    """Whether a network from scratch has a layer after its logits too."""
+    """Whether a network trained from scratch also has a layer after its logits."""
     released: bool = added(False)
     """Whether averaged variances are multiplied by m / (m - 1), and scale and shift learn at a tenth of the new layers'
     rate without decay, as in the released code."""
@@ -140,16 +140,16 @@ VARIANTS = frozen(
 
 
 class Moments(NamedTuple):
-    """Of each feature of one domain, or of a mixture."""
+    """Moments of each feature of one domain, or of a mixture."""
 
     mean: Tensor
     """(features,)."""
     var: Tensor
-    """(features,), around the mean; not corrected for the number of samples."""
+    """(features,), about the mean; not corrected for the number of samples."""
 
 
 class _Moments(torch.autograd.Function):
-    """Mean and variance over everything but the features; ``torch.var_mean`` takes several times as long on the CPU."""
+    """Mean and variance over all but the features; ``torch.var_mean`` takes several times as long on the CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,20 +167,20 @@ class _Moments(torch.autograd.Function):
 
 
 def per_feature(values: Tensor, x: Tensor) -> Tensor:
-    """(features,) in the shape that broadcasts against x, (N, features, ...)."""
+    """(features,), reshaped to broadcast against x, (N, features, ...)."""
     return values.view(1, -1, *(1 for _ in x.shape[2:]))
 
 
 def moments(x: Tensor) -> Moments:
-    """Of (N, features) or (N, features, height, width)."""
+    """Moments of (N, features) or (N, features, height, width)."""
     mean, var = _Moments.apply(x)
     return Moments(mean, var)
 
 
 def mixture(own: Moments, other: Moments, alpha: Tensor) -> Moments:
-    """Of alpha own + (1 - alpha) other.
+    """Moments of alpha own + (1 - alpha) other.
 
-    E[(x - mu)^2] under the mixture is the mean of the variances and the variance of the means.
+    E[(x - mu)^2] under the mixture is the mean of the variances plus the variance of the means.
     """
     between = alpha * (1 - alpha) * (own.mean - other.mean).square()
     return Moments(
@@ -192,14 +192,14 @@ def mixture(own: Moments, other: Moments, alpha: Tensor) -> Moments:
 class DomainAlignment(nn.Module):
     """A domain alignment layer with its scale and shift, for (N, size) or (N, size, height, width).
 
-    In training the first ``sources`` rows are source images and the others target images; in evaluation all are
+    In training the first ``sources`` rows are source images and the rest target images; in evaluation all are
     normalised as target images.
 
     Args:
         size: number of features.
         config: how alpha starts and is learned, and how the averages move.
-        replaced: BatchNorm layer whose place it takes, with its scale, shift, eps and what follows its normalisation
-            (an activation, perhaps); None for an additional layer.
+        replaced: BatchNorm layer that it replaces, taking over scale, shift, eps and what follows normalisation (an
+            activation, perhaps); None for an additional layer.
     """
 
     alpha: Tensor
@@ -231,7 +231,7 @@ class DomainAlignment(nn.Module):
         """Aligned, scaled and shifted, shaped like x.
 
         Raises:
-            RuntimeError: in training, if nobody has said which rows are source images.
+            RuntimeError: in training, if it was not told which rows are source images.
         """
         out: Tensor = self.after(self._aligned(x))
         return out
@@ -258,11 +258,11 @@ class DomainAlignment(nn.Module):
 
     @torch.no_grad()
     def _average(self, target: Moments, responses: int) -> None:
-        """Moves the averages; the new moments' share makes the weights of all steps so far sum to 1.
+        """Moves the averages; the share of the new moments is such that the weights of all steps so far sum to 1.
 
         Args:
             target: mu_ts and var_ts.
-            responses: of each feature, to images of both domains.
+            responses: number of responses of each feature, over images of both domains.
         """
         var = target.var * (responses / max(responses - 1, 1)) if self.corrected else target.var
         self.steps += 1
@@ -272,7 +272,7 @@ class DomainAlignment(nn.Module):
 
 
 class AutoDIAL(nn.Module):
-    """The network with its alignment layers, or with BatchNorm at their places."""
+    """The network with its alignment layers, or with BatchNorm in their places."""
 
     def __init__(self, config: Config, network: Network) -> None:
         super().__init__()
@@ -282,7 +282,7 @@ class AutoDIAL(nn.Module):
             add_to_head(network)
         if config.aligned:
             replace_batchnorm(network, config)
-        # One pass over both domains, or two of which the source's alone gives statistics.
+        # One pass over both domains, or two where only the source's gives statistics.
         network.batchnorm = "joint" if config.aligned else "source"
         network.train(network.training)
 
@@ -301,7 +301,7 @@ class AutoDIAL(nn.Module):
         return found
 
     def passes(self, source_x: Tensor, target_x: Tensor, labelled_target_x: Tensor | None = None) -> Passes:
-        """A batch's activations, of (n, ...), (m, ...) and (k, ...) inputs; not the target's where nothing needs it."""
+        """Activations of a batch, from (n, ...), (m, ...) and (k, ...) inputs; the target's only where needed."""
         for layer in self.layers().values():
             layer.sources = len(source_x)
         needed = self.config.aligned or self.config.entropy > 0
@@ -309,17 +309,17 @@ class AutoDIAL(nn.Module):
 
 
 def normalised_trunk(network: Network) -> bool:
-    """Whether the trunk is trained and has BatchNorm: then BatchNorm layers are replaced, else layers are added."""
+    """Whether the trunk is trained and has BatchNorm: then BatchNorm layers are replaced, otherwise layers added."""
     return network.trunk_rate > 0 and any(isinstance(module, _BatchNorm) for module in network.trunk.modules())
 
 
 def from_scratch(network: Network) -> bool:
-    """Whether nothing of it was pretrained: then all of it learns at one rate."""
+    """Whether nothing was pretrained, so that everything learns at one rate."""
     return network.trunk_rate == 1
 
 
 def add_to_head(network: Network) -> None:
-    """BatchNorm after bottleneck and logits where there is none yet; dropout, which would disturb it, is left out."""
+    """Adds BatchNorm after bottleneck and logits where there is none; removes dropout, which would disturb it."""
     linear, *rest = network.bottleneck
     if not isinstance(rest[0], _BatchNorm):
         size = network.layer_sizes["fc7"]
@@ -330,7 +330,7 @@ def add_to_head(network: Network) -> None:
 
 
 def replace_batchnorm(network: Network, config: Config) -> None:
-    """An alignment layer in place of each BatchNorm layer."""
+    """Replaces each BatchNorm layer by an alignment layer."""
     for parent in list(network.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, _BatchNorm):
@@ -338,7 +338,7 @@ def replace_batchnorm(network: Network, config: Config) -> None:
 
 
 def applies(config: Config, network: Network) -> str | None:
-    """Why the baseline would not be this network with the source's statistics, or None."""
+    """Why this network with the source's statistics would not be the baseline, or None."""
     if network.batchnorm in ("none", "source"):
         return None
     return (
@@ -348,12 +348,12 @@ def applies(config: Config, network: Network) -> str | None:
 
 
 def build(config: Config, network: Network) -> AutoDIAL:
-    """Puts the layers into the network."""
+    """Puts the alignment layers into the network."""
     return AutoDIAL(config, network)
 
 
 def groups(model: AutoDIAL) -> list[ParameterGroup]:
-    """As usual, but alpha, and as released scale and shift, at the fine-tuned layers' rate and without decay."""
+    """As usual, but alpha (and as released, scale and shift) at the fine-tuned layers' rate and without decay."""
     layers = model.layers().values()
     alphas = tuple(layer.alpha for layer in layers if isinstance(layer.alpha, nn.Parameter))
     affine = tuple(p for layer in layers for p in (layer.weight, layer.bias)) if model.config.released else ()
@@ -394,7 +394,7 @@ def diagnostics(model: AutoDIAL, _domains: Domains | None = None) -> dict[str, f
     return {**figures, "alpha.mean": sum(alphas.values()) / len(alphas)}
 
 
-# LeNet learns from scratch at the rate of the suite's other trainings on digits.
+# LeNet from scratch, at the rate of the suite's other trainings on digits.
 DIGITS = Setup(
     frozen(
         {
@@ -405,22 +405,22 @@ DIGITS = Setup(
     backbone="lenet-bn",
 ).on("digits-mini", "digits")
 HEAD = dataclasses.replace(recipes.HEAD, batch=128, by_size=True)
-"""256 images of both domains a step, as in the released AlexNet definition; rate and steps are those of the suite's
-other heads."""
+"""256 images of both domains per step, as in the released AlexNet definition; rate and steps as for the suite's other
+heads."""
 FROZEN = recipes.FROZEN.on(recipe=HEAD)
 LATE = recipes.LAST_BLOCKS.on(recipe=dataclasses.replace(recipes.LATE, by_size=True))
-"""The last blocks at a tenth of the rate, bottleneck and classifier; 64 images of both domains a step, near the 48 of
+"""The last blocks at a tenth of the rate, bottleneck and classifier; 64 images of both domains per step, near the 48 of
 the released Inception-BN definition."""
 
 
 def shared_out(setup: Setup, by_size: bool) -> Setup:
-    """The same with each batch shared out by the sizes of the domains, or equally."""
+    """The same with each batch split by the sizes of the domains, or equally."""
     its = {key: dataclasses.replace(recipe, by_size=by_size) for key, recipe in setup.recipes.items()}
     return setup.on(recipe=frozen(its))
 
 
 ENTROPIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""The grid of the study of rules that choose lambda; the tables have the released 0.1."""
+"""Grid for the study of rules that choose lambda; the tables have the released 0.1."""
 
 SOURCE_ONLY = Row("source_only", label="source-only")
 SAME_HEAD = Row("autodial", "source", label="source-only, same head")

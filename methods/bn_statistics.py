@@ -5,8 +5,8 @@ For channel j of a layer, over all responses x_ij of the domain (all examples i,
     mu_j = mean_i x_ij,    sigma_j^2 = mean_i (x_ij - mu_j)^2
 
 in double precision, batch by batch (Chan, Golub and LeVeque, 1979), so that the variance between batches counts and
-neither size nor order of the batches matters.  The layers are taken in the order in which they compute: the responses
-of one are those that the earlier ones give with their new statistics.
+neither size nor order of the batches matters.  Layers are processed in the order in which they compute: the responses
+of a layer are computed with the new statistics of the layers before it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 Batches = Callable[[], Iterable[Tensor]]
-"""A domain's inputs, batch by batch; can be gone through again."""
+"""A domain's inputs, batch by batch; can be iterated repeatedly."""
 
 
 @dataclass
 class Moments:
-    """Mean and variance of the channels of what was added so far."""
+    """Mean and variance of each channel over what has been added so far."""
 
     count: int = 0
-    """Responses of each channel."""
+    """Number of responses of each channel."""
     mean: Tensor | float = 0.0
     """float64, (channels,)."""
     squares: Tensor | float = 0.0
@@ -46,16 +46,16 @@ class Moments:
 
     @property
     def variance(self) -> Tensor | float:
-        """That of the population: divided by the count, float64, (channels,)."""
+        """Population variance (divided by the count), float64, (channels,)."""
         return self.squares / self.count
 
 
 class _ReachedError(Exception):
-    """Ends a pass at the layer that it was for."""
+    """Ends a forward pass at the layer of interest."""
 
 
 def layers(network: nn.Module) -> dict[str, _BatchNorm]:
-    """Name -> BatchNorm layer, as the network lists them."""
+    """Name -> BatchNorm layer, in the network's own order."""
     return {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
 
 
@@ -77,14 +77,14 @@ def in_order(network: nn.Module, x: Tensor) -> list[str]:
 
 @torch.no_grad()
 def replace(network: nn.Module, domain: Batches, count: int | None = None) -> list[str]:
-    """Gives BatchNorm layers the statistics of a domain, one layer after the other; changes nothing else.
+    """Gives BatchNorm layers the statistics of a domain, one layer after another; nothing else changes.
 
-    One pass over the domain per layer, which ends at that layer.
+    One pass over the domain per layer, which stops at that layer.
 
     Args:
-        network: in evaluation mode meanwhile, so that nothing is dropped; then again in the mode that it was in.
+        network: put in evaluation mode meanwhile, so that nothing is dropped, then back in its previous mode.
         domain: its inputs; at least one.
-        count: how many layers, from the input on; None: all of them.
+        count: how many layers, counted from the input; None: all of them.
 
     Returns:
         The names of the layers, in their order.
@@ -104,7 +104,7 @@ def replace(network: nn.Module, domain: Batches, count: int | None = None) -> li
 
 @torch.no_grad()
 def replace_at_once(network: nn.Module, x: Tensor) -> None:
-    """As ``replace`` for a domain that is a single batch, which passes once; nothing else changes.
+    """As ``replace`` for a domain that is a single batch, in one pass; nothing else changes.
 
     Args:
         network: in evaluation mode; its BatchNorm layers are each used once.
@@ -125,7 +125,7 @@ def replace_at_once(network: nn.Module, x: Tensor) -> None:
 
 
 def _give(layer: nn.Module, moments: Moments) -> None:
-    """Makes the moments the running statistics of a BatchNorm layer."""
+    """Sets the running statistics of a BatchNorm layer to the moments."""
     assert isinstance(layer.running_mean, Tensor)
     assert isinstance(layer.running_var, Tensor)
     layer.running_mean.copy_(torch.as_tensor(moments.mean))
@@ -134,7 +134,7 @@ def _give(layer: nn.Module, moments: Moments) -> None:
 
 @torch.no_grad()
 def moments_at(network: nn.Module, layer: nn.Module, batches: Iterable[Tensor]) -> Moments:
-    """The moments of what enters a layer, in the network's present mode."""
+    """The moments of a layer's inputs, in the network's current mode."""
     moments = Moments()
 
     def take(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

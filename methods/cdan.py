@@ -1,35 +1,35 @@
-"""CDAN: Conditional Adversarial Domain Adaptation (Long, Cao, Wang, Jordan; NeurIPS 2018).  A comparator: no paper of
-the suite.
+"""CDAN: Conditional Adversarial Domain Adaptation (Long, Cao, Wang, Jordan; NeurIPS 2018).  A comparator, not one of
+the suite's papers.
 
-The classifier D of the domains sees features f and predictions g = softmax(G(x)) together, h = (f, g), through a map T:
+The domain classifier D sees features f and predictions g = softmax(G(x)) together, h = (f, g), through a map T:
 
     min_G  (1/n_s) sum_i L(G(x_i^s), y_i^s)
            + lambda ( (1/n_s) sum_i log D(T(h_i^s)) + (1/n_t) sum_j log(1 - D(T(h_j^t))) )
     max_D  (1/n_s) sum_i log D(T(h_i^s)) + (1/n_t) sum_j log(1 - D(T(h_j^t)))
 
-T is the multilinear map f (x) g, d_f * d_g products, where these are at most 4096, else a randomised one of d products,
+T is the multilinear map f (x) g, of d_f * d_g products, if these are at most 4096, else a randomised one of d products,
 
     T(f, g) = (1 / sqrt(d)) (R_f f) * (R_g g)            (element by element),
 
-R_f and R_g fixed, their elements standard normal.  *CDAN+E* gives easy examples more weight, each term of both sums
-being multiplied by w(H(g)) = 1 + exp(-H(g)), H the entropy.
+with R_f and R_g fixed and standard normal elements.  *CDAN+E* gives easy examples more weight: each term of both sums
+is multiplied by w(H(g)) = 1 + exp(-H(g)), with H the entropy.
 
-Constants of the paper: lambda = 1, which rises from 0 as (1 - exp(-10 p)) / (1 + exp(-10 p)) for G alone; rate
+Constants of the paper: lambda = 1, ramped up from 0 as (1 - exp(-10 p)) / (1 + exp(-10 p)) for G only; rate
 0.01 / (1 + 10 p)^0.75 and momentum 0.9; D has two hidden layers.
 
-The authors' released code (variant ``authors``, of CDAN+E): T's g is a constant, the gradient reaches the predictions
-through the weights w alone; these are divided by their sum over each domain; the loss is the mean over both domains in
-the place of the sum; half of D's hidden units (1024 each) are dropped; for Office it takes the multilinear map whatever
-its size, the random one being an option.
+The authors' released code (variant ``authors``, of CDAN+E): T treats g as a constant, so the gradient reaches the
+predictions only through the weights w; these are divided by their sum over each domain; the loss is the mean over both
+domains instead of the sum; half of D's hidden units (1024 each) are dropped; for Office it uses the multilinear map
+whatever its size, with the random one as an option.
 
 We follow the paper.  Deviations:
 
 * f is the suite's bottleneck, fc7, before dropout; D has two layers of 1024 units and no dropout.
-* d = 1024, the released code's; the paper has no value that was read.
+* d = 1024, the released code's; no value was read in the paper.
 * The final value of lambda, 1 in the paper, is chosen by the suite's label-free rule, on a grid around it.
 * D learns at a tenth of the suite's rate, so at about the paper's (``methods.adversarial.SLOWER``); in the variant
-  ``authors`` at the suite's.
-* Annealing, rates and steps are the suite's, which makes the rows of source-only the very cells of the other tables.
+  ``authors`` it learns at the suite's.
+* Annealing, rates and steps are the suite's, so the source-only rows are the same cells as in the other tables.
 """
 
 from __future__ import annotations
@@ -59,27 +59,27 @@ from methods.network import Layers, Network
 from methods.recipes import beside
 
 MOST = 4096
-"""Products that the multilinear map may have."""
+"""Largest number of products for the multilinear map."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """CDAN as the paper describes it by default."""
+    """CDAN as in the paper by default."""
 
     weight: float = 1.0
-    """lambda at the end of the training."""
+    """lambda at the end of training."""
     entropy: bool = False
-    """Whether examples are weighed by w(H(g)): CDAN+E."""
+    """Whether examples are weighted by w(H(g)): CDAN+E."""
     random: int = 1024
-    """d, the products of the randomised map; 0: the multilinear map whatever its size."""
+    """d, the number of products of the randomised map; 0: the multilinear map whatever its size."""
     hidden: tuple[int, ...] = (1024, 1024)
     """Widths of D's hidden layers."""
     domain_rate: float = SLOWER
-    """Rate of D as a multiple of the recipe's; the papers have 1 at a tenth of the rate."""
+    """Learning rate of D as a multiple of the recipe's; the papers have 1 at a tenth of the rate."""
     dropout: float = 0.0
     """Probability of dropping a hidden unit of D."""
     released: bool = False
-    """Whether g is a constant in T, weights are divided by their sum, and the loss is a mean over both domains."""
+    """Whether T treats g as a constant, weights are divided by their sum, and the loss is a mean over both domains."""
 
 
 VARIANTS = frozen(
@@ -92,7 +92,7 @@ VARIANTS = frozen(
 
 
 class CDAN(nn.Module):
-    """The network, the classifier of the domains and, for the randomised map, R_f and R_g."""
+    """The network, the domain classifier and, for the randomised map, R_f and R_g."""
 
     of_features: Tensor
     """R_f, (width of fc7, d)."""
@@ -112,13 +112,13 @@ class CDAN(nn.Module):
             self.register_buffer("of_predictions", torch.randn(classes, products))
 
     def mapped(self, f: Tensor, g: Tensor) -> Tensor:
-        """T(f, g) of features (N, width) and predictions (N, classes), (N, products)."""
+        """T(f, g) of features (N, width) and predictions (N, classes): (N, products)."""
         if not self.randomised:
             return (g[:, :, None] * f[:, None, :]).flatten(1)
         return (f @ self.of_features) * (g @ self.of_predictions) / math.sqrt(self.config.random)
 
     def told(self, layers: Layers, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-        """D's logits (N,) and the weights of the examples (N,); their gradient is multiplied in front of D and w."""
+        """D's logits (N,) and the examples' weights (N,); the gradient is scaled in front of D and w."""
         f = scaled_gradient(widened(layers["fc7"]), scale)
         z = scaled_gradient(widened(layers["fc8"]), scale)
         g = z.softmax(1)
@@ -132,7 +132,7 @@ class CDAN(nn.Module):
 
 
 def entropy_weights(z: Tensor) -> Tensor:
-    """w(H(g)) = 1 + exp(-H(g)), in (1, 2], of logits (N, classes)."""
+    """w(H(g)) = 1 + exp(-H(g)), in (1, 2], from logits (N, classes)."""
     return 1 + (z.softmax(1) * z.log_softmax(1)).sum(1).exp()
 
 
@@ -142,7 +142,7 @@ def build(config: Config, network: Network) -> CDAN:
 
 
 def weighed(losses: Tensor, weights: Tensor, *, released: bool) -> Tensor:
-    """One domain's part of the loss, a scalar, of its examples' losses and weights, (N,) each."""
+    """One domain's part of the loss, a scalar, from its examples' losses and weights, (N,) each."""
     if not released:
         return (weights * losses).mean()
     return (weights * losses).sum() / weights.sum().detach() / 2
@@ -154,7 +154,7 @@ def groups(model: CDAN) -> list[ParameterGroup]:
 
 
 def step(model: CDAN, batch: Batch) -> Losses:
-    """L of the labelled images and D's loss, whose gradient is turned round in front of T."""
+    """L of the labelled images and D's loss, with the gradient reversed in front of T."""
     passes = model.network.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     assert passes.target is not None
     scale = -model.config.weight * rising(batch.progress)
@@ -166,14 +166,14 @@ def step(model: CDAN, batch: Batch) -> Losses:
 
 
 def diagnostics(model: CDAN, domains: Domains) -> dict[str, float]:
-    """``domains_told``: how many images of the training D itself tells apart, in percent; 50 is a guess."""
+    """``domains_told``: how many training images D itself tells apart, in percent; 50 is chance."""
     source = torch.cat([model.told(model.network.layers(x))[0] for x, _ in domains.source()])
     target = torch.cat([model.told(model.network.layers(x))[0] for x in domains.target()])
     return {"domains_told": told_apart(source, target)}
 
 
 WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""The grid of the label-free rule."""
+"""Grid of the label-free rule."""
 
 METHOD = Method(
     config=Config,

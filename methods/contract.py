@@ -1,12 +1,12 @@
-"""What a paper's module is to the harness: data and a few typed functions.
+"""What a paper's module provides to the harness: data and a few typed functions.
 
-The runner in ``benchmarks`` owns every loop, the clock, the random streams, evaluation, checkpoints and
-records.  A module under ``methods/`` that defines ``METHOD`` is a method; it is found by its file name and
-needs no entry anywhere else.  Nothing here or in any method imports ``benchmarks`` or ``datasets``.
+The runner in ``benchmarks`` owns every loop, the clock, the random streams, evaluation, checkpoints and records.  A
+module under ``methods/`` that defines ``METHOD`` is a method; it is found by its file name and needs no entry anywhere
+else.  Nothing here or in any method imports ``benchmarks`` or ``datasets``.
 
-Terms.  *Source*: the labelled domain.  *Target*: the domain that is tested, of which training sees images
-only.  *Variant*: a named configuration of the method (``default`` is the paper's full method).
-*Experiment*: one table or figure of the paper.  *Task*: ``source:target``.
+Terms.  *Source*: the labelled domain.  *Target*: the domain that is tested; training sees only its images.
+*Variant*: a named configuration of the method (``default`` is the paper's full method).  *Experiment*: one table or
+figure of the paper.  *Task*: ``source:target``.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _ADDED = "added"
 
 
 class Batch(NamedTuple):
-    """What one training step sees.  Of target labels it holds those that the protocol grants, by construction."""
+    """What one training step sees.  By construction it holds only the target labels that the protocol grants."""
 
     source_x: Tensor
     """Source inputs, float, (B, channels, height, width) or (B, features), normalised."""
     source_y: Tensor
     """Source labels, int64, (B,), in 0 .. classes - 1."""
     target_x: Tensor
-    """Unlabelled target inputs, shaped like ``source_x`` but for a B of its own."""
+    """Unlabelled target inputs, shaped like ``source_x`` except for their own B."""
     progress: float
-    """Fraction of the training done before this step, p in [0, 1)."""
+    """Fraction of training done before this step, p in [0, 1)."""
     labelled_target_x: Tensor | None = None
     """Target inputs whose labels the protocol grants, (K, ...); None under an unsupervised protocol."""
     labelled_target_y: Tensor | None = None
@@ -53,7 +53,7 @@ class Term(NamedTuple):
     """One named part of the objective; the runner minimises the sum of weight * value."""
 
     value: Tensor
-    """Scalar tensor, the unweighted value: it is what the training history records."""
+    """Scalar tensor, the unweighted value, which is recorded in the training history."""
     weight: float = 1.0
     """Trade-off parameter at this step (lambda, nu, gamma ... of the papers)."""
 
@@ -65,7 +65,7 @@ Losses = Mapping[str, Term]
 class Domains:
     """All that training may see of a cell's data, in order, a few hundred examples at a time.
 
-    For what a batch cannot do: statistics over a domain, soft labels, full-batch terms.
+    For what needs more than a batch: statistics over a domain, soft labels, full-batch terms.
     """
 
     source: Callable[[], Iterable[tuple[Tensor, Tensor]]]
@@ -89,20 +89,20 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The optimisation: SGD with momentum, rate annealed as eta_p = rate / (1 + a p)^b, p in [0, 1) the progress.
+    """The optimisation: SGD with momentum, rate annealed as eta_p = rate / (1 + a p)^b, with p in [0, 1) the progress.
 
     JAN states a = 10, b = 0.75 (section 4.1); DAN's Caffe "inv" policy with gamma 1e-3, power 0.75 and 20,000
-    iterations is a = 20, b = 0.75.  a = 0 keeps the rate constant but for its ``milestones``.
+    iterations is a = 20, b = 0.75.  a = 0 keeps the rate constant except for its ``milestones``.
     """
 
     steps: int
     """Number of optimiser steps."""
     epoch: int
-    """Steps between two evaluations; also the period of once-per-epoch parts of a method."""
+    """Steps between two evaluations; also the period of a method's once-per-epoch parts."""
     rate: float
     """Learning rate of new layers; a pretrained trunk learns at ``Network.trunk_rate`` times this."""
     batch: int = 64
-    """Images of each domain in a step."""
+    """Images of each domain per step."""
     momentum: float = 0.9
     weight_decay: float = 5e-4
     annealing: float = 20.0
@@ -110,18 +110,18 @@ class Recipe:
     power: float = 0.75
     """b in eta_p."""
     by_size: bool = False
-    """Whether the ``2 * batch`` images of a step are shared out by the sizes of the two domains, not equally."""
+    """Whether the ``2 * batch`` images of a step are split by the sizes of the two domains instead of equally."""
     milestones: tuple[float, ...] = ()
-    """Values of p from each of which on the rate is a tenth of what it was."""
+    """Values of p at each of which the rate is divided by ten."""
     warmup: float = 0.0
-    """Share of the steps over which the rate first rises from nothing, by as much at each, in [0, 1)."""
+    """Fraction of the steps over which the rate first rises linearly from 0, in [0, 1)."""
     cosine: bool = False
-    """Whether the rate then falls to nothing along half a cosine."""
+    """Whether the rate then falls to 0 along half a cosine."""
     nesterov: bool = False
     """Whether the momentum is Nesterov's."""
 
     def rate_at(self, progress: float) -> float:
-        """What ``rate`` is multiplied by at p, in [0, 1]."""
+        """Factor on ``rate`` at progress p, in [0, 1]."""
         factor: float = (1 + self.annealing * progress) ** -self.power
         factor *= 0.1 ** sum(progress >= milestone for milestone in self.milestones)
         if progress < self.warmup:
@@ -131,13 +131,13 @@ class Recipe:
         return factor
 
     def longer(self, times: int) -> Recipe:
-        """The same with ``times`` as many steps, and as many evaluations."""
+        """The same with ``times`` as many steps and as many evaluations as before."""
         return dataclasses.replace(self, steps=self.steps * times, epoch=self.epoch * times)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Training that precedes the main one, with an optimiser of its own: pre-training, or source training."""
+    """Training before the main one, with its own optimiser: pre-training, or source training."""
 
     name: str
     """Also the name of its random streams."""
@@ -153,10 +153,10 @@ class Phase:
 
 @dataclass(frozen=True)
 class Need:
-    """A network that another cell trained, from which this one starts.
+    """A network trained by another cell, from which this one starts.
 
-    The other cell has the same data, backbone, track and seed.  It is trained once, whatever number of cells,
-    experiments and papers start from it.
+    The other cell has the same data, backbone, track and seed.  It is trained once, however many cells, experiments and
+    papers start from it.
     """
 
     method: str
@@ -165,13 +165,13 @@ class Need:
     task: str = ""
     """``source:target``; the cell's own task if empty."""
     opposite: bool = False
-    """Whether it is of the cell's own task with source and target exchanged."""
+    """Whether it is trained on the cell's own task with source and target exchanged."""
     recipe: Recipe | None = None
     """The cell's own recipe if None."""
     batchnorm: str = ""
-    """How BatchNorm saw the two domains; as in the cell itself if empty."""
+    """How BatchNorm sees the two domains; as in the cell itself if empty."""
     labelled_target: bool = True
-    """Whether the target labels that the cell's protocol grants are granted to it too."""
+    """Whether it too gets the target labels that the cell's protocol grants."""
 
 
 @dataclass(frozen=True)
@@ -181,9 +181,9 @@ class Row:
     method: str
     variant: str = "default"
     label: str = ""
-    """How the table names it; the variant (or the method) if empty."""
+    """Label in the table; the variant (or the method) if empty."""
     times: int = 1
-    """How long it is trained, as a multiple of the recipe's steps."""
+    """Training length as a multiple of the recipe's steps."""
 
 
 @dataclass(frozen=True)
@@ -195,39 +195,39 @@ class Experiment:
     rows: tuple[Row, ...]
     """In the order of the table."""
     recipes: Mapping[str, Recipe]
-    """Data sets it exists for, the default one first, each with its recipe; ``folder`` stands for any folder."""
+    """Data sets it is defined on, the default one first, each with its recipe; ``folder`` stands for any folder."""
     baseline: Row
-    """The row that differences are taken over; one of ``rows``."""
+    """Row that differences are taken over; one of ``rows``."""
     seeds: int = 3
-    """Number of seeds; under a protocol with splits, of splits, each with a seed of its own."""
+    """Number of seeds; under a protocol with splits, number of splits, each with its own seed."""
     tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Data set -> its tasks in this experiment, in the order of the table; the suite's own for the others."""
+    """Data set -> its tasks in this experiment, in the order of the table; the suite's own tasks for the others."""
     sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Config field -> values; every row whose method has the field is run once per value."""
     unswept: tuple[Row, ...] = ()
-    """Rows that stand outside the sweep although their method has its field."""
+    """Rows left out of the sweep although their method has its field."""
     recipe_sweep: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Field of the recipe -> values; every row is run once at each combination of them."""
+    """Field of the recipe -> values; every row is run once at each combination."""
     cuts: tuple[str, ...] = ()
-    """Places where the pretrained trunk is cut; every row is run once at each.  Empty for the track's usual one."""
+    """Cuts of the pretrained trunk; every row is run once at each.  Empty for the track's usual cut."""
     bn_statistics: tuple[str, ...] = ()
-    """Whose BatchNorm statistics a frozen trunk has, ``imagenet``, ``source`` or ``own``; every row is run under each.
-    Empty for ImageNet's."""
+    """BatchNorm statistics of a frozen trunk, ``imagenet``, ``source`` or ``own``; every row is run under each.  Empty
+    for ImageNet's."""
     selects: str = ""
-    """A metric measured without target labels, by whose least value the paper chooses among the settings of a row."""
+    """A metric measured without target labels; the paper chooses the setting of a row with its least value."""
     curve: tuple[str, ...] = ()
-    """Entries of the training history whose values at every evaluation enter the tables, ``test_accuracy@120``."""
+    """Entries of the training history whose value at every evaluation enters the tables, ``test_accuracy@120``."""
     last: tuple[str, ...] = ()
-    """Entries of the training history of which the last value enters the tables under its own name, ``snd``."""
+    """Entries of the training history whose last value enters the tables under its own name, ``snd``."""
     also_over: tuple[Row, ...] = ()
-    """Further rows over which the gain of the paper's own method is shown, where it depends on which it is."""
+    """Further rows over which the gain of the paper's own method is shown, where the choice of baseline matters."""
     tsne: bool = False
-    """Whether the features of its trained networks are laid out in the plane (t-SNE), for a picture."""
+    """Whether the features of its trained networks are embedded in the plane (t-SNE), for a figure."""
     joint_mmd: bool = False
-    """Whether the joint MMD of the domains' bottleneck and softmax is measured of its trained networks."""
+    """Whether the joint MMD of bottleneck and softmax between the domains is measured on its trained networks."""
     protocol: str = "full"
     holdout: float = 0.0
-    """Share of the labelled source that is held out, for rules that choose an evaluation by it."""
+    """Fraction of the labelled source held out, for rules that choose an evaluation by it."""
     backbone: str = "lenet"
     track: str = "finetune"
     batchnorm: str = ""
@@ -235,25 +235,25 @@ class Experiment:
     cut: str = ""
     """Where a pretrained trunk is cut; empty for the default of backbone and track."""
     default: bool = False
-    """Run where its data set is named and no experiment, on the track of the first such one unless a track is named.
-    Where no data set is named either, a paper's first such experiment is run."""
+    """Run where its data set is named but no experiment, on the track of the first such experiment unless a track is
+    named.  If no data set is named either, the paper's first such experiment is run."""
     matrices: tuple[str, ...] = ()
     """Matrices of the records (``Method.matrices``) whose entries enter the tables, ``soft_labels@mug,cup``."""
     published: tuple[str, ...] = ()
     """Tables of the paper (column ``table`` of ``results/published.csv``) shown beside this one."""
     layers: str = ""
-    """The field of the sweep that counts layers, if any does: its figure has a place for each, 0 for the rows outside
-    the sweep, and beside it what is published for the tasks ``FIELD=3 ...``."""
+    """The field of the sweep that counts layers, if any: its figure has a position for each value, 0 for the rows
+    outside the sweep, and beside it the published values for the tasks ``FIELD=3 ...``."""
     picture: str = ""
-    """Name of the README's picture, where that is this experiment's first figure; one experiment has it."""
+    """Name of the README's picture, if that is this experiment's first figure; one experiment has it."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Where a question is asked: data, protocol, network and training, the same for all rows of an experiment."""
+    """Where a question is asked: data, protocol, network and training, shared by all rows of an experiment."""
 
     recipe: Recipe | Mapping[str, Recipe]
-    """Of all data sets, or data set -> its own."""
+    """One for all data sets, or data set -> its own."""
     backbone: str = "lenet"
     track: str = "finetune"
     batchnorm: str = ""
@@ -272,7 +272,7 @@ class Setup:
         return frozen({one: same[one] if isinstance(same, Mapping) else same for one in self.datasets})
 
     def on(self, *datasets: str, **changes: Any) -> Setup:
-        """The same on these data sets, or on its own if none is named, with what else is to be other."""
+        """The same on these data sets (on its own if none is named), with the given changes."""
         return dataclasses.replace(self, datasets=datasets or self.datasets, **changes)
 
 
@@ -288,9 +288,9 @@ def asked(
     """One question as an experiment for each of its set-ups.
 
     Args:
-        title: of them all.
+        title: shared by all of them.
         rows: likewise.
-        setups: name of an experiment, and of its files -> where it is asked.
+        setups: name of an experiment, and of its files -> where the question is asked.
         baseline: the first row if None.
         default: whether they run where no experiment is named.
         more: further fields of ``Experiment``.
@@ -315,7 +315,7 @@ WHOSE: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement, said once, that a comparison of two rows decides wherever it is asked."""
+    """A statement, made once, decided by a comparison of two rows wherever it is asked."""
 
     name: str
     text: str
@@ -324,51 +324,51 @@ class Claim:
     on: tuple[str, ...] = ()
     """Experiments that decide it, on all their data sets and tasks."""
     also: tuple[str, ...] = ()
-    """Experiments on data or under a protocol for which the paper does not say it: there the question is ours."""
+    """Experiments on data or under a protocol that the paper does not speak of: there the question is ours."""
     point: str = ""
-    """Of several comparisons of one statement, all of its name: which one it is, ``than width 64``."""
+    """Which of several comparisons of one statement (all of the same name) this is, ``than width 64``."""
     metric: str = "accuracy"
-    """What is compared, of the last iterate."""
+    """The metric compared, at the last iterate."""
     higher: bool = True
-    """Whether ``better`` is to have the larger value, or the smaller one."""
+    """Whether ``better`` should have the larger value, or the smaller one."""
     tasks: tuple[str, ...] = ()
-    """The tasks that it speaks of; all if empty."""
+    """The tasks it is about; all if empty."""
     better_setting: str | tuple[str, ...] = ""
-    """Where the experiment has a sweep, the point of it that ``better`` stands at, ``k=v;k=v``; of several the mean."""
+    """If the experiment has a sweep, the point of it for ``better``, ``k=v;k=v``; the mean if several."""
     worse_setting: str | tuple[str, ...] = ""
     margin: float = 0.0
-    """By how many points ``better`` may be the worse one: above 0 the claim is that it is as good."""
+    """By how many points ``better`` may be worse: above 0, the claim is that it is as good."""
     than: tuple[str, ...] = ()
-    """Tasks, as many as ``tasks``, on each of which the difference is to be smaller than on the one of ``tasks``."""
+    """Tasks, as many as ``tasks``; on each of them the difference should be smaller than on the one of ``tasks``."""
     than_setting: str | tuple[str, ...] = ""
-    """A point of the sweep, or several, where the difference of the two rows is to be smaller: it is taken off."""
+    """A point of the sweep, or several, where the difference of the two rows should be smaller: it is subtracted."""
     level: float | None = None
-    """A value that stands for ``worse``, which is then the same row as ``better``: it is to be above it, or below it
-    if not ``higher``."""
+    """A constant in place of ``worse``, which is then the same row as ``better``: the value should be above it, or
+    below it if not ``higher``."""
     ranks: str = ""
-    """A metric that is to rank the settings of ``better`` as ``metric`` does, the least first: the effect is the rank
-    correlation of the two, its sign turned, for each task and replicate; ``worse`` is then the same row."""
+    """A metric that should rank the settings of ``better`` as ``metric`` does, the least first: the effect is the rank
+    correlation of the two with its sign flipped, for each task and replicate; ``worse`` is then the same row."""
     whose: str = "paper"
     """Who says it, one of ``WHOSE``."""
     where: str = ""
-    """The table, figure or page where it was read."""
+    """The table, figure or page it was read in."""
     published: float | None = None
-    """The effect that is published, in the unit of the metric, where it does not follow from
-    ``results/published.csv``; None where it does, and where there is no number."""
+    """The published effect, in the unit of the metric, if it does not follow from ``results/published.csv``; None if it
+    does, or if there is no number."""
 
     @property
     def experiments(self) -> tuple[str, ...]:
-        """All that decide it."""
+        """All experiments that decide it."""
         return *self.on, *self.also
 
     def whose_on(self, experiment: str) -> str:
-        """Whose question it is there, one of ``WHOSE``."""
+        """Whose question it is in that experiment, one of ``WHOSE``."""
         return "ours" if experiment in self.also else self.whose
 
 
 @dataclass(frozen=True)
 class Paper:
-    """Bibliographic data and what is reproduced."""
+    """Bibliographic data, and what is reproduced."""
 
     title: str
     authors: str
@@ -378,20 +378,20 @@ class Paper:
     experiments: tuple[Experiment, ...]
     claims: tuple[Claim, ...] = ()
     published_rows: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
-    """Row label here -> ``method`` in ``results/published.csv``; several where its tables name it differently."""
+    """Row label here -> ``method`` in ``results/published.csv``; several if its tables name it differently."""
     key: str = ""
     """``paper`` in ``results/published.csv``; the module's name if empty."""
     published_only: tuple[str, ...] = ()
     """Methods of published tables that are shown although no row here reproduces them."""
     not_run: Mapping[str, str] = field(default_factory=dict)
-    """What of the paper is not reproduced here -> the reason."""
+    """What in the paper is not reproduced here -> the reason."""
     easy: str = ""
     """What was easy to reproduce, in a sentence or two."""
     difficult: str = ""
-    """What was difficult, and what the paper leaves open that decides the result."""
+    """What was difficult, and what the paper leaves open although the result depends on it."""
     comparator: bool = False
-    """Whether the method is shown beside the suite's papers, under the same recipes, and makes no claim to reproduce
-    this one."""
+    """Whether the method is shown beside the suite's papers, under the same recipes, with no claim to reproduce its own
+    paper."""
 
 
 @dataclass(frozen=True)
@@ -414,52 +414,52 @@ class Method:
         matrices(model)                                  likewise
         model(x) -> logits                               in evaluation mode, (N, classes)
 
-    Whatever must survive an interruption is a parameter or a buffer of the model.
+    Whatever must survive an interruption has to be a parameter or a buffer of the model.
     """
 
     config: type
     """Frozen dataclass; a docstring under each field gives symbol, equation and the paper's value."""
     build: Callable[[Any, Network], nn.Module]
     step: Callable[[Any, Batch], Losses] | None
-    """None: nothing is trained; the model is evaluated once, as ``init_from`` and ``begin`` leave it."""
+    """None if nothing is trained: the model is evaluated once, as ``init_from`` and ``begin`` leave it."""
     variants: Mapping[str, Any] = field(default_factory=dict)
     """Variant name -> configuration; has ``default``."""
     paper: Paper | None = None
-    """None for a baseline that no paper introduces."""
+    """None for a baseline that no paper introduced."""
     revision: int = 1
     """Raised by hand when a change of the module alters its numbers."""
     raised: Mapping[str, int] = field(default_factory=dict)
-    """Track -> revision there, where a change has altered the numbers of that track alone."""
+    """Track -> revision there, if a change has altered the numbers of that track alone."""
     chosen: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Config field -> grid: what the suite's label-free rule chooses per data set and track, for all variants but
-    those of ``fixed``."""
+    """Config field -> grid: chosen by the suite's label-free rule per data set and track, for all variants but those in
+    ``fixed``."""
     fixed: tuple[str, ...] = ()
-    """Variants that keep their own values of the ``chosen`` fields, such as those of the authors' released code."""
+    """Variants that keep their own values of the ``chosen`` fields, such as those from the authors' released code."""
     groups: Callable[[Any], list[ParameterGroup]] | None = None
-    """Parameter groups; by default those of the network, and everything else at rate 1."""
+    """Parameter groups; by default the network's, and everything else at rate 1."""
     needs: Callable[[Any, Recipe], Mapping[str, Need]] | None = None
-    """Configuration and the cell's recipe -> name -> the trained networks that it starts from."""
+    """Configuration and the cell's recipe -> name -> the trained networks it starts from."""
     init_from: Callable[[Any, Mapping[str, Mapping[str, Tensor]]], None] | None = None
-    """Copies of the needed networks (name -> state dict of its model) what the model takes from them."""
+    """Copies what the model needs from the needed networks (name -> state dict of its model)."""
     frozen_layers: Callable[[Any], FrozenLayers | None] | None = None
-    """The fixed first layers of a model that has some: inputs that are never augmented anew pass them but once."""
+    """The fixed first layers of a model, if any: inputs that are never re-augmented pass through them only once."""
     phases: Callable[[Any, Recipe], tuple[Phase, ...]] | None = None
-    """Configuration and the cell's recipe -> what is trained before."""
+    """Configuration and the cell's recipe -> what is trained first."""
     begin: Callable[[Any, Domains], None] | None = None
     before_epoch: Callable[[Any], None] | None = None
     second_step: Callable[[Any, Batch], Losses] | None = None
-    """A second objective with an update of its own; parameters that it gives no gradient stay as they are."""
+    """A second objective with its own update; parameters that get no gradient from it stay as they are."""
     epoch_step: Callable[[Any, Domains, float], Losses] | None = None
     diagnostics: Callable[[Any, Domains], Mapping[str, float]] | None = None
-    """Figures of the trained model itself (never accuracies), beta, alpha, ..., or measured on what training may see;
-    called in evaluation mode, without gradient.  They become metrics of the tables; a name with a dot, as in
-    ``alpha.fc7``, is one of a family and is shown apart from the others."""
+    """Measures of the trained model itself (never accuracies), beta, alpha, ..., or of what training may see; called in
+    evaluation mode, without gradient.  They become metrics of the tables; a name with a dot, as in ``alpha.fc7``, is
+    one of a family and shown apart from the others."""
     matrices: Callable[[Any], Mapping[str, Tensor]] | None = None
-    """Matrices of the trained model with a row and a column for each class.  Its records keep them, and beside them
-    ``confusion``, which the method never sees: how many tested images of each class (row) were taken for which
-    (column).  ``Experiment.matrices`` brings them into the tables."""
+    """Matrices of the trained model with a row and a column for each class.  The records keep them, with ``confusion``
+    beside them, which the method never sees: how many test images of each class (row) were predicted as which (column).
+    ``Experiment.matrices`` brings them into the tables."""
     applies: Callable[[Any, Network], str | None] | None = None
-    """Reason why this configuration makes no sense on this network, or None.  Shown in the plan, not run."""
+    """Reason why this configuration makes no sense on this network, or None; shown in the plan instead of running."""
 
     def revision_on(self, track: str) -> int:
         """The revision of its cells on a track."""
@@ -470,7 +470,7 @@ def names() -> list[str]:
     """Names of all modules of ``methods/`` that define ``METHOD``, sorted.
 
     Raises:
-        UnknownMethodError: a module cannot be imported, or its ``METHOD`` is no ``Method``.
+        UnknownMethodError: a module cannot be imported, or its ``METHOD`` is not a ``Method``.
     """
     return sorted(_methods())
 
@@ -496,23 +496,23 @@ def _methods() -> dict[str, Method]:
         try:
             module = importlib.import_module(f"methods.{info.name}")
         except Exception as error:
-            text = f"methods/{info.name}.py cannot be imported ({type(error).__name__}: {error}); mend or remove it."
+            text = f"methods/{info.name}.py cannot be imported ({type(error).__name__}: {error}); fix or remove it."
             raise UnknownMethodError(text) from error
         method = getattr(module, "METHOD", None)
         if isinstance(method, Method):
             found[info.name] = method
         elif method is not None:
-            raise UnknownMethodError(f"METHOD of methods/{info.name}.py is no methods.contract.Method; mend it.")
+            raise UnknownMethodError(f"METHOD of methods/{info.name}.py is not a methods.contract.Method; fix it.")
     return found
 
 
 def papers() -> dict[str, Paper]:
-    """Module name -> paper, for every method that has one: those of the suite, and the comparators."""
+    """Module name -> paper, for every method that has one: the suite's papers and the comparators."""
     return {name: paper for name in names() if (paper := load(name).paper) is not None}
 
 
 def recipe_key(dataset: str) -> str:
-    """What ``Experiment.recipes`` calls a data set: every ``folder:PATH`` is ``folder``."""
+    """The key of a data set in ``Experiment.recipes``: every ``folder:PATH`` is ``folder``."""
     return "folder" if dataset.startswith("folder:") else dataset
 
 
@@ -521,10 +521,10 @@ SHARED_TRACK = "frozen"
 
 
 def usual_experiments(paper: Paper, datasets: Sequence[str] = (), track: str | None = None) -> list[Experiment]:
-    """What is run and shown where no experiment is named: the default ones of the named data sets.
+    """What is run and shown if no experiment is named: the default ones on the named data sets.
 
-    Of these, those on ``track`` where there are any, else those on the track of the first: another track of the same
-    table may take hours where the first takes minutes.  Without a data set it is the paper's first default one.
+    Of these, those on ``track`` if there are any, else those on the track of the first: another track of the same table
+    may take hours where the first takes minutes.  Without a data set it is the paper's first default experiment.
     """
     usual = [experiment for experiment in paper.experiments if experiment.default]
     if not datasets:
@@ -555,10 +555,10 @@ def network_of(model: nn.Module) -> Network:
 
 
 def added(default: Any) -> Any:
-    """A field of a configuration that came later.
+    """A field added to a configuration later.
 
-    Its default is what the method did before, or the revision was raised where it is not; at it the field is left out
-    of what names a cell, so that no older cell gets another identity.
+    Its default is what the method did before, or the revision was raised if not; at the default the field is left out
+    of what identifies a cell, so that older cells keep their identity.
     """
     return field(default=default, metadata={_ADDED: True})
 
@@ -570,7 +570,7 @@ def config_of(method: Method, values: Mapping[str, Any]) -> Any:
 
 
 def config_values(config: Any) -> dict[str, Any]:
-    """A configuration as plain JSON values: what the record of a cell holds, and what it is named by."""
+    """A configuration as plain JSON values: what a cell's record holds and what its hash is computed from."""
     defaults = {one.name: one.default for one in dataclasses.fields(config) if _ADDED in one.metadata}
     every = {one.name: getattr(config, one.name) for one in dataclasses.fields(config)}
     values = {key: value for key, value in every.items() if key not in defaults or value != defaults[key]}
@@ -578,9 +578,9 @@ def config_values(config: Any) -> dict[str, Any]:
 
 
 def classification(passes: Passes, batch: Batch) -> Term:
-    """Mean cross-entropy over all labelled images of a batch: the source's, and the target's that the protocol grants.
+    """Mean cross-entropy over all labelled images of a batch: the source's, and the target's granted by the protocol.
 
-    Source and labelled target images are as many, so one of the latter weighs more than one of the larger source;
+    There are as many source as labelled target images, so one of the latter counts more than one of the larger source;
     DDC's and SDT's L_C(X_L, y) is over the labelled images of both domains, in a proportion that is not stated.
     """
     logits, labels = passes.source["fc8"], batch.source_y

@@ -1,10 +1,10 @@
 """Correlation alignment: source features whitened and coloured like the target's (CORAL; Sun, Feng, Saenko; AAAI 2016).
 
-With C_S and C_T the covariances of source and target features, as the one who calls estimates them,
+With C_S and C_T the covariances of source and target features, as estimated by the caller,
 
     f_S  <-  f_S C_S^(-1/2) C_T^(1/2)
 
-after which the source has the target's covariance.  The paper's Algorithm 1 takes C + I in the place of C.
+after which the source has the target's covariance.  The paper's Algorithm 1 uses C + I instead of C.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """DAN: Learning Transferable Features with Deep Adaptation Networks (Long, Cao, Wang, Jordan; ICML 2015).
 
-The objective adds to the source's cross-entropy J the multi-kernel MMD of the task-specific layers:
+The objective adds the multi-kernel MMD of the task-specific layers to the source's cross-entropy J:
 
     min_Theta  (1/n_a) sum_i J(theta(x_i), y_i)  +  lambda sum_{l = 6..8} d_k^2(D_s^l, D_t^l)
 
-D_s^l and D_t^l are the activations of layer l on source and target.  The kernel is a weighted sum of Gaussian ones,
+D_s^l and D_t^l are the activations of layer l on source and target.  The kernel is a weighted sum of Gaussians,
 
     k = sum_u beta_u k_u,    k_u(x, y) = exp(-|x - y|^2 / gamma_u),    beta_u >= 0,
     gamma_u = 2^u gamma,     u = -8, -7.5, ..., 8  (33 kernels),       gamma the median squared pairwise distance
@@ -14,42 +14,43 @@ and d_k^2 is estimated without bias in linear time on disjoint quad-tuples z_i =
     d_k^2 = (2/n_s) sum_{i = 1..n_s/2} g_k(z_i)
     g_k(z_i) = k(s_{2i-1}, s_{2i}) + k(t_{2i-1}, t_{2i}) - k(s_{2i-1}, t_{2i}) - k(s_{2i}, t_{2i-1})
 
-The weights maximise the power of the two-sample test, d_k^2 / sigma_k, by a quadratic programme for each layer:
+The weights maximise the power of the two-sample test, d_k^2 / sigma_k, through a quadratic programme for each layer:
 
     min_beta  beta' (Q + epsilon I) beta    subject to  d' beta = 1,  beta >= 0,    epsilon = 1e-3
 
 with d_u the estimate under k_u alone and Q the covariance of (g_{k_u})_u.  Theta (by SGD) and beta (by the programme)
-are optimised in turn.
+are optimised alternately.
 
 Constants of the paper: AlexNet with conv1-3 fixed, conv4-5 and fc6-7 fine-tuned, fc8 new at ten times the rate;
 momentum 0.9; Caffe's "inv" annealing; base rate cross-validated in 1e-5 .. 1e-2; lambda chosen without target labels,
 its sensitivity shown on {0.1, 0.4, 0.7, 1, 1.4, 1.7, 2}.
 
-The authors' released code does differently (variant ``authors``): MMD on fc7 and fc8 only; 5 kernels, gamma 2^u with
-u = -2 .. 2 and gamma the mean, not the median; every beta 1, so the kernels are summed and not averaged, without a
-quadratic programme; pairs drawn at random with replacement; activations behind the dropout; weight 1 per layer,
-constant; no weight decay; biases at twice the rate; conv1-3 not fixed.  Its PyTorch successor for ResNet-50 adapts one
-layer, a bottleneck of 256, on overlapping tuples (estimate ``cyclic``), with Nesterov's momentum and crops and flips
-drawn anew, and tests on the mean of ten crops.
+The authors' released code differs (variant ``authors``): MMD on fc7 and fc8 only; 5 kernels, gamma 2^u with u = -2 .. 2
+and gamma the mean, not the median; every beta 1, so the kernels are summed and not averaged, without a quadratic
+programme; pairs drawn at random with replacement; activations after dropout; weight 1 per layer, constant; no weight
+decay; biases at twice the rate; conv1-3 not fixed.  Its PyTorch successor for ResNet-50 adapts one layer, a bottleneck
+of 256, on overlapping tuples (estimate ``cyclic``), with Nesterov momentum and fresh random crops and flips, and
+averages ten crops at test time.
 
 We follow the paper.  Deviations:
 
 * gamma is the median over the current batch (both domains, off the diagonal), recomputed at every step for every layer
-  and constant for the gradient; the paper's is over the training data.
-* The optima of the programme are scaled to sum 1.  Otherwise their scale, and lambda's meaning, change with every one.
-* Theta and beta alternate by epochs: d and Q are taken over the quad-tuples of the whole epoch just finished.  The
-  first epoch has uniform weights.  Where no d is positive the programme has no solution and the last weights stay.
+  and without gradient; the paper's is over the training data.
+* The programme's solutions are scaled to sum 1.  Otherwise their scale, and lambda's meaning, would change each time.
+* Theta and beta alternate by epoch: d and Q are computed over the quad-tuples of the epoch just finished.  The first
+  epoch has uniform weights.  If no d is positive, the programme has no solution and the previous weights stay.
 * ``progressive`` raises lambda from 0 by JAN's schedule, lambda (2 / (1 + exp(-10 p)) - 1).  Features learned from
-  scratch, not the paper's case, can collapse under a full weight from the first step.  ``constant-weight`` is without.
-* Table 1's row "DDC" is DDC as DAN ran it: one Gaussian kernel at the median, on one layer (variant ``ddc``).  DDC with
-  its own linear kernel stands beside it.
-* The network is the suite's, not AlexNet; its layers are named in ``methods.network``.  fc6 is left out where it is
-  not trained.  Quad-tuples are those of one batch; samples that fill no quad-tuple are left to the source's loss.
+  scratch, which is not the paper's case, can collapse under the full weight from the first step.  ``constant-weight``
+  does without it.
+* Table 1's row "DDC" is DDC as DAN's authors ran it: one Gaussian kernel at the median, on one layer (variant ``ddc``).
+  DDC with its own linear kernel stands beside it.
+* The network is the suite's, not AlexNet; its layers are named in ``methods.network``.  fc6 is left out where it is not
+  trained.  Quad-tuples are formed within a batch; samples left over count in the source's loss only.
 * Weight decay is 5e-4, as in Caffe's reference network; the released code has none.
-* lambda is chosen by the suite's label-free rule for every variant by itself, from 0.1 to 300, since what a weight does
-  depends on kernels, layers and estimate.  ``authors`` keeps the released 1.
-* Variant ``authors`` uses all pairs (the unbiased quadratic estimate, which random pairs estimate with more noise),
-  activations in front of the dropout, and the suite's progressive weight.
+* lambda is chosen by the suite's label-free rule for each variant separately, from 0.1 to 300, since the effect of a
+  weight depends on kernels, layers and estimate.  ``authors`` keeps the released 1.
+* Variant ``authors`` uses all pairs (the unbiased quadratic estimate; random pairs estimate the same with more noise),
+  activations before dropout, and the suite's progressive weight.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ EXPONENTS = frozen(
         "single": (0.0,),
     }
 )
-"""u of each kernel gamma_u = 2^u gamma, by the name of the family."""
+"""u of each kernel gamma_u = 2^u gamma, by the family's name."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,16 @@ class Config:
     weight: float = 1.0
     """lambda, the weight of the MMD terms; chosen without target labels in the paper, 1 in the released code."""
     progressive: bool = True
-    """Whether lambda rises from 0 as 2 / (1 + exp(-10 p)) - 1; the paper's is constant."""
+    """Whether lambda rises from 0 as 2 / (1 + exp(-10 p)) - 1; constant in the paper."""
     kernels: Literal["paper", "authors", "single"] = "paper"
     """Gaussian kernels: 33 around the median (the paper's), 5 around the mean, or the median alone (DAN_SK)."""
     estimator: Literal["linear", "cyclic", "unbiased", "biased"] = "linear"
     """Estimate of d_k^2: linear-time on disjoint quad-tuples (the paper's) or on overlapping ones,
     or a quadratic-time one over all pairs."""
     beta: Literal["qp", "uniform", "ones"] = "qp"
-    """Kernel weights: by the quadratic programme (the paper's), 1 / kernels each, or 1 each."""
+    """Kernel weights: from the quadratic programme (the paper's), 1 / kernels each, or 1 each."""
     layers: tuple[str, ...] = ("fc6", "fc7", "fc8")
-    """l, the adapted layers; the paper's l = 6 .. 8, less those that the network does not train."""
+    """l, the adapted layers; the paper's l = 6 .. 8, without those that the network does not train."""
 
 
 VARIANTS = frozen(
@@ -126,7 +127,7 @@ VARIANTS = frozen(
 
 
 class KernelWeights(nn.Module):
-    """beta of one layer, and the sums over the quad-tuples of the current epoch from which the next beta follows.
+    """beta of one layer, and the sums over the current epoch's quad-tuples that the next beta is computed from.
 
     Args:
         initial: weights of the first epoch, float64, (kernels,).
@@ -141,7 +142,7 @@ class KernelWeights(nn.Module):
     tuples: Tensor
     """Number of quad-tuples in the sums, int64."""
     kept: Tensor
-    """Epochs after which no d was positive and beta stayed, int64."""
+    """Number of epochs after which no d was positive, so beta stayed, int64."""
 
     def __init__(self, initial: Tensor) -> None:
         super().__init__()
@@ -154,7 +155,7 @@ class KernelWeights(nn.Module):
 
     @torch.no_grad()
     def add(self, g: Tensor) -> None:
-        """Adds the quad-tuples of one step, g of shape (tuples, kernels).  Nothing waits for the device."""
+        """Adds the quad-tuples of one step, g of shape (tuples, kernels), without waiting for the device."""
         g = g.double()
         self.g_sum += g.sum(0)
         self.gg_sum.addmm_(g.T, g)
@@ -162,7 +163,7 @@ class KernelWeights(nn.Module):
 
     @torch.no_grad()
     def solve(self) -> None:
-        """beta from the quadratic programme over the sums, which then start again; nothing without quad-tuples."""
+        """beta from the quadratic programme over the sums, which are then reset; does nothing without quad-tuples."""
         count = int(self.tuples)
         if count == 0:
             return
@@ -196,7 +197,7 @@ class DAN(nn.Module):
 
 
 def adapted(config: Config, network: Network) -> list[str]:
-    """The configured layers that the network trains."""
+    """Those of the configured layers that the network trains."""
     return [layer for layer in config.layers if layer in network.layer_sizes]
 
 
@@ -218,15 +219,15 @@ def trade_off(config: Config, progress: float) -> float:
 
 
 def mk_mmd(model: DAN, layer: str, source: Tensor, target: Tensor) -> Tensor:
-    """d_k^2 of one layer's activations, (n, features) and (m, features): a scalar, negative at times.
+    """d_k^2 of one layer's activations, (n, features) and (m, features): a scalar, which may be negative.
 
-    With ``beta="qp"`` the batch's quad-tuples are added to the layer's sums on the way.
+    With ``beta="qp"`` the batch's quad-tuples are also added to the layer's sums.
     """
     config, exponents = model.config, model.exponents
     weights = model.weights[layer]
     assert isinstance(weights, KernelWeights)
     linear, learned = config.estimator in kernels.LINEAR_TIME, config.beta == "qp"
-    # The linear-time estimate needs all distances for their median alone, a quadratic one g for beta alone.
+    # The linear-time estimate needs all distances only for their median, a quadratic-time one needs g only for beta.
     with torch.set_grad_enabled(torch.is_grad_enabled() and not linear):
         distances = kernels.pair_distances(torch.cat([source, target]))
     gamma = kernels.mean(distances) if config.kernels == "authors" else kernels.median(distances)
@@ -262,14 +263,14 @@ def step(model: DAN, batch: Batch) -> Losses:
 
 
 def before_epoch(model: DAN) -> None:
-    """Solves the quadratic programme of every layer over the epoch just finished."""
+    """Solves every layer's quadratic programme over the epoch just finished."""
     for weights in model.weights.values():
         assert isinstance(weights, KernelWeights)
         weights.solve()
 
 
 def diagnostics(model: DAN, _domains: Domains | None = None) -> dict[str, float]:
-    """Per layer: how many kernels beta spreads over, its mean u, and how often it was kept for want of a positive d."""
+    """Per layer: effective number of kernels, their mean u, and how often beta was kept because no d was positive."""
     figures = {}
     for layer, weights in model.weights.items():
         assert isinstance(weights, KernelWeights)
@@ -283,10 +284,10 @@ def diagnostics(model: DAN, _domains: Domains | None = None) -> dict[str, float]
 LAMBDAS = (0.1, 0.4, 0.7, 1.0, 1.4, 1.7, 2.0)
 """The grid of the paper's sensitivity figure."""
 WIDE = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
-"""The grid that the rule chooses from."""
+"""Grid that the rule chooses from."""
 
 HARD = frozen({"office31": ("amazon:webcam",), "office-caltech10": ("caltech:webcam",)})
-"""The tasks of the paper's Figures on A-distance and on lambda."""
+"""The tasks of the paper's figures on A-distance and on lambda."""
 FIGURES = FROZEN.on(*HARD, tasks=HARD, seeds=8)
 
 TCA = Row("shallow", "tca", label="TCA")

@@ -1,7 +1,7 @@
 """DANN: Domain-Adversarial Training of Neural Networks (Ganin, Ustinova, Ajakan, Germain, Larochelle, Laviolette,
-Marchand, Lempitsky; JMLR 17, 2016).  A comparator: no paper of the suite.
+Marchand, Lempitsky; JMLR 17, 2016).  A comparator, not one of the suite's papers.
 
-A classifier G_d of the two domains stands on the features G_f beside the classifier G_y of the labels (equation 9):
+A domain classifier G_d stands on the features G_f beside the label classifier G_y (equation 9):
 
     E(theta_f, theta_y, theta_d) = (1/n) sum_source L_y(G_y(G_f(x_i)), y_i)
                                    - lambda ( (1/n) sum_source L_d(G_d(G_f(x_i)), 0) + (1/n') sum_target L_d(..., 1) )
@@ -9,14 +9,14 @@ A classifier G_d of the two domains stands on the features G_f beside the classi
     theta_f, theta_y = argmin E                 theta_d = argmax E
 
 L_d is the logistic loss.  Both happen in one update: the gradient that G_f receives from G_d is multiplied by -lambda
-(the gradient reversal layer).  lambda rises from 0, lambda_p = 2 / (1 + exp(-10 p)) - 1, for the features alone; G_d
+(the gradient reversal layer).  lambda rises from 0, lambda_p = 2 / (1 + exp(-10 p)) - 1, for the features only; G_d
 itself learns at weight 1, "to ensure that the latter trains as fast as the label predictor" (section 5.2).
 
 Constants of the paper: momentum 0.9; rate 0.01 / (1 + 10 p)^0.75; batches of 64 images of each domain.  G_d is one
 layer of 100 units on the small digits network and two of 1024 on a bottleneck of 256 units on AlexNet.
 
-The authors' released network for Office (variant ``authors``) weighs L_d by 0.1 and takes the mean over both domains in
-the place of the sum, drops half of G_d's units, has no ReLU behind the bottleneck, and flips and crops the images.
+The authors' released network for Office (variant ``authors``) weights L_d by 0.1 and takes the mean over both domains
+instead of the sum, drops half of G_d's units, has no ReLU after the bottleneck, and flips and crops the images.
 
 We follow the paper.  Deviations:
 
@@ -25,8 +25,8 @@ We follow the paper.  Deviations:
 * G_d has two layers of 1024 units on digits, too.
 * Variant ``authors`` has the weights and the dropout of the released network, not its bottleneck and images.
 * G_d learns at a tenth of the suite's rate, so at about the paper's (``methods.adversarial.SLOWER``); in the variant
-  ``authors`` at the suite's.
-* Annealing, rates and steps are the suite's, which makes the rows of source-only the very cells of the other tables.
+  ``authors`` it learns at the suite's.
+* Annealing, rates and steps are the suite's, so the source-only rows are the same cells as in the other tables.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ from methods.recipes import beside
 
 @dataclass(frozen=True)
 class Config:
-    """DANN as the paper describes it by default."""
+    """DANN as in the paper by default."""
 
     weight: float = 1.0
-    """lambda at the end of the training."""
+    """lambda at the end of training."""
     hidden: tuple[int, ...] = (1024, 1024)
     """Widths of G_d's hidden layers."""
     domain_rate: float = SLOWER
-    """Rate of G_d as a multiple of the recipe's; the papers have 1 at a tenth of the rate."""
+    """Learning rate of G_d as a multiple of the recipe's; the papers have 1 at a tenth of the rate."""
     dropout: float = 0.0
     """Probability of dropping a hidden unit of G_d."""
     domain_weight: float = 1.0
@@ -104,7 +104,7 @@ def groups(model: DANN) -> list[ParameterGroup]:
 
 
 def step(model: DANN, batch: Batch) -> Losses:
-    """L_y of the labelled images and L_d of the features, whose gradient is turned round behind G_d."""
+    """L_y of the labelled images and L_d of the features, with the gradient reversed behind G_d."""
     passes = model.network.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     assert passes.target is not None
     scale = -model.config.weight * rising(batch.progress)
@@ -117,14 +117,14 @@ def step(model: DANN, batch: Batch) -> Losses:
 
 
 def diagnostics(model: DANN, domains: Domains) -> dict[str, float]:
-    """``domains_told``: how many images of the training G_d itself tells apart, in percent; 50 is a guess."""
+    """``domains_told``: how many training images G_d itself tells apart, in percent; 50 is chance."""
     source = torch.cat([model.domain(model.network.layers(x)["fc7"]) for x, _ in domains.source()])
     target = torch.cat([model.domain(model.network.layers(x)["fc7"]) for x in domains.target()])
     return {"domains_told": told_apart(source, target)}
 
 
 WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-"""The grid of the label-free rule."""
+"""Grid of the label-free rule."""
 
 METHOD = Method(
     config=Config,

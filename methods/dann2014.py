@@ -2,20 +2,20 @@
 
 Not DANN, the domain-adversarial networks of Ganin and Lempitsky (2015, 2016): nothing here is adversarial.
 
-One hidden layer and a softmax, trained on the source's cross-entropy and the MMD of the hidden layer between domains:
+One hidden layer and a softmax, trained with the source's cross-entropy and the MMD of the hidden layer between domains:
 
     q = W1 x + b1,    h = max(0, q),    p = softmax(W2 h + b2)
     J = J_NN(x_s, y_s)  +  gamma MMD_e^2(q_s, q_t)
 
-The MMD is taken on the pre-activations q, before the ReLU, by its biased empirical estimate
+The MMD is computed on the pre-activations q, before the ReLU, by its biased empirical estimate
 
     MMD_e^2 = sum_{i,j} k(q_i^s, q_j^s) / n_s^2 + sum_{i,j} k(q_i^t, q_j^t) / n_t^2
               - 2 sum_{i,j} k(q_i^s, q_j^t) / (n_s n_t)
     k(x, y) = exp(-|x - y|^2 / (2 s^2)),    2 s^2 = MSD
 
-MSD is the median squared distance among the *source* samples; pairs with a target sample do not enter it.
+MSD is the median squared distance among the *source* samples; pairs with a target sample are left out.
 
-J_NN is minimised by mini-batches and the MMD by one step over all samples of both domains after every epoch (variant
+J_NN is minimised by mini-batches, and the MMD by one step over all samples of both domains after every epoch (variant
 ``full-batch``).  A denoising auto-encoder of both domains may come first (``dae``, the paper's DAE + ...):
 
     x~ = x with a part of its inputs set to 0,    x^ = W1' max(0, W1 x~ + b1) + c,    min  |x^ - x|^2 / 2
@@ -24,31 +24,31 @@ Baselines: NN is gamma = 0 (``source_only`` on the same network, equal to the la
 data are SURF histograms of 800 visual words, as standardised relative frequencies, and photographs of 28 x 28 grey
 pixels.
 
-What is known of the paper.  Its full text and tables were not at hand, so no number of it is quoted; those that DDC's
-tables quote of it are marked as what they are.  The bandwidth is as a later implementation cites the paper.
-*Remembered, not checked:* gamma = 10^3, 256 hidden units, the schedule of one full-batch step per epoch, and the
-preprocessing.  Rate 0.02, momentum 0.05, weight decay 0.003, dropout 0.5 and 900 epochs of batches of 64 are those of a
-re-implementation that seems to follow the paper.  (It writes gamma as ``10 ^ 3``, 9 in Python, and takes it for
-the bandwidth.)  Whether the paper has 10 or 31 classes of Office is not established.  ``gamma-sensitivity`` and
-``gamma-surf`` show what gamma does.
+What is known of the paper.  Its full text and tables were not at hand, so none of its numbers is quoted; those that
+DDC's tables quote from it are marked as such.  The bandwidth is as cited by a later implementation.  *Remembered, not
+checked:* gamma = 10^3, 256 hidden units, the schedule of one full-batch step per epoch, and the preprocessing.  Rate
+0.02, momentum 0.05, weight decay 0.003, dropout 0.5 and 900 epochs of batches of 64 are those of a re-implementation
+that seems to follow the paper.  (It writes gamma as ``10 ^ 3``, which is 9 in Python, and uses it as the bandwidth.)
+Whether the paper has 10 or 31 classes of Office is not established.  ``gamma-sensitivity`` and ``gamma-surf`` show the
+effect of gamma.
 
-Deviations, and choices of ours:
+Deviations, and our own choices:
 
-* ``default`` takes the MMD of every mini-batch, at every step.  gamma = 10^3 is meant for one step per epoch; at every
-  step it leaves little to the cross-entropy.  So gamma is chosen by the suite's label-free rule for these variants;
-  where nothing has been chosen it is 10, the rule's choice on digits and on Office-31.  The full-batch ones keep 10^3.
-* MSD is the median over pairs of distinct samples, recomputed with every MMD and constant for the gradient.
-* The decoder's weights are tied, and it is linear, as inputs are real numbers.  An input is set to 0 with probability
-  0.3.  There is no weight decay, and there are as many steps as in the training that follows.  The rate, 10^-3 with
+* ``default`` computes the MMD on every mini-batch, at every step.  gamma = 10^3 is meant for one step per epoch; at
+  every step it leaves little to the cross-entropy.  So gamma is chosen by the suite's label-free rule for these
+  variants; where nothing has been chosen it is 10, the rule's choice on digits and on Office-31.  The full-batch ones
+  keep 10^3.
+* MSD is the median over pairs of distinct samples, recomputed with every MMD and without gradient.
+* The decoder's weights are tied, and it is linear, as inputs are real numbers.  Each input is set to 0 with probability
+  0.3.  There is no weight decay, and pre-training has as many steps as the training that follows.  Its rate, 10^-3 with
   momentum 0.9, was set by the reconstruction error alone.
-* Training is shorter: tens to 200 epochs.  Rate 0.1 in place of 0.02 was taken for the source's loss at the end of so
-  few steps; ``surf-full-batch`` keeps 0.02.  An epoch is a fixed number of steps, 15 of 64 on SURF, whatever a domain's
-  size.
+* Training is shorter: tens to 200 epochs.  Rate 0.1 instead of 0.02 was chosen by the source's loss after so few steps;
+  ``surf-full-batch`` keeps 0.02.  An epoch is a fixed number of steps, 15 of 64 on SURF, whatever a domain's size.
 * Dropout is that of the suite's networks, 0.5 before the softmax, and off in the auto-encoder.
-* Both scalings of SURF are shown, as standardising each domain by itself is an alignment: jointly (backbone ``mlp``)
-  and per domain (``mlp-per-domain``).  Digits and photographs are scaled to -1 .. 1; photographs are squares cut from
-  the middle.
-* On other networks of the suite the hidden layer is the bottleneck, and q is what its linear layer gives, before any
+* Both scalings of SURF are shown, as standardising each domain on its own is an alignment: jointly (backbone ``mlp``)
+  and per domain (``mlp-per-domain``).  Digits and photographs are scaled to -1 .. 1; photographs are central square
+  crops.
+* On other networks of the suite the hidden layer is the bottleneck, and q is the output of its linear layer, before any
   BatchNorm.
 """
 
@@ -86,21 +86,21 @@ from methods.network import Network
 from methods.recipes import CALTECH, CLASSIC, FROZEN, selection, tuning
 
 CORRUPTION = 0.3
-"""Probability that the denoising auto-encoder does not see an input."""
+"""Probability that an input is hidden from the denoising auto-encoder."""
 
 
 GAMMA = 1000.0
-"""gamma as it is remembered of the paper."""
+"""gamma as remembered from the paper."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """The paper's model by default, but that the MMD is a mini-batch's."""
+    """The paper's model by default, except that the MMD is a mini-batch's."""
 
     weight: float = 10.0
-    """gamma, the weight of MMD^2; the paper's is remembered as 10^3, for its full-batch steps.  At 0 this is NN."""
+    """gamma, the weight of MMD^2; the paper's, as remembered, is 10^3, for its full-batch steps.  0 gives NN."""
     mmd: Literal["mini-batch", "full-batch"] = "mini-batch"
-    """Samples of the MMD: a batch's, at every step; or all, in a step of its own after every epoch (the paper's)."""
+    """Samples of the MMD: a batch's, at every step; or all, in a separate step after every epoch (the paper's)."""
     pretraining: bool = False
     """Whether a denoising auto-encoder of both domains comes first (DAE + ...)."""
 
@@ -117,13 +117,13 @@ VARIANTS = frozen(
 
 
 class DaNN(nn.Module):
-    """The network and, where it is pre-trained, the bias c of its reconstruction."""
+    """The network and, if it is pre-trained, the bias c of the reconstruction."""
 
     def __init__(self, config: Config, network: Network) -> None:
         super().__init__()
         self.config = config
         self.network = network
-        # Of the decoder this alone is its own, and it draws no random number: all networks begin with the same weights.
+        # The decoder's own parameter; it draws no random number, so all networks start with the same weights.
         self.reconstruction = nn.Parameter(torch.zeros(hidden(network).in_features)) if config.pretraining else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,12 +156,12 @@ def build(config: Config, network: Network) -> DaNN:
 
 
 def groups(model: DaNN) -> list[ParameterGroup]:
-    """The network's; the decoder is not trained any more."""
+    """The network's; the decoder is no longer trained."""
     return default_groups(model.network)
 
 
 def mmd(source: Tensor, target: Tensor) -> Tensor:
-    """MMD_e^2 of pre-activations, (n, hidden) and (m, hidden): a scalar, not negative but for rounding."""
+    """MMD_e^2 of pre-activations, (n, hidden) and (m, hidden): a scalar, non-negative up to rounding."""
     n, m = len(source), len(target)
     with kernels.full_precision(source.device):
         distances = kernels.pair_distances(torch.cat([kernels.widened(source), kernels.widened(target)]))
@@ -171,7 +171,7 @@ def mmd(source: Tensor, target: Tensor) -> Tensor:
 
 
 def step(model: DaNN, batch: Batch) -> Losses:
-    """Cross-entropy of the labelled samples, and the MMD where it is that of a batch."""
+    """Cross-entropy of the labelled samples, and the batch's MMD if that is the one used."""
     config, network = model.config, model.network
     passes = network.passes(batch.source_x, batch.target_x, batch.labelled_target_x)
     losses = {"classification": classification(passes, batch)}
@@ -183,9 +183,9 @@ def step(model: DaNN, batch: Batch) -> Losses:
 
 
 def epoch_step(model: DaNN, domains: Domains, progress: float) -> Losses:
-    """The MMD of all samples of both domains, where it is not that of a batch.
+    """The MMD over all samples of both domains, if it is not a batch's.
 
-    At gamma = 0 there is no step, as weight decay and momentum would make one of it.
+    At gamma = 0 there is no step, since weight decay and momentum alone would move the weights.
     """
     if model.config.mmd == "mini-batch" or model.config.weight == 0:
         return {}
@@ -200,7 +200,7 @@ def pre_activations(network: Network, parts: Iterable[Tensor]) -> Tensor:
 
 
 def phases(config: Config, recipe: Recipe) -> tuple[Phase, ...]:
-    """The auto-encoder, where there is one."""
+    """The auto-encoder, if there is one."""
     if not config.pretraining:
         return ()
     own = dataclasses.replace(recipe, rate=1e-3, momentum=0.9, weight_decay=0.0, annealing=0.0)
@@ -220,19 +220,19 @@ def reconstruction_step(model: DaNN, batch: Batch) -> Losses:
 
 
 def corrupted(x: Tensor) -> Tensor:
-    """x~: x with every input, by itself, set to 0 at the probability ``CORRUPTION``."""
+    """x~: x with each input independently set to 0 with probability ``CORRUPTION``."""
     return x * (torch.rand_like(x) >= CORRUPTION)
 
 
 def reconstruction_error(model: DaNN, x: Tensor, seen: Tensor) -> Tensor:
-    """1/2 |x^ - x|^2, mean over the samples: x (N, inputs), rebuilt from ``seen``, (N, inputs)."""
+    """1/2 |x^ - x|^2, mean over the samples: x (N, inputs), reconstructed from ``seen``, (N, inputs)."""
     layer = hidden(model.network)
     rebuilt = linear(relu(layer(seen)), layer.weight.T, model.reconstruction)
     return (rebuilt - x).square().sum(1).mean() / 2
 
 
 GAMMAS = (0.1, 1.0, 10.0, 100.0, 1000.0, 10000.0)
-"""The grid of the label-free rule and of the sensitivity experiments, around the remembered value of 10^3."""
+"""Grid of the label-free rule and of the sensitivity experiments, around the remembered value of 10^3."""
 
 
 def _recipe(steps: int, epoch: int, rate: float = 0.1) -> Recipe:
@@ -246,7 +246,7 @@ IN_DDC = {
     "down-sampled": {"published": ("quoted in DDC Table2 (unsupervised)",)},
     "supervised": {"published": ("quoted in DDC Table1 (3 tgt labels per class)",)},
 }
-"""What DDC quotes of the paper, by protocol."""
+"""What DDC quotes from the paper, by protocol."""
 
 NN = Row("source_only", label="NN")
 DANN = Row("dann2014", label="DaNN")
@@ -261,8 +261,8 @@ SVM, SA, CORAL = (
     Row("shallow", "coral", label="CORAL"),
 )
 NETWORKS = (NN, DANN, DAE_NN, DAE_DANN)
-# TCA decomposes a matrix of all samples of both domains, so it is left out where these are 4,000 and more.  A
-# kernel machine's time grows with the square of the samples, so that the digits of the literature have networks only.
+# TCA decomposes a matrix over all samples of both domains, so it is left out where these are 4,000 or more.  A kernel
+# machine's time grows with the square of the samples, so the digits of the literature have networks only.
 FEW = (SVM, SA, CORAL, *NETWORKS)
 ALL = (SVM, TCA, SA, CORAL, *NETWORKS)
 
@@ -311,7 +311,7 @@ EXPERIMENTS = (
 )
 ITS_INPUTS = ("surf", "surf-per-domain", "pixels")
 ON_FEATURES = ("office31", "office-caltech10", "down-sampled", "supervised")
-"""Experiments on a trunk's features of photographs, which the paper did not have; its claims are asked there too."""
+"""Experiments on a trunk's features of photographs, which the paper did not have; its claims are tested there too."""
 ELSEWHERE = ("digits", "digits-literature", *ON_FEATURES)
 CLAIMS = (
     Claim("mmd-helps", "DaNN is more accurate on the target than the same network without the MMD.",

@@ -1,71 +1,69 @@
 """DDC: Deep Domain Confusion: Maximizing for Domain Invariance (Tzeng, Hoffman, Zhang, Saenko, Darrell; 2014).
 
-A narrow *adaptation layer* phi is put behind fc7 of a pretrained network, a new classifier behind that, and the network
-is trained on labelled images X_L with labels y, so that the means of the domains X_S and X_T coincide in phi:
+A narrow *adaptation layer* phi is placed after fc7 of a pretrained network, with a new classifier after it, and the
+network is trained on labelled images X_L with labels y so that the means of the domains X_S and X_T coincide in phi:
 
     L = L_C(X_L, y)  +  lambda MMD^2(X_S, X_T)
     MMD(X_S, X_T) = | 1/|X_S| sum_{x in X_S} phi(x)  -  1/|X_T| sum_{x in X_T} phi(x) |
 
-that is, the MMD of the kernel phi(x)'phi(x').  L_C is the cross-entropy, over the source and, in the supervised
-setting, over the few labelled target images too.  The weights are shared by the domains.  The MMD of a step is that of
-its batches.
+that is, the MMD of the kernel phi(x)'phi(x').  L_C is the cross-entropy over the source and, in the supervised setting,
+over the few labelled target images too.  The domains share all weights.  The MMD at each step is that of its batches.
 
 The MMD, which needs no target labels, also selects the architecture:
 
-* *placement*: the layer of the pretrained network whose features have the least MMD carries the adaptation layer.  Of
-  fc6, fc7 and fc8 it is fc7; fc6 has the largest MMD, and the larger the MMD, the lower the accuracy.
-* *width*: of the widths 64, 128, ..., 4096 of the adaptation layer, each trained, the one with the least MMD afterwards
-  is taken.  On amazon:webcam it is 256, which is not the most accurate one.
+* *placement*: the adaptation layer is placed after the pretrained layer whose features have the least MMD.  Of fc6, fc7
+  and fc8 it is fc7; fc6 has the largest MMD, and the larger the MMD, the lower the accuracy.
+* *width*: the adaptation layer is trained at widths 64, 128, ..., 4096, and the one with the least MMD after training
+  is chosen.  On amazon:webcam it is 256, which is not the most accurate one.
 
 Constants of the paper: AlexNet; width 256; lambda = 0.25; the new layers learn at ten times the rate of the pretrained
 ones.  Base rate, number of steps, batch size and the adaptation layer's nonlinearity are not stated in what was read.
-Office-31, tasks amazon:webcam, dslr:webcam, webcam:dslr; 20 labelled source images per class of amazon or 8 of the
+Office-31, tasks amazon:webcam, dslr:webcam, webcam:dslr; 20 labelled source images per class for amazon or 8 for the
 others, in the supervised setting 3 labelled target images per class as well; 5 splits, mean and standard error.
 
-Where things are in this suite:
+How this suite does it:
 
-* The square is that of the formula: the loss is lambda |difference of means|^2.  The figures that select are the MMD
-  itself; which of two is less does not depend on the square.
-* A batch's MMD^2 is biased: for equal distributions its mean is the sum of the variances of all units, of each domain
-  divided by its number of images.  Where the domains are close that is most of it, and it shrinks the features.  The
-  variant ``unbiased`` subtracts this part.  It was added after DDC had been seen to lose on one task, to tell why.
+* The loss has the square of the formula: lambda |difference of means|^2.  The measures that select are the MMD itself;
+  which of two is smaller does not depend on the square.
+* A batch's MMD^2 is biased: for equal distributions its mean is the sum of the variances of all units, for each domain
+  divided by its number of images.  Where the domains are close this is most of it, and it shrinks the features.  The
+  variant ``unbiased`` subtracts this part.  It was added after DDC had been seen to lose on one task, to find out why.
 * Adaptation layer: the bottleneck of ``methods.network``, fc7 there, after its ReLU and before dropout.  On a
-  pretrained backbone it has 256 units behind the last pretrained layer, as in the paper, and with the classifier it is
-  all that is new: trained alone on the track ``frozen``; at ten times the rate of the blocks below, fine-tuned with it,
-  on ``late`` and ``finetune``.  AlexNet on ``finetune`` is the paper's network.
-* LeNet has no pretrained layer to put a new one behind.  Its own layer of 500 is the adaptation layer, everything
-  learns at one rate, and *placement* is where the means are compared: fc6, fc7 or fc8 (``Config.layer``).  What the
-  pretrained network is to the paper is then the network trained on the source alone, variant ``no-mmd``.
-* Another width: ``Network.resized``.  The trunk is the same and the new layers' weights are drawn anew, equally for
+  pretrained backbone it has 256 units after the last pretrained layer, as in the paper; only it and the classifier are
+  new.  On the track ``frozen`` they are all that is trained; on ``late`` and ``finetune`` they learn at ten times the
+  rate of the fine-tuned blocks below.  AlexNet on ``finetune`` is the paper's network.
+* LeNet has no pretrained layer to place a new one after.  Its own layer of 500 is the adaptation layer, everything
+  learns at one rate, and *placement* is where the means are compared: fc6, fc7 or fc8 (``Config.layer``).  The network
+  trained on the source alone, variant ``no-mmd``, then plays the part of the paper's pretrained network.
+* Other widths: ``Network.resized``.  The trunk is the same and the new layers' weights are redrawn, identically for
   every variant of that width; at the network's own width nothing changes.
 
 What is compared.  ``no-mmd`` is DDC with lambda = 0, to the last bit source-only training of the same network.  In the
 width experiment it is run at every width, since a wider layer may help without any MMD: the difference over it is what
 the MMD adds.  Source-only training at the usual width stands beside them as what a user would have without a choice.
 
-The MMD that selects (``diagnostics``) is taken in evaluation mode over the whole training data of both domains, of the
-layer's activations as they are, like the paper's: ``linear_mmd`` of the adaptation layer after training, for the width;
-``trunk_mmd`` of the features that it stands on, for the placement.  On ``frozen`` these are the pretrained features,
+The MMD that selects (``diagnostics``) is computed in evaluation mode over the whole training data of both domains, on
+the layer's raw activations, like the paper's: ``linear_mmd`` of the adaptation layer after training, for the width;
+``trunk_mmd`` of the features it is placed on, for the placement.  On ``frozen`` these are the pretrained features,
 whatever is trained.  A raw distance grows with the scale and number of the units.  ``linear_mmd_relative`` and
 ``trunk_mmd_relative`` are the same in units of the root mean square distance of an image from its domain's mean; they
-stand beside, for judgement, and select nothing.  A layer whose units have all died has no MMD either, so that the least
-one after training may be a collapse: the loss on the source tells.  The ``mmd`` that all records have is another one
-(Gaussian kernels).
+are shown for judgement and select nothing.  A layer whose units have all died has zero MMD too, so the least MMD after
+training may be a collapse: the loss on the source tells.  The ``mmd`` in all records is another one (Gaussian kernels).
 
 Further deviations:
 
 * Placement on ``frozen``: the candidates are the outputs of the backbone's stages averaged over space, the pooled
   output of the last layer (the counterpart of fc7, the last before the ImageNet classifier) and the logits (of fc8).
-  AlexNet has fc6, fc7 and the logits.  Each carries an adaptation layer and a classifier of its own.
-* The placement has a tenth of the usual rate and twice the steps, for both rows and at every place.  The curvature of
-  MMD^2 grows with the square of the features' own distance, which is larger at early places; at the usual rate the
-  source's loss hardly fell at ``blocks.6`` (3.33 after 600 steps, chance is 3.43) or ``blocks.4`` (3.02).
+  AlexNet has fc6, fc7 and the logits.  Each gets its own adaptation layer and classifier.
+* Placement has a tenth of the usual rate and twice the steps, for both rows and at every place.  The curvature of MMD^2
+  grows with the square of the features' own distance, which is larger at early places; at the usual rate the source's
+  loss hardly fell at ``blocks.6`` (3.33 after 600 steps, chance is 3.43) or ``blocks.4`` (3.02).
 * Width and placement are run on all three tasks of the paper's tables.
-* The learning curve has 700 steps, evaluated every 20, of the suite's batches, rates and annealing.
-* lambda is chosen by the suite's label-free rule for every variant by itself, from 0.001 to 1: the square of a distance
-  between means grows with the scale and the number of the units and with the noise of a batch, so that the paper's 0.25
-  means another strength on another network.  The variant ``printed`` has the paper's 0.25: it stands beside in every
-  table, and has the figures on width, place and first steps.
+* The learning curve has 700 steps, evaluated every 20, with the suite's batches, rates and annealing.
+* lambda is chosen by the suite's label-free rule for each variant separately, from 0.001 to 1: the square of a distance
+  between means grows with the scale and the number of the units and with the noise of a batch, so the paper's 0.25 has
+  a different strength on another network.  The variant ``printed`` has the paper's 0.25: it is in every table, and is
+  used for the figures on width, place and first steps.
 """
 
 from __future__ import annotations
@@ -101,13 +99,13 @@ class Config:
     """The paper's full method by default."""
 
     weight: float = 0.25
-    """lambda, the weight of MMD^2; the paper's 0.25 where the suite's rule has chosen none."""
+    """lambda, the weight of MMD^2; the paper's 0.25 unless the suite's rule has chosen one."""
     width: int | None = None
-    """Units of the adaptation layer, 64 .. 4096 in the paper, which takes 256; None for the network's own."""
+    """Units of the adaptation layer, 64 .. 4096 in the paper, which uses 256; None for the network's own width."""
     layer: Literal["fc6", "fc7", "fc8"] = "fc7"
     """The layer phi whose means are compared; the adaptation layer is fc7."""
     estimate: Literal["biased", "unbiased"] = "biased"
-    """How a batch's MMD^2 is estimated: by the difference of its means, as in the paper, or without their noise."""
+    """Estimate of a batch's MMD^2: by the difference of its means, as in the paper, or without their noise."""
 
 
 VARIANTS = frozen(
@@ -135,7 +133,7 @@ class DDC(nn.Module):
 
 
 def applies(config: Config, network: Network) -> str | None:
-    """Why the means of the layer cannot be brought together, or None."""
+    """Why the means of the layer cannot be aligned, or None."""
     return None if config.layer in network.layer_sizes else f"{config.layer} is not trained in this network"
 
 
@@ -156,7 +154,7 @@ def step(model: DDC, batch: Batch) -> Losses:
 
 
 def diagnostics(model: DDC, domains: Domains) -> dict[str, float]:
-    """MMD over all images of the training: of the adapted layer, and of the trunk's output, which it stands on."""
+    """MMD over all training images: of the adapted layer, and of the trunk's output that it is placed on."""
     adapted, trunk = model.config.layer, "fc6"
     source = moments(model.network, (x for x, _ in domains.source()), (adapted, trunk))
     target = moments(model.network, domains.target(), (adapted, trunk))
@@ -171,7 +169,7 @@ def diagnostics(model: DDC, domains: Domains) -> dict[str, float]:
 
 
 def moments(network: Network, inputs: Iterable[Tensor], layers: Iterable[str]) -> dict[str, Moments]:
-    """Mean and variance of every unit of some layers over a domain."""
+    """Mean and variance of every unit of the given layers over a domain."""
     found = {layer: Moments() for layer in layers}
     for x in inputs:
         activations = network.layers(x)
@@ -183,12 +181,12 @@ def moments(network: Network, inputs: Iterable[Tensor], layers: Iterable[str]) -
 WIDTHS = (64, 128, 256, 512, 1024, 2048, 4096)
 """The paper's: powers of two."""
 WIDTH = 256
-"""The one that the paper takes."""
+"""The paper's choice."""
 
 PLACES = replace(HEAD, steps=1200, epoch=120, rate=0.01)
 """At any place.  The usual rate, 0.1, was tried first, on amazon:webcam's first split; that run printed target
 accuracies too, and one below chance drew attention to the source's loss, which had hardly fallen.  Of 0.01 and 0.003,
-compared by the source's loss alone at four of the places, 0.01 left less of it at all of them without the MMD, and at
+compared by the source's loss alone at four of the places, 0.01 left a lower loss at all of them without the MMD, and at
 all but ``blocks.6`` with it (1.64 against 1.61)."""
 CURVE = replace(HEAD, steps=700, epoch=20)
 """The paper's figure has the first 700 iterations."""
@@ -201,7 +199,7 @@ DOWN = FROZEN.on("office31", tasks=CLASSIC, protocol="down-sampled")
 
 SOURCE_ONLY = Row("source_only", label="source-only")
 SOURCE_AND_TARGET = Row("source_only", label="source + target")
-"""Under the protocol ``supervised`` the labelled images are of both domains."""
+"""Under the protocol ``supervised`` the labelled images come from both domains."""
 UNADAPTED = Row("ddc", "no-mmd", label="DDC without MMD")
 FULL = Row("ddc", label="DDC")
 PRINTED = Row("ddc", "printed", label="DDC, lambda 0.25")
@@ -210,7 +208,7 @@ THREE = (SOURCE_ONLY, PRINTED, FULL)
 AT_PRINTED = (SOURCE_ONLY, PRINTED)
 FOUR = (SOURCE_ONLY, PRINTED, FULL, UNBIASED)
 WEIGHTS = (0.001, 0.004, 0.015, 0.06, 0.25, 1.0)
-"""The grid that the rule chooses from."""
+"""Grid that the rule chooses from."""
 
 # fmt: off
 EXPERIMENTS = (

@@ -1,7 +1,7 @@
-"""Deep CORAL: Correlation Alignment for Deep Domain Adaptation (Sun, Saenko; ECCV workshops 2016).  A comparator: no
-paper of the suite.
+"""Deep CORAL: Correlation Alignment for Deep Domain Adaptation (Sun, Saenko; ECCV workshops 2016).  A comparator, not
+one of the suite's papers.
 
-The covariances of source and target are brought together in the classifier's layer (equations 1 and 6):
+The covariances of source and target in the classifier's layer are brought together (equations 1 and 6):
 
     L_CORAL = 1 / (4 d^2)  |C_S - C_T|_F^2                    L = L_CLASS + sum_i lambda_i L_CORAL
 
@@ -9,16 +9,16 @@ d is the number of units; C_S and C_T are the covariances of a batch (equations 
 
     C = 1 / (n - 1)  (D' D - (1/n) (1' D)' (1' D)).
 
-Constants of the paper: one term, on fc8 of AlexNet; lambda such that at the end of training the two losses are about
-the same; fc8 learns ten times as fast as the layers before; batches of 128, rate 1e-3, weight decay 5e-4, momentum 0.9.
+Constants of the paper: one term, on fc8 of AlexNet; lambda such that at the end of training the two losses are roughly
+equal; fc8 learns ten times as fast as the layers before; batches of 128, rate 1e-3, weight decay 5e-4, momentum 0.9.
 
 Deviations:
 
-* lambda is chosen by the suite's label-free rule on a log-spaced grid.  The paper's own rule asks for several trainings
-  too, and for none of their accuracies.
-* Rates, batches and steps are the suite's, which makes the rows of source-only the very cells of the other tables.
+* lambda is chosen by the suite's label-free rule on a log-spaced grid.  The paper's own rule also takes several
+  trainings and none of their accuracies.
+* Rates, batches and steps are the suite's, so the source-only rows are the same cells as in the other tables.
 
-The covariances are about the means, so the means themselves are left apart.
+The covariances are about the means, so the means themselves are not aligned.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from methods.recipes import beside
 
 @dataclass(frozen=True)
 class Config:
-    """Deep CORAL as the paper describes it by default."""
+    """Deep CORAL as in the paper by default."""
 
     weight: float = 1.0
     """lambda."""
     layer: Literal["fc7", "fc8"] = "fc8"
-    """The layer whose covariances are brought together; fc8 in the paper."""
+    """The layer whose covariances are aligned; fc8 in the paper."""
 
 
 VARIANTS = frozen({"default": Config(), "fc7": Config(layer="fc7")})
@@ -53,7 +53,7 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 
 
 def _covariance(x: Tensor) -> Tensor:
-    """As ``torch.cov``, which waits for a GPU to look whether n is 1."""
+    """As ``torch.cov``, which would wait for a GPU to check whether n is 1."""
     centred = x.T - x.T.sum(1, keepdim=True) / len(x)
     return centred @ centred.T / (len(x) - 1)
 
@@ -69,7 +69,7 @@ def step(model: Configured, batch: Batch) -> Losses:
 
 
 WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""The grid of the label-free rule."""
+"""Grid of the label-free rule."""
 
 METHOD = Method(
     config=Config,

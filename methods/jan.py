@@ -1,7 +1,7 @@
 """JAN: Deep Transfer Learning with Joint Adaptation Networks (Long, Zhu, Wang, Jordan; ICML 2017).
 
-The objective adds to the source's cross-entropy J the joint maximum mean discrepancy (JMMD) of the domain-specific
-layers L, the distance between the domains' distributions of all these layers' activations together:
+The objective adds the joint maximum mean discrepancy (JMMD) of the domain-specific layers L to the source's
+cross-entropy J: the distance between the domains' joint distributions of these layers' activations:
 
     min_f  (1/n_s) sum_i J(f(x_i), y_i)  +  lambda D_L(P, Q)
 
@@ -9,13 +9,13 @@ layers L, the distance between the domains' distributions of all these layers' a
           - (2 / (n_s n_t)) sum_{i,j} prod_{l in L} k^l(z_i^sl, z_j^tl)
 
 z^sl and z^tl are the activations of layer l on source and target; the classifier's layer enters as its softmax.  With
-one layer it is MMD^2.  It is estimated without bias in linear time on disjoint quad-tuples, n = n_s = n_t:
+one layer it is MMD^2.  The unbiased linear-time estimate is over disjoint quad-tuples, n = n_s = n_t:
 
     D_L = (2/n) sum_{i = 1..n/2} ( prod_l k^l(z_{2i-1}^sl, z_{2i}^sl) + prod_l k^l(z_{2i-1}^tl, z_{2i}^tl)
                                    - prod_l k^l(z_{2i-1}^sl, z_{2i}^tl) - prod_l k^l(z_{2i}^sl, z_{2i-1}^tl) )
 
 Every kernel is Gaussian, k^l(x, y) = exp(-|x - y|^2 / gamma^l), gamma^l the median squared pairwise distance.
-lambda rises from 0 while training, lambda_p = lambda (2 / (1 + exp(-10 p)) - 1).
+lambda rises from 0 during training, lambda_p = lambda (2 / (1 + exp(-10 p)) - 1).
 
 JAN-A puts fully connected layers theta^l in front of the kernels, k^l(theta^l(x), theta^l(y)), that learn to tell the
 domains apart:
@@ -23,42 +23,42 @@ domains apart:
     min_f max_theta  (1/n_s) sum_i J(f(x_i), y_i)  +  lambda D_L(P, Q; f, theta)
 
 Constants of the paper: L = {fc6, fc7, softmax} on AlexNet and {pooled features, softmax} on ResNet; momentum 0.9; rate
-eta_p = 0.01 / (1 + 10 p)^0.75, the classifier's ten times a pretrained layer's; sensitivity to lambda shown on
-{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1}; three runs.  The authors say that their ResNet-50 numbers were made without
-fine-tuning, so the track ``frozen`` is the nearest to their setting.
+eta_p = 0.01 / (1 + 10 p)^0.75, the classifier's ten times a pretrained layer's; sensitivity to lambda shown on {0.01,
+0.02, 0.05, 0.1, 0.2, 0.5, 1}; three runs.  The authors say that their ResNet-50 numbers were obtained without
+fine-tuning, so the track ``frozen`` is closest to their setting.
 
-The authors' released code does differently.  The Caffe network for AlexNet (variant ``authors``) has two JMMD terms of
-constant weight 0.3 each, over (fc7, softmax) and over (softmax, softmax).  In each the first factor is a sum of 5
-kernels, gamma 2^u with u = -2 .. 2 and gamma the batch's mean squared distance, and the last one is
-exp(-|x - y|^2 / 1.68); quad-tuples are drawn at random with replacement.  The PyTorch network for ResNet-50 has one
-term over (bottleneck, softmax), the same kernels, constant weight 1, and the overlapping tuples (i, i + 1); its
-training file defaults to all pairs.  Both take the activations behind the dropout.  JAN-A is in neither.
+The authors' released code differs.  The Caffe network for AlexNet (variant ``authors``) has two JMMD terms of constant
+weight 0.3 each, over (fc7, softmax) and over (softmax, softmax).  In each the first factor is a sum of 5 kernels, gamma
+2^u with u = -2 .. 2 and gamma the batch's mean squared distance, and the last one is exp(-|x - y|^2 / 1.68);
+quad-tuples are drawn at random with replacement.  The PyTorch network for ResNet-50 has one term over (bottleneck,
+softmax), the same kernels, constant weight 1, and the overlapping tuples (i, i + 1); its training file defaults to all
+pairs.  Both use the activations after dropout.  JAN-A is in neither.
 
-The Caffe network for ResNet-50 (variant ``authors-resnet``) learns nothing but a bottleneck that is linear, with
-neither ReLU nor dropout, at ten times the classifier's rate, and the classifier; its one term of constant weight 0.3 is
-over (bottleneck, softmax), the kernels as for AlexNet but exp(-|x - y|^2 / 1.3) for the softmax.  Biases learn at twice
-the rate without decay in both Caffe networks.  The PyTorch training has Nesterov's momentum, crops and flips drawn anew
-and the mean of ten crops at the test.
+The Caffe network for ResNet-50 (variant ``authors-resnet``) learns only the classifier and a bottleneck that is linear,
+with neither ReLU nor dropout, at ten times the classifier's rate; its one term of constant weight 0.3 is over
+(bottleneck, softmax), with the kernels as for AlexNet but exp(-|x - y|^2 / 1.3) for the softmax.  Biases learn at twice
+the rate without decay in both Caffe networks.  The PyTorch training uses Nesterov momentum, fresh random crops and
+flips, and the mean of ten crops at test time.
 
 We follow the paper.  Deviations:
 
-* L = {fc7, softmax} by default, fc7 the suite's bottleneck, as in the released code.  The paper's two are the variants
-  ``three-layers`` and ``pooled``.  On the track ``frozen`` the pooled features (fc6) are not trained: their kernel then
-  is a constant weight of each pair of images.
-* gamma^l is the median over the current batch (both domains, off the diagonal), recomputed at every step and constant
-  for the gradient; the paper's is over the training data.
-* The layers theta^l are as wide as their input, ReLU between them, and start as the identity (on activations that are
-  not negative, as all of L are), so that JAN-A starts as JAN.  Number and initialisation are our choice.  Their
-  gradient is reversed in one joint update.  gamma^l is that of z^l in front of theta^l, which learns the scale too.
-* Annealing, rates and the number of steps are those of DAN's experiments (a = 20 in place of 10), which makes the rows
-  of source-only and DAN the very same cells as there.
-* lambda is chosen by the suite's label-free rule for every variant by itself, from 0.03 to 30, since what a weight
-  does depends on kernels, layers and estimate.  The released variants keep the released 0.3.
-* The released variants use all pairs (the unbiased quadratic estimate, which random tuples estimate with more noise)
-  and take the activations in front of the dropout.  ``authors-resnet`` keeps 1.68 for the softmax and has a baseline
-  of its own, the same network without the term.
+* L = {fc7, softmax} by default, fc7 being the suite's bottleneck, as in the released code.  The paper's two are the
+  variants ``three-layers`` and ``pooled``.  On the track ``frozen`` the pooled features (fc6) are not trained, so their
+  kernel is a constant weight for each pair of images.
+* gamma^l is the median over the current batch (both domains, off the diagonal), recomputed at every step and without
+  gradient; the paper's is over the training data.
+* The layers theta^l are as wide as their input, with ReLU between them, and start as the identity (on non-negative
+  activations, as all of L are), so JAN-A starts as JAN.  Their number and initialisation are our choice.  Their
+  gradient is reversed in one joint update.  gamma^l is computed from z^l before theta^l, which learns the scale too.
+* Annealing, rates and the number of steps are those of DAN's experiments (a = 20 instead of 10), so the source-only and
+  DAN rows are the very same cells as there.
+* lambda is chosen by the suite's label-free rule for each variant separately, from 0.03 to 30, since the effect of a
+  weight depends on kernels, layers and estimate.  The released variants keep the released 0.3.
+* The released variants use all pairs (the unbiased quadratic estimate; random tuples estimate the same with more noise)
+  and the activations before dropout.  ``authors-resnet`` keeps 1.68 for the softmax and has its own baseline, the same
+  network without the term.
 * The network is the suite's, not AlexNet or ResNet-50; its layers are named in ``methods.network``.  Quad-tuples are
-  those of one batch; samples that fill no quad-tuple are left to the source's loss.
+  formed within a batch; samples left over count in the source's loss only.
 """
 
 from __future__ import annotations
@@ -102,16 +102,16 @@ SOFTMAX_GAMMA = 1.68
 
 @dataclass(frozen=True)
 class Config:
-    """JAN as the paper describes it by default."""
+    """JAN as in the paper by default."""
 
     weight: float = 1.0
     """lambda, the weight of D_L; 1 in the paper's schedule, 0.3 for each of two terms in the released Caffe network."""
     progressive: bool = True
-    """Whether lambda rises from 0 as 2 / (1 + exp(-10 p)) - 1 (the paper's); it is constant in the released code."""
+    """Whether lambda rises from 0 as 2 / (1 + exp(-10 p)) - 1 (the paper's); constant in the released code."""
     layers: tuple[str, ...] = ("fc7", "softmax")
-    """L, the layers whose joint distribution is adapted, a factor each: fc6 (pooled features), fc7, softmax."""
+    """L, the layers whose joint distribution is adapted, one factor each: fc6 (pooled features), fc7, softmax."""
     second: tuple[str, ...] = ()
-    """The factors of a second term beside the first, of equal weight; none in the paper."""
+    """The factors of a second term, of equal weight; none in the paper."""
     kernels: Literal["paper", "authors"] = "paper"
     """k^l: one Gaussian at the median (the paper's), or 5 around the mean and a fixed one for the last factor."""
     estimator: Literal["linear", "cyclic", "unbiased", "biased"] = "linear"
@@ -152,9 +152,9 @@ VARIANTS = frozen(
 
 
 class Theta(nn.Module):
-    """theta^l: fully connected layers that are trained against everything else.
+    """theta^l: fully connected layers trained adversarially.
 
-    It starts as the identity on activations that are not negative and draws no random numbers.
+    It starts as the identity on non-negative activations and draws no random numbers.
 
     Args:
         width: of the activations.
@@ -167,19 +167,19 @@ class Theta(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(width) for _ in range(layers))
 
     def forward(self, z: Tensor) -> Tensor:
-        """(N, width) -> (N, width).  The gradient of z is the usual one, that of the parameters is reversed."""
+        """(N, width) -> (N, width).  z gets the usual gradient, the parameters get theirs reversed."""
         for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             z = linear(z.relu() if number else z, opposed(weight), opposed(bias))
         return z
 
 
 def opposed(parameter: Tensor) -> Tensor:
-    """The same values, exactly; the gradient changes its sign, so that descent becomes ascent."""
+    """The same values, exactly; the gradient changes sign, so descent becomes ascent."""
     return 2 * parameter.detach() - parameter
 
 
 class JAN(nn.Module):
-    """The network, and the adversarial layers of JAN-A by the name of the layer that they stand behind."""
+    """The network and JAN-A's adversarial layers, by the name of the layer they are placed on."""
 
     def __init__(self, config: Config, network: Network) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class JAN(nn.Module):
 
 
 def width_of(network: Network, name: str) -> int:
-    """Width of fc6, fc7 or softmax; fc6 is asked for even where it is not trained."""
+    """Width of fc6, fc7 or softmax; fc6 may be asked for even where it is not trained."""
     return {"fc6": network.trunk_size, "fc7": network.layer_sizes["fc7"], "softmax": network.classes}[name]
 
 
@@ -210,7 +210,7 @@ def trade_off(config: Config, progress: float) -> float:
 
 
 def activations(layers: Layers, name: str) -> Tensor:
-    """z^l in single precision or more, (N, width): a layer of the network, or the softmax of its logits."""
+    """z^l in at least single precision, (N, width): a layer of the network, or the softmax of its logits."""
     return kernels.widened(layers["fc8"]).softmax(1) if name == "softmax" else kernels.widened(layers[name])
 
 
@@ -218,7 +218,7 @@ def family(config: Config, distances: Tensor, *, last: bool) -> tuple[Tensor, tu
     """gamma and the exponents u of a factor's kernels exp(-d / (2^u gamma)), which are summed.
 
     Args:
-        config: says whose kernels.
+        config: says which kernels.
         distances: squared distances of the layer's activations, (P,).
         last: whether it is the last factor of its term.
     """
@@ -230,10 +230,10 @@ def family(config: Config, distances: Tensor, *, last: bool) -> tuple[Tensor, tu
 
 
 def jmmd(model: JAN, names: Sequence[str], source: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-    """D_L of one batch: a scalar, negative at times where the estimate is unbiased.
+    """D_L of one batch: a scalar, which may be negative if the estimate is unbiased.
 
     Args:
-        model: its configuration, and its theta if it is JAN-A.
+        model: its configuration, and theta if it is JAN-A.
         names: the layers of L.
         source: the activations of each on the source, (n, width).
         target: and on the target, (m, width).
@@ -243,7 +243,7 @@ def jmmd(model: JAN, names: Sequence[str], source: Sequence[Tensor], target: Seq
     factors, diagonal = [], 1.0
     for number, (name, s, t) in enumerate(zip(names, source, target, strict=True), start=1):
         mapped = model.theta[name] if config.theta else nn.Identity()
-        # A bandwidth is a constant; only a quadratic estimate of JAN has use for the gradient of these distances.
+        # A bandwidth is a constant; only JAN's quadratic estimates need the gradient of these distances.
         plain = kernels.pair_distances(torch.cat([s, t]))
         gamma, exponents = family(config, plain, last=number == len(names))
         if linear:
@@ -293,7 +293,7 @@ def groups(model: JAN) -> list[ParameterGroup]:
 LAMBDAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """The grid of the paper's sensitivity figure."""
 WIDE = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""The grid that the rule chooses from."""
+"""Grid that the rule chooses from."""
 
 FIGURE = frozen({"office31": ("amazon:webcam",)})
 """The Office-31 task of the sensitivity figure."""

@@ -1,33 +1,33 @@
 """Gaussian kernels and estimators of the squared maximum mean discrepancy (MMD), shared by the MMD papers.
 
-Notation: source samples s_1 .. s_n, target samples t_1 .. t_m, one activation vector each.  The samples of both
-domains are concatenated, source first, and everything quadratic is kept for the P = N (N - 1) / 2 *distinct pairs*
-i < j of the N = n + m samples, in the order of ``torch.triu_indices``: kernel matrices are symmetric and their
-diagonal is known, so half of the exponentials need not be taken.
+Notation: source samples s_1 .. s_n, target samples t_1 .. t_m, one activation vector each.  The samples of both domains
+are concatenated, source first, and everything quadratic is kept for the P = N (N - 1) / 2 *distinct pairs* i < j of the
+N = n + m samples, in the order of ``torch.triu_indices``: kernel matrices are symmetric with a known diagonal, so half
+of the exponentials can be saved.
 
 * ``pair_distances``    squared distances of all pairs, from one matrix product
-* ``among_first``       of these, the distances among the first n samples, such as the source's
-* ``median``, ``mean``  bandwidths gamma from those distances, constants for the gradient
+* ``among_first``       those among the first n samples, such as the source's
+* ``median``, ``mean``  bandwidths gamma from those distances, without gradient
 * ``gaussian_sum``      sum_u beta_u exp(-d / (2^u gamma)), by few exponentials and chained squarings
-* ``gaussians``         every exp(-d / (2^u gamma)) by itself, for the few pairs of the linear-time estimator
+* ``gaussians``         each exp(-d / (2^u gamma)) separately, for the few pairs of the linear-time estimator
 * ``mmd_unbiased``, ``mmd_biased``           quadratic-time estimators from the kernel values of all pairs
 * ``quad_tuple_distances``, ``quad_tuple_g`` the linear-time estimator
-* ``mmd_of_means``      the biased estimate under the kernel x'y, for which no pairs are needed
+* ``mmd_of_means``      the biased estimate under the kernel x'y, which needs no pairs
 * ``kernel_weights``    beta by the quadratic programme of MK-MMD
 
-The quadratic estimators, over ordered pairs and with a kernel that is constant on the diagonal:
+The quadratic estimators, over ordered pairs and for a kernel that is constant on the diagonal:
 
     unbiased  sum_{i != j} k(s_i, s_j) / (n (n - 1)) + sum_{i != j} k(t_i, t_j) / (m (m - 1))
               - 2 sum_{i, j} k(s_i, t_j) / (n m)
     biased    sum_{i, j} k(s_i, s_j) / n^2 + sum_{i, j} k(t_i, t_j) / m^2 - 2 sum_{i, j} k(s_i, t_j) / (n m)
 
 The unbiased and the linear-time estimator have mean zero for equal distributions, so about half of their values are
-then negative.  They are left so: a clamp would bias the estimate and stop its gradient.
+then negative.  They are left negative: a clamp would bias the estimate and stop its gradient.
 
 Collapsed features.  If all samples coincide the median distance is 0 and exp(-0 / 0) is undefined.  A bandwidth below
 ``COLLAPSED`` is replaced by 1: all kernels are then 1, every estimator is 0 and so is its gradient, up to rounding.
 
-The two ``torch.autograd.Function``s below carry closed-form gradients, so that 33 kernels on 64 + 64 samples of 256
+The two ``torch.autograd.Function``s below have closed-form gradients, so that 33 kernels on 64 + 64 samples of 256
 features cost less than three times the two matrix products that no implementation can avoid.  They cannot be
 differentiated twice.
 """
@@ -55,12 +55,12 @@ SQUARINGS = 4
 EPSILON = 1e-3
 """Ridge of the quadratic programme."""
 LINEAR_TIME = ("linear", "cyclic")
-"""Estimators over quad-tuples: disjoint ones, and overlapping ones."""
+"""Estimators over quad-tuples: disjoint and overlapping."""
 
 PRECISION = 2.0**-52
-"""The programme is solved until nothing changes by more than rounding."""
+"""The programme is solved until nothing changes beyond rounding."""
 
-# exp(x) is taken as exp2(x / log 2).  It is as accurate, and on the CPU torch.exp slows down up to tenfold where its
+# exp(x) is computed as exp2(x / log 2).  It is as accurate, and on the CPU torch.exp slows down up to tenfold where its
 # results underflow, as they do for the narrowest kernels.
 LOG2E = math.log2(math.e)
 
@@ -78,8 +78,8 @@ class _Pairs(NamedTuple):
     """Place in the flattened matrix -> pair, (N * N,); 0 on the diagonal, which belongs to no pair."""
 
 
-# Constant tensors are cached.  They may be asked for first under inference mode, where new tensors could never be used
-# in a training step, hence the explicit way out of it.
+# Constant tensors are cached.  The first request may come under inference mode, where new tensors could never be used
+# in a training step, so that mode is left explicitly.
 
 
 @lru_cache(maxsize=16)
@@ -111,17 +111,17 @@ def _mmd_weights(n: int, m: int, biased: bool, device: torch.device, dtype: torc
 
 
 class _Chains(NamedTuple):
-    """How the kernels of a family follow from one another by squaring."""
+    """How the kernels of a family are computed from one another by squaring."""
 
     order: tuple[int, ...]
-    """Kernels level by level: those taken by exponentials, their squares, the squares of those, ..."""
+    """Kernels level by level: those computed by exponentials, their squares, the squares of those, ..."""
     levels: tuple[int, ...]
     """Number of kernels at each level; those of a level are the squares of the first ones of the level before."""
 
 
 @lru_cache(maxsize=16)
 def _chains(exponents: tuple[float, ...]) -> _Chains:
-    """Exponents that descend by 1 belong to one chain; a chain is cut after ``SQUARINGS`` squarings."""
+    """Exponents that descend by 1 form a chain; a chain is cut after ``SQUARINGS`` squarings."""
     place = {u: i for i, u in enumerate(exponents)}
     chains: list[list[int]] = []
     for u in sorted(place, reverse=True):
@@ -170,11 +170,11 @@ class _PairDistances(torch.autograd.Function):
         centred = x - x.mean(0)
         gram = centred @ centred.T
         norms = gram.diagonal()
-        # Sums over the whole matrix take less time than norms gathered for each pair.
+        # Sums over the whole matrix are faster than norms gathered for each pair.
         matrix = torch.add(gram * -2, norms.unsqueeze(1)).add_(norms)
         distances = matrix.view(-1).index_select(0, _pairs(len(x), x.device).upper)
         ctx.save_for_backward(centred)
-        return distances.clamp_(min=0)  # only rounding makes them negative
+        return distances.clamp_(min=0)  # they are negative only by rounding
 
     @staticmethod
     @once_differentiable
@@ -187,7 +187,7 @@ class _PairDistances(torch.autograd.Function):
 
 
 class _GaussianSum(torch.autograd.Function):
-    """d (P,) -> sum_u beta_u exp(-d / (2^u gamma)) (P,), together with its derivative in d for the way back."""
+    """d (P,) -> sum_u beta_u exp(-d / (2^u gamma)) (P,), with its derivative in d kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, d: Tensor, gamma: Tensor, beta: Tensor, exponents: tuple[float, ...]) -> Tensor:
@@ -244,18 +244,18 @@ def among_first(distances: Tensor, n: int, m: int) -> Tensor:
 def median(distances: Tensor) -> Tensor:
     """Bandwidth gamma: the median of the distances, a scalar without gradient.
 
-    The mean of the two middle values where their number is even, as numpy has it.  Collapsed features give 1.
+    The mean of the two middle values if their number is even, as in numpy.  Collapsed features give 1.
     """
     d = distances.detach()
     if d.device.type == "cpu":
-        # numpy finds the middle up to ten times faster than torch; where there are two, the lower one ends its half.
+        # numpy finds the middle up to ten times faster than torch; the lower of two middle values ends its half.
         values = d.numpy()
         half = values.size // 2
         parted = np.partition(values, half)
         lower = parted[half] if values.size % 2 else parted[:half].max()
         middle = (lower + parted[half]) / 2
         return d.new_full((), float(middle) if middle > COLLAPSED else 1.0)
-    # torch.median returns the lower one of two middle values; of the negated distances that is the upper one.
+    # torch.median returns the lower of two middle values; on the negated distances that is the upper one.
     return _not_collapsed((d.median() - (-d).median()) / 2)
 
 
@@ -285,13 +285,13 @@ def gaussian_sum(distances: Tensor, gamma: Tensor, beta: Tensor, exponents: tupl
 
 
 def gaussians(distances: Tensor, gamma: Tensor, exponents: tuple[float, ...]) -> Tensor:
-    """Value of every kernel exp(-d / (2^u gamma)), in 0 .. 1, (..., kernels) for distances (...)."""
+    """Value of each kernel exp(-d / (2^u gamma)), in 0 .. 1, (..., kernels) for distances (...)."""
     rates = -LOG2E / (gamma * _divisors(exponents, distances.device, distances.dtype))
     return torch.exp2(distances.unsqueeze(-1) * rates)
 
 
 def mmd_unbiased(kernel: Tensor, n: int, m: int) -> Tensor:
-    """Unbiased quadratic-time estimate of MMD^2; negative values are part of it.
+    """Unbiased quadratic-time estimate of MMD^2, which may be negative.
 
     Args:
         kernel: kernel values of all pairs of n source samples followed by m target samples, (P,).
@@ -307,7 +307,7 @@ def mmd_unbiased(kernel: Tensor, n: int, m: int) -> Tensor:
 
 
 def mmd_biased(kernel: Tensor, n: int, m: int, diagonal: Tensor | float = 1.0) -> Tensor:
-    """Biased quadratic-time estimate of MMD^2, not negative but for rounding; arguments as ``mmd_unbiased``.
+    """Biased quadratic-time estimate of MMD^2, non-negative up to rounding; arguments as ``mmd_unbiased``.
 
     Args:
         kernel: kernel values of all pairs, (P,).
@@ -334,7 +334,7 @@ def mmd_of_means(source: Tensor, target: Tensor) -> Tensor:
 def mmd_of_means_unbiased(source: Tensor, target: Tensor) -> Tensor:
     """Unbiased estimate of MMD^2 under the linear kernel: pairs of a sample with itself are left out.
 
-    What the variances of n and m samples add to ``mmd_of_means`` is subtracted: their sum over the features, divided by
+    It subtracts what the variances of n and m samples add to ``mmd_of_means``: their sums over the features, divided by
     n and by m.
 
     Args:
@@ -342,7 +342,7 @@ def mmd_of_means_unbiased(source: Tensor, target: Tensor) -> Tensor:
         target: (m, features), m at least 2.
 
     Returns:
-        Scalar, negative at times.
+        Scalar, which may be negative.
     """
     noise = source.var(0).sum() / len(source) + target.var(0).sum() / len(target)
     return mmd_of_means(source, target) - noise
@@ -354,7 +354,7 @@ def quad_tuple_distances(source: Tensor, target: Tensor, *, cyclic: bool = False
     Args:
         source: (n, features).
         target: (m, features).
-        cyclic: take the overlapping quad-tuples (s_i, s_{i+1}, t_i, t_{i+1}) instead, of which the last one ends with
+        cyclic: use the overlapping quad-tuples (s_i, s_{i+1}, t_i, t_{i+1}) instead, the last of which wraps around to
             the first samples: twice as many, as in the released code of JAN.
 
     Returns:
@@ -393,31 +393,31 @@ def quad_tuple_g(kernels: Tensor) -> Tensor:
 def kernel_weights(d: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """beta of MK-MMD: the minimum of beta' (Q + epsilon I) beta subject to d' beta = 1 and beta >= 0.
 
-    Only the direction of beta is wanted, and it is that of a non-negative least squares problem: with the Cholesky
-    factor L L' = Q + epsilon I, |L' x - L^-1 d|^2 = x' (Q + epsilon I) x - 2 d' x + constant, and of all multiples of
-    x >= 0 the least is -(d' x)^2 / x' (Q + epsilon I) x.
+    Only the direction of beta matters, and it is that of a non-negative least squares problem: with the Cholesky factor
+    L L' = Q + epsilon I, |L' x - L^-1 d|^2 = x' (Q + epsilon I) x - 2 d' x + constant, and over all multiples of x >= 0
+    the minimum is -(d' x)^2 / x' (Q + epsilon I) x.
 
     Args:
         d: estimated MMD^2 of each kernel, finite, (kernels,).
         q: covariance of g over the quad-tuples, finite, (kernels, kernels).
 
     Returns:
-        The minimum scaled to sum 1, (kernels,), or None if no d is positive beyond rounding, when nothing
-        satisfies the constraints.
+        The minimum scaled to sum 1, (kernels,), or None if no d is positive beyond rounding, when nothing satisfies the
+        constraints.
     """
-    from scipy.optimize import lsq_linear  # its import takes time that most commands need not wait
+    from scipy.optimize import lsq_linear  # slow to import, and most commands do not need it
 
     largest = d.max()
     if not largest > 0:
         return None
     size = len(d)
     lower = np.linalg.cholesky(q + EPSILON * np.eye(size))
-    # Scaling d scales x alone, which the sum removes again; it keeps the numbers near 1.  scipy 1.17's ``nnls`` is not
-    # used because it gives a kernel whose d is next to nothing up to half of all weight.
+    # Scaling d only scales x, which the normalisation undoes; it keeps the numbers near 1.  scipy 1.17's ``nnls`` is
+    # not used because it gives a kernel whose d is almost zero up to half of all weight.
     found = lsq_linear(
         lower.T, np.linalg.solve(lower, d / largest), (0, np.inf), method="bvls", tol=PRECISION, max_iter=10 * size
     )
-    beta: NDArray[np.float64] = np.maximum(found.x, 0.0)  # rounding leaves -1e-18 for 0
+    beta: NDArray[np.float64] = np.maximum(found.x, 0.0)  # rounding can give -1e-18 for 0
     total = beta.sum()
     return beta / total if total > 0 else None
 
@@ -429,5 +429,5 @@ def powers(low: float, high: float, step: float) -> tuple[float, ...]:
 
 
 def effective_number(beta: Sequence[float]) -> float:
-    """1 / sum beta^2 for weights of sum 1: as many kernels with equal weights concentrate as much."""
+    """1 / sum beta^2 for weights of sum 1: the number of equally weighted kernels with the same concentration."""
     return 1 / sum(b * b for b in beta)

@@ -1,25 +1,25 @@
-"""MCC: Minimum Class Confusion for Versatile Domain Adaptation (Jin, Wang, Long, Wang; ECCV 2020).  A comparator: no
-paper of the suite.
+"""MCC: Minimum Class Confusion for Versatile Domain Adaptation (Jin, Wang, Long, Wang; ECCV 2020).  A comparator, not
+one of the suite's papers.
 
-Nothing is aligned: the predictions on a batch of B target images shall not confuse pairs of classes.  With the logits Z
-(equations 1 to 7):
+Nothing is aligned: the predictions on a batch of B target images should not confuse pairs of classes.  With the logits
+Z (equations 1 to 7):
 
     y_ij = exp(Z_ij / T) / sum_j' exp(Z_ij' / T)                   probabilities, rescaled by the temperature T
     W_ii = B (1 + exp(-H(y_i))) / sum_i' (1 + exp(-H(y_i')))       certain examples count more
-    C_jj' = y_.j' W y_.j'                                          how far classes j and j' are predicted together
-    C~_jj' = C_jj' / sum_j'' C_jj''                                each class alike
+    C_jj' = y_.j' W y_.j'                                          how often classes j and j' are predicted together
+    C~_jj' = C_jj' / sum_j'' C_jj''                                all classes count the same
     L_MCC = (1 / |C|) sum_j sum_{j' != j} |C~_jj'|
 
     min  L_CE + mu L_MCC
 
 H is the entropy, |C| the number of classes.  Constants of the paper: mu = 1; SGD with momentum 0.9, the rate annealed
-as in DANN.  T is 2.5 for Office in the authors' released code, which agrees with the above; the gradient does not pass
-through W there, which we follow.
+as in DANN.  T is 2.5 for Office in the authors' released code, which agrees with the above; it stops the gradient
+through W, and so do we.
 
 Deviations:
 
 * mu is chosen by the suite's label-free rule on a grid around the paper's value.
-* Annealing, rates and steps are the suite's, which makes the rows of source-only the very cells of the other tables.
+* Annealing, rates and steps are the suite's, so the source-only rows are the same cells as in the other tables.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from methods.recipes import beside
 
 @dataclass(frozen=True)
 class Config:
-    """MCC as the paper describes it by default."""
+    """MCC as in the paper by default."""
 
     weight: float = 1.0
     """mu."""
@@ -54,7 +54,7 @@ def class_confusion(logits: Tensor, temperature: float) -> Tensor:
     certain = 1 + torch.special.entr(y.detach()).sum(1).neg().exp()
     weights = len(y) * certain / certain.sum()
     together = (weights[:, None] * y).T @ y
-    whole = together.sum(1, keepdim=True).clamp(min=torch.finfo(y.dtype).tiny)  # a class that nothing is taken for
+    whole = together.sum(1, keepdim=True).clamp(min=torch.finfo(y.dtype).tiny)  # a class that is never predicted
     shares = together / whole
     loss: Tensor = (shares.sum() - shares.trace()) / len(shares)
     return loss
@@ -69,7 +69,7 @@ def step(model: Configured, batch: Batch) -> Losses:
 
 
 WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
-"""The grid of the label-free rule."""
+"""Grid of the label-free rule."""
 
 METHOD = Method(
     config=Config,

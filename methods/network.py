@@ -1,9 +1,9 @@
 """The network that all methods share: trunk, bottleneck, classifier.
 
-The papers' layers are mapped once.  ``fc7`` is the bottleneck (after its ReLU, before dropout), ``fc8`` the
-logits, ``fc6`` the layer before the bottleneck where that layer is trained: the flattened pooled output of
-LeNet's convolutions, the pooled output of a pretrained trunk on the ``late`` and ``finetune`` tracks.  On
-the ``frozen`` track ``fc6`` does not exist.
+The papers' layers are mapped once.  ``fc7`` is the bottleneck (after its ReLU, before dropout), ``fc8`` the logits,
+``fc6`` the layer before the bottleneck if that layer is trained: the flattened pooled output of LeNet's convolutions,
+the pooled output of a pretrained trunk on the ``late`` and ``finetune`` tracks.  On the ``frozen`` track ``fc6`` does
+not exist.
 """
 
 from __future__ import annotations
@@ -15,47 +15,47 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 BatchNormMode = Literal["none", "source", "separate", "joint", "kept"]
-"""How BatchNorm sees the two domains while training.
+"""How BatchNorm sees the two domains during training.
 
 none      the network has no BatchNorm
-source    source batches by their own statistics, which alone move the running ones; the target's activations
-          (those of granted images too) are normalised by the running statistics
-separate  each domain by its own batch; the running statistics move with both, source first
+source    source batches by their own statistics, which alone update the running ones; the target's activations
+          (those of labelled target images too) are normalised by the running statistics
+separate  each domain by its own batch; both update the running statistics, source first
 joint     one concatenated batch of both domains
-kept      running statistics, never moved (ImageNet's)
+kept      running statistics, never updated (ImageNet's)
 
 At test time BatchNorm always uses the running statistics.
 """
 
 
 Start = Literal["he", "caffe"]
-"""How layers from scratch are drawn where a method draws them itself: He's rule, or as Caffe's reference network."""
+"""How layers from scratch are drawn if a method draws them itself: He's rule, or as in Caffe's reference network."""
 
 Layers = dict[str, Tensor]
 """Layer name -> activations, (N, width)."""
 
 
 class Passes(NamedTuple):
-    """What one batch's parts become in the network."""
+    """The activations of a batch's parts."""
 
     source: Layers
     labelled_target: Layers | None
-    """Of the target images whose labels the protocol grants; None if it grants none."""
+    """Of the target images with labels granted by the protocol; None if it grants none."""
     target: Layers | None
-    """None only where the caller said that it needs no target."""
+    """None only if the caller said that it needs no target."""
 
 
 class FrozenLayers(nn.Sequential):
-    """The first layers of a network where these are fixed: no gradient, always in evaluation mode.
+    """The first layers of a network, if they are fixed: no gradient, always in evaluation mode.
 
-    What they make of an image never changes, so it can be computed once; with ``passed`` set, what comes in has been
-    through them already and goes on as it is.
+    Their output for an image never changes, so it can be computed once; with ``passed`` set, the input has been through
+    them already and is returned as it is.
     """
 
     passed = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the layers make of x, or x."""
+        """Output of the layers for x, or x."""
         if self.passed:
             return x
         with torch.no_grad():
@@ -64,7 +64,7 @@ class FrozenLayers(nn.Sequential):
         return x
 
     def train(self, mode: bool = True) -> FrozenLayers:
-        """Nothing changes: dropout is off."""
+        """Does nothing: dropout is off."""
         super().train(False)
         return self
 
@@ -82,7 +82,7 @@ class Network(nn.Module):
         batchnorm: see ``BatchNormMode``.
         bottleneck_batchnorm: BatchNorm between the bottleneck's linear layer and its ReLU.
         dropout: probability of dropping a bottleneck unit in front of the classifier.
-        start: see ``Start``; nothing is drawn by it here.
+        start: see ``Start``; not used to draw anything here.
 
     Raises:
         ValueError: ``batchnorm`` is "none" although there are BatchNorm layers, or the reverse.
@@ -125,7 +125,7 @@ class Network(nn.Module):
         """This network with a bottleneck of another width: the same trunk, a new bottleneck and a new classifier.
 
         The new layers draw from torch's global random state, in the order of the constructor.  At its own width the
-        network itself comes back and nothing is drawn, so that every comparison at that width stays as it was.
+        network is returned as it is and nothing is drawn, so every comparison at that width stays the same.
         """
         linear = self.bottleneck[0]
         assert isinstance(linear, nn.Linear)
@@ -144,7 +144,7 @@ class Network(nn.Module):
         )
 
     def linear_bottleneck(self) -> Network:
-        """This network, its bottleneck without ReLU and without dropout behind it; the weights stay as drawn."""
+        """This network with neither ReLU nor dropout after its bottleneck; the weights stay as drawn."""
         self.bottleneck = nn.Sequential(*(layer for layer in self.bottleneck if not isinstance(layer, nn.ReLU)))
         self.dropout = nn.Dropout(0.0)
         return self
@@ -163,17 +163,17 @@ class Network(nn.Module):
     def passes(
         self, source_x: Tensor, target_x: Tensor, labelled_target_x: Tensor | None = None, *, target_needed: bool = True
     ) -> Passes:
-        """Activations of a batch's parts, BatchNorm as ``self.batchnorm`` says; source first, target last.
+        """Activations of a batch's parts, with BatchNorm as in ``self.batchnorm``; source first, target last.
 
-        A pass for each, not one concatenated batch, unless BatchNorm asks for it: a baseline that needs no target
+        One pass per part, not one concatenated batch, unless BatchNorm asks for it: a baseline that needs no target
         then computes the very same numbers on the labelled images, dropout masks included.
 
         Args:
             source_x: labelled source inputs, (n, ...).
             target_x: unlabelled target inputs, (m, ...).
-            labelled_target_x: target inputs whose labels the protocol grants, (k, ...); None if it grants none.
-            target_needed: False for a method without a target term: the target is then passed only where BatchNorm
-                makes that pass matter.
+            labelled_target_x: target inputs with labels granted by the protocol, (k, ...); None if it grants none.
+            target_needed: False for a method without a target term: the target is then passed only if BatchNorm makes
+                that pass matter.
         """
         if self.batchnorm == "joint":
             return self._joint(source_x, target_x, labelled_target_x)
@@ -210,7 +210,7 @@ class Network(nn.Module):
 
 
 class Configured(nn.Module):
-    """A network beside the configuration of a method that adds no layers to it."""
+    """A network with the configuration of a method that adds no layers to it."""
 
     def __init__(self, config: Any, network: Network) -> None:
         super().__init__()

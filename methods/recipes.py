@@ -1,6 +1,6 @@
-"""Trainings and tasks that the papers of the suite share, so that their source-only rows are the very same cells.
+"""Trainings and tasks that the suite's papers share, so that their source-only rows are the very same cells.
 
-A paper whose method asks for something else has its own recipe in its own module.
+A paper whose method needs something else has its own recipe in its own module.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from methods import contract
 from methods.contract import Experiment, Paper, Recipe, Row, Setup, asked, frozen
 
-# The papers fine-tune AlexNet; LeNet learns from scratch.  The rate 0.03 was taken over 0.01 because the source's loss
-# had not converged at 0.01 after 600 steps.  The trial, one task, printed target accuracies as well; all rows share the
-# rate.
+# The papers fine-tune AlexNet; LeNet is trained from scratch.  Rate 0.03 was chosen over 0.01 because at 0.01 the
+# source's loss had not converged after 600 steps.  The trial, one task, printed target accuracies as well; all rows
+# share the rate.
 DIGITS = frozen(
     {
         "digits-mini": Recipe(steps=600, epoch=60, rate=0.03),
@@ -19,28 +19,28 @@ DIGITS = frozen(
 )
 """LeNet from scratch."""
 
-# At 0.05 the error on a tenth of the source that was held out is least: 1.7 % beside 2.4, 1.8 and 1.8 at 0.02, 0.03 and
-# 0.08, mean of three tasks and two seeds, source_only; 600 steps at 0.03 have 1.4 %.
+# The error on a tenth of the source that was held out is lowest at 0.05: 1.7 %, against 2.4, 1.8 and 1.8 at 0.02, 0.03
+# and 0.08, mean of three tasks and two seeds, source_only; 600 steps at 0.03 have 1.4 %.
 BRIEF = frozen({**DIGITS, "digits-mini": Recipe(steps=300, epoch=30, rate=0.05)})
-"""LeNet from scratch, on ``digits-mini`` in half the steps, so that a default run is minutes on a laptop: that of DDC,
-DAN, JAN and the comparators, whose source-only rows are the very same cells.  Networks with BatchNorm and DAN's
-studies of its weight and of the rules keep the longer one."""
+"""LeNet from scratch, on ``digits-mini`` in half the steps, so that a default run takes minutes on a laptop: used by
+DDC, DAN, JAN and the comparators, whose source-only rows are the very same cells.  Networks with BatchNorm and DAN's
+studies of its weight and of the rules keep the longer training."""
 
 HEAD = Recipe(steps=600, epoch=60, rate=0.1)
-"""Bottleneck and classifier on cached activations.  Of 0.03, 0.1, 0.2 and 0.3 this rate and 0.2 gave source_only the
-least error (3.8 %) on a tenth of Office-31's source that was held out, six tasks and three seeds."""
+"""Bottleneck and classifier on cached activations.  Of 0.03, 0.1, 0.2 and 0.3, this rate and 0.2 gave source_only the
+lowest error (3.8 %) on a held-out tenth of Office-31's source, over six tasks and three seeds."""
 LATE = Recipe(steps=300, epoch=100, rate=0.03, batch=32)
-"""The last blocks at a tenth of the rate, bottleneck and classifier.  Batches are half of the frozen track's: a cell
-then takes one to two minutes on one core.  Rate and steps were not chosen by held-out source; ``late_trainings`` is the
-study to do it by."""
+"""The last blocks at a tenth of the rate, bottleneck and classifier.  Batches are half those of the frozen track: a
+cell then takes one to two minutes on one core.  Rate and steps were not chosen by held-out source; ``late_trainings``
+is the study for choosing them."""
 
 PHOTOS = ("office31", "office-home", "imageclef-da", "folder")
-"""Data sets of photographs whose usual tasks are used."""
+"""Data sets of photographs, used with their usual tasks."""
 CLASSIC = frozen({"office31": ("amazon:webcam", "dslr:webcam", "webcam:dslr")})
 """The tasks of the down-sampled and the supervised protocol, as DDC and DAN report them."""
 OFFICE_HARD = ("amazon:webcam", "amazon:dslr", "dslr:amazon", "webcam:amazon")
 OFFICE_EASY = ("dslr:webcam", "webcam:dslr", "dslr:webcam", "webcam:dslr")
-"""The tasks of Office-31 between unlike domains, and those between like ones, as many."""
+"""The tasks of Office-31 between dissimilar domains, and equally many between similar ones."""
 CALTECH = frozen(
     {
         "office-caltech10": (
@@ -55,20 +55,20 @@ CALTECH = frozen(
 LENET = Setup(DIGITS)
 """LeNet from scratch on digits."""
 BRIEF_LENET = Setup(BRIEF)
-"""The same, on ``digits-mini`` in half the steps."""
+"""The same, on ``digits-mini`` with half the steps."""
 FROZEN = Setup(HEAD, backbone="lite0", track="frozen", seeds=5)
-"""A head on the cached activations of a fixed trunk."""
+"""A head on cached activations of a fixed trunk."""
 LAST_BLOCKS = Setup(LATE, backbone="lite0", track="late")
 """The last blocks fine-tuned."""
 
 
 def beside(grid: tuple[float, ...], *rows: Row, published: tuple[str, ...] = ()) -> tuple[Experiment, ...]:
-    """What a comparator is run on: the data, networks and trainings of the suite's papers, beside source-only.
+    """Experiments for a comparator: the data, networks and trainings of the suite's papers, beside source-only.
 
     Args:
-        grid: values of its weight, of which the label-free rule chooses.
+        grid: values of its weight for the label-free rule to choose from.
         rows: the method, its full form first.
-        published: tables of others that show it on photographs.
+        published: others' tables that show it on photographs.
     """
     everything = (Row("source_only", label="source-only"), *rows)
     full = rows[0].label
@@ -111,9 +111,9 @@ def trial(name: str) -> Paper:
 
 
 HELD_OUT = 0.1
-"""Share of the labelled source that ``selection`` and ``tuning`` hold out."""
+"""Fraction of the labelled source held out by ``selection`` and ``tuning``."""
 CRITERIA = ("target_entropy", "snd", "iwcv", "dev")
-"""What rules that choose without target labels look at, beside the held-out error and the distance of the domains."""
+"""What rules without target labels look at, besides the held-out error and the distance between the domains."""
 
 
 def tuning(
@@ -124,14 +124,14 @@ def tuning(
     photos: Setup = FROZEN,
     digits: Setup = BRIEF_LENET,
 ) -> tuple[Experiment, ...]:
-    """The study of rules that choose a weight: the whole grid, and what every rule sees of each of its values.
+    """The study of rules that choose a weight: the whole grid, and what each rule sees for each of its values.
 
     Args:
         baseline: what the method is compared with.
         rows: the method.
-        grid: values of its weight, wide enough that the best of them is at neither end.
-        weight: what its configuration calls it.
-        photos: network and training of its tables on photographs.
+        grid: values of its weight, wide enough that the best is at neither end.
+        weight: its name in the method's configuration.
+        photos: network and training of the method's tables on photographs.
         digits: likewise on digits.
     """
     return asked(
@@ -150,14 +150,14 @@ def tuning(
 
 
 ONE_OF_EACH = frozen({"office31": ("amazon:webcam", "dslr:amazon", "webcam:amazon")})
-"""A task for each source of Office-31."""
+"""One task per source of Office-31."""
 
 
 def late_trainings(row: Row) -> tuple[Experiment, ...]:
-    """The study that the training of the last blocks is chosen by: the error on a tenth of the source, held out.
+    """The study for choosing the training of the last blocks: the error on a held-out tenth of the source.
 
-    Source-only training never sees the target, so a task for each source is enough.  ``BATCHNORM=source`` has the same
-    under the statistics of the source's batches in the place of ImageNet's.
+    Source-only training never sees the target, so one task per source is enough.  ``BATCHNORM=source`` does the same
+    under the statistics of the source's batches instead of ImageNet's.
 
     Args:
         row: source-only training.

@@ -5,38 +5,38 @@
     sa      subspace alignment (Fernando, Habrard, Sebban, Tuytelaars; ICCV 2013)
     coral   correlation alignment (Sun, Feng, Saenko; AAAI 2016)
 
-They are comparison rows of other papers' tables and no paper of the suite.  An alignment is fitted to the inputs of
-both domains without any label, the SVM is trained on the aligned source, and the aligned target is classified.  Target
-images whose labels the protocol grants are aligned as target and trained on as well.
+They are comparison rows in other papers' tables, not one of the suite's papers.  An alignment is fitted to the inputs
+of both domains without any label, the SVM is trained on the aligned source, and the aligned target is classified.
+Target images with labels granted by the protocol are aligned as target and also used to train.
 
-TCA.  K is the Gram matrix of all N = n_s + n_t samples, source first, and H = I - 11'/N centres.  L makes tr(K L) the
-squared MMD of the two domains: L_ij = 1 / n_s^2 for two of the source, 1 / n_t^2 for two of the target and
--1 / (n_s n_t) for one of each.  The transfer components
+TCA.  K is the Gram matrix of all N = n_s + n_t samples, source first, and H = I - 11'/N is the centring matrix.  L
+makes tr(K L) the squared MMD of the two domains: L_ij = 1 / n_s^2 for two source samples, 1 / n_t^2 for two target
+samples and -1 / (n_s n_t) for one of each.  The transfer components
 
     min_W  tr(W' K L K W) + mu tr(W' W)    subject to    W' K H K W = I
 
 are the leading eigenvectors of (K L K + mu I)^-1 K H K.  A sample x becomes W' (k(x_1, x), ..., k(x_N, x))'.
 
-SA.  P_S and P_T hold the leading principal directions of either domain, each centred on its own mean.  The matrix that
-turns the one basis into the other follows in closed form, and each domain is projected on its own basis:
+SA.  P_S and P_T hold the leading principal directions of the two domains, each centred on its own mean.  The matrix
+that maps one basis to the other follows in closed form, and each domain is projected on its own basis:
 
     M = argmin_M |P_S M - P_T|_F^2 = P_S' P_T        x_s  <-  x_s P_S M,    x_t  <-  x_t P_T
 
 CORAL.  x_s  <-  x_s C_S^(-1/2) C_T^(1/2) with the covariances of the two domains: ``methods.coral``.
 
-The features are what enters the first trained layer of the suite's networks: visual words, pixels, or the outputs of a
-frozen trunk.  No setting was chosen by a target label:
+The features are the inputs of the first trained layer of the suite's networks: visual words, pixels, or the outputs of
+a frozen trunk.  No setting was chosen by a target label:
 
-* SVM: C = 1, LIBSVM's and not scikit-learn's LinearSVC: LIBLINEAR stops short of the optimum after its default of 1000
-  iterations on standardised visual words, and needs a minute for that where LIBSVM needs a second.
-* TCA: mu = 0.1, the kernel exp(-|x - y|^2 / features), three components for each class.  Over all samples a component
-  has the variance 1, so W' K H K W is N I and not I, under which C = 1 would leave the SVM no weight to speak of.  Of
-  10 to 400 components, three a class let a tenth of the source, held out, be classified best on four of six tasks of
-  SURF features, with mu = 0.1 and 1, and within a point of the best on four of Office-31.
+* SVM: C = 1, LIBSVM's and not scikit-learn's LinearSVC: on standardised visual words LIBLINEAR stops short of the
+  optimum after its default of 1000 iterations, and takes a minute for that where LIBSVM takes a second.
+* TCA: mu = 0.1, the kernel exp(-|x - y|^2 / features), three components per class.  Over all samples a component has
+  variance 1, so W' K H K W is N I and not I; with I, C = 1 would leave the SVM hardly any weight.  Of 10 to 400
+  components, three per class classified a held-out tenth of the source best on four of six tasks of SURF features, with
+  mu = 0.1 and 1, and within a point of the best on four tasks of Office-31.
 * SA: as many directions as both domains have, min(n_s, n_t, features).
-* CORAL: both domains are centred, and the covariances are shrunk as Ledoit and Wolf do it, where the paper adds I.
+* CORAL: both domains are centred, and the covariances are shrunk as by Ledoit and Wolf, where the paper adds I.
 
-Nothing here is random, so a row is the same number for every seed.
+Nothing here is random, so a row has the same number for every seed.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ class Config:
     """The support vector machine alone by default."""
 
     alignment: Literal["none", "transfer-components", "sa", "coral"] = "none"
-    """What is done to the features of the two domains before the classifier is trained.  TCA is that of 2011; in the
-    first publication of 2009 mu weighs the discrepancy and not the size of W."""
+    """What is done to the features of the two domains before the classifier is trained.  TCA is the version of 2011; in
+    the first publication of 2009 mu weights the discrepancy and not the size of W."""
 
 
 class Alignment(Protocol):
-    """What becomes of samples of either domain, (N, features) -> (N, aligned)."""
+    """Maps samples of either domain, (N, features) -> (N, aligned)."""
 
     @classmethod
     def fit(cls, source: Vectors, target: Vectors, classes: int) -> Self: ...
@@ -93,7 +93,7 @@ class Shallow(nn.Module):
         self.config = config
         self.trunk = network.trunk
         self.classes = network.classes
-        # Neither parameter nor buffer: a cell that trains nothing is never resumed.
+        # Neither a parameter nor a buffer: a cell that trains nothing is never resumed.
         self.alignment: Alignment | None = None
         self.classifier: SVC | None = None
 
@@ -108,7 +108,7 @@ class Shallow(nn.Module):
 
 @torch.no_grad()
 def vectors(trunk: nn.Module, parts: Iterable[Tensor]) -> Vectors:
-    """Inputs as the rows of one matrix, float64, (N, features)."""
+    """Inputs as the rows of a matrix, float64, (N, features)."""
     rows = [trunk(x).double().cpu().numpy() for x in parts]
     return np.concatenate(rows)
 
@@ -139,10 +139,10 @@ class TransferComponents:
     def fit(cls, source: Vectors, target: Vectors, classes: int) -> Self:
         """The leading components of (n_s, features) and (n_t, features), at least 3 samples together.
 
-        K L K is v v' with v = K (1 / n_s, ..., -1 / n_t, ...).  So neither K L K + mu I nor its inverse is ever written
-        down, and the eigenvectors cost a few products with K.
+        K L K is v v' with v = K (1 / n_s, ..., -1 / n_t, ...).  So neither K L K + mu I nor its inverse is ever formed,
+        and the eigenvectors cost a few products with K.
         """
-        from scipy.sparse.linalg import LinearOperator, eigsh  # these take seconds, and nothing else needs them
+        from scipy.sparse.linalg import LinearOperator, eigsh  # slow to import, and only needed here
 
         samples = np.concatenate([source, target])
         count = len(samples)
@@ -189,7 +189,7 @@ class SubspaceAlignment:
         """The directions of (n_s, features) and (n_t, features)."""
         from sklearn.decomposition import PCA
 
-        state = np.random.RandomState(0)  # scikit-learn finds some of very many directions by random projections
+        state = np.random.RandomState(0)  # for some of very many directions scikit-learn uses random projections
         own, other = (PCA(min(len(source), *target.shape), random_state=state).fit(x) for x in (source, target))
         return cls(own, other)
 
@@ -264,12 +264,12 @@ def begin(model: Shallow, domains: Domains) -> None:
 
 
 def build(config: Config, network: Network) -> Shallow:
-    """Takes of the network what comes before its first trained layer."""
+    """Keeps the part of the network before its first trained layer."""
     return Shallow(config, network)
 
 
 def groups(model: Shallow) -> list[ParameterGroup]:
-    """Nothing is trained by descent."""
+    """Nothing is trained by gradient descent."""
     return [ParameterGroup(())]
 
 

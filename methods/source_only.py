@@ -2,9 +2,9 @@
 
     min  (1/n_s) sum_i J(f(x_i), y_i)        J the cross-entropy, over labelled samples alone
 
-Where the protocol grants some target labels, their images are labelled samples like the source's ("source + target").
-The network, its head, the optimisation, the BatchNorm mode, the data and the random streams are those of the method
-it stands beside; only the transfer term is missing.  It is no paper's own method, so there is nothing to deviate from.
+If the protocol grants some target labels, their images are labelled samples like the source's ("source + target").  The
+network, its head, the optimisation, the BatchNorm mode, the data and the random streams are those of the method it is
+compared with; only the transfer term is missing.  No paper proposed it, so there is nothing to deviate from.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def build(config: Config, network: Network) -> Network:
 
 
 def step(model: nn.Module, batch: Batch) -> Losses:
-    """Cross-entropy of the labelled images; the unlabelled target's inputs matter to BatchNorm at most."""
+    """Cross-entropy of the labelled images; the unlabelled target inputs matter to BatchNorm at most."""
     assert isinstance(model, Network)
     passes = model.passes(batch.source_x, batch.target_x, batch.labelled_target_x, target_needed=False)
     return {"classification": classification(passes, batch)}

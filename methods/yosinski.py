@@ -2,62 +2,63 @@
 
 No new loss: a study of trained layers.  The classes are split into halves A and B; networks baseA and baseB of eight
 layers learn one half each.  For n = 1 .. 7 the first n layers of a base network, weights and biases, are copied into a
-new network, whose layers n+1 .. 8 start anew, and which learns B:
+new network whose layers n+1 .. 8 are freshly initialised, and which learns B:
 
-    BnB    copied from baseB, frozen               what is lost where co-adapted layers are torn apart
-    AnB    copied from baseA, frozen               and what is lost because the layers are specific to A
-    BnB+   as BnB, but the copied layers learn     the control of the next
+    BnB    copied from baseB, frozen               the loss from separating co-adapted layers
+    AnB    copied from baseA, frozen               plus the loss because the layers are specific to A
+    BnB+   as BnB, but the copied layers learn     the control for the next
     AnB+   as AnB, but the copied layers learn     whether features of A help although B is learned in full
     random layers 1 .. n random and frozen         what the architecture gives by itself
 
-Every one of them is compared with baseB, the base network of the half that it learns.  The objective is the
-cross-entropy over the training images of that half; nothing else of either half is seen.
+Each of them is compared with baseB, the base network of the half that it learns.  The objective is the cross-entropy
+over the training images of that half; nothing else of either half is seen.
 
-A row is added, *base, twice the steps*: a network of "+" has been trained twice, before its layers were copied and
-after, so it gains by that alone where base has not learned all that it can.
+One row is added, *base, twice the steps*: a "+" network has been trained twice, before its layers were copied and
+after, so that alone helps it if base has not learned all it can.
 
 Constants of the paper and of its released code: ILSVRC-2012 in halves of 500 classes, four splits (seeds 0 .. 3 of
 numpy's legacy generator); a distant pair, 551 man-made and 449 natural classes; Caffe's reference network (5
 convolutional layers with pooling before local response normalisation and two groups in layers 2, 4 and 5; 4096, 4096
 and as many units as classes; dropout 0.5); crops of 227 of 256 pixels, mirrored; the mean image subtracted; weights
 Gaussian with deviation 0.01 (0.005 in layers 6 and 7), biases 0 or 1; SGD with rate 0.01, biases at twice the rate and
-without decay, momentum 0.9, weight decay 5e-4, batches of 256, 450,000 steps, rate a tenth from 100,000, 200,000,
-300,000 and 400,000 steps on.  Frozen layers: rate and decay 0.  Copied layers of "+" networks: the same rate as new
-ones from the start.  A network is tested every 1,000 steps and its value is the mean of the ten best test accuracies:
-a mild oracle, which gains 0.02 to 0.2 points over the last value.
+without decay, momentum 0.9, weight decay 5e-4, batches of 256, 450,000 steps, rate divided by ten at 100,000, 200,000,
+300,000 and 400,000 steps.  Frozen layers: rate and decay 0.  Copied layers of "+" networks: the same rate as new ones
+from the start.  A network is tested every 1,000 steps and scored by the mean of its ten best test accuracies: a mild
+oracle, which gains 0.02 to 0.2 points over the last value.
 
 The released code and logs differ from the text: BnB ran on the A halves alone (four networks per n), "+" networks on
-one or two per n, and one network with random layers per n, on all 1000 classes; its random layers have the biases 1 of
-the reference network.
+one or two per n, and one network with random layers per n, on all 1000 classes; its random layers have the reference
+network's biases of 1.
 
-We run every treatment for both halves of every split: eight units, four splits in either direction.  The interval of a
+We run every treatment for both halves of every split: eight units, four splits in both directions.  The interval of a
 claim is over the four splits, each the mean of its two directions, which share their base networks.  Deviations:
 
 * The headline is the last value.  The mean of the ten best is recorded as ``ten-best``.
 * CIFAR-100, Office-31 and Office-Caltech10 at 32 pixels, digits at 16: a network of the same depth and roles without
-  groups and local response normalisation, pooling after the same layers, flips and shifts of up to 4 pixels as the
-  augmentation (none for digits), one constant subtracted.  Its layers start by He's rule with biases 0: under the
-  Gaussian of 0.01 so short a training would not begin to learn.  It has no dropout.
-* The study on CIFAR-100 (``curves`` and what stands beside it) has a training that base gains little from lengthening:
-  90 epochs in batches of 128, Nesterov's momentum, a rate that rises to 0.04 over the first 15 % and then falls along a
+  groups and local response normalisation, pooling after the same layers, with flips and shifts of up to 4 pixels as
+  augmentation (none for digits) and one constant subtracted.  Its layers start by He's rule with biases 0: under the
+  Gaussian of 0.01 it would not begin to learn in so short a training.  It has no dropout.
+* The study on CIFAR-100 (``curves`` and its companions) uses a training that base gains little from lengthening: 90
+  epochs in batches of 128, Nesterov momentum, a rate that rises to 0.04 over the first 15 % and then falls along a
   cosine; momentum, decay and the doubled rate of biases are the paper's.  Rate and epochs were chosen on another split.
-* All rows of a unit see the same images: which are in the batch of a step, and how they are shifted and mirrored,
-  follows from split and step alone.  They are drawn anew at each step.  Fixed views would let what frozen layers make
-  of them be kept, but of eight of them base learns the training images by heart.
-* ``curves-bn`` has BatchNorm in front of the ReLU of every layer but the last, batches of 64, rate 0.1 and 30 epochs.
-  Its running statistics are copied and frozen with their layers.
+* All rows of a unit see the same images: which images are in the batch of a step, and how they are shifted and
+  mirrored, depends on split and step alone.  They are drawn afresh at each step.  Fixed views would let the outputs of
+  frozen layers be cached, but with eight of them base memorises the training images.
+* ``curves-bn`` has BatchNorm before the ReLU of every layer but the last, batches of 64, rate 0.1 and 30 epochs.  Its
+  running statistics are copied and frozen with their layers.
 * n = 1, 3, 4, 5, 7 on CIFAR-100, 1, 4, 7 for the distant pair and 1, 3, 5, 7 for random layers.
-* On digits and Office, where a network takes seconds, the training is short: batches of 32 at the paper's rate, and of
-  its four drops the last two, at 6/9 and 8/9; at so few steps the first two would come before anything is learned.
-* The new layers of a treatment are not the first values of the base network's: they are drawn after these.
+* On digits and Office, where a network takes seconds, the training is short: batches of 32 at the paper's rate, and
+  only the last two of its four drops, at 6/9 and 8/9; with so few steps the first two would come before anything is
+  learned.
+* The new layers of a treatment do not start from the base network's initial values: they are drawn after these.
 * The two base networks of a split start from the same values.
-* Between two frozen layers there is no dropout (n = 7); Caffe's stays on.
+* Between two frozen layers there is no dropout (n = 7); in Caffe it stays on.
 * On CIFAR-100 the distant pair is man-made and natural by superclasses, 30 and 70 classes; both sides, and the random
-  halves that it is compared with, are cut to 30 classes (``datasets.halves``).
-* Random layers are compared on halves, not on all classes.  They are drawn three ways (``Rule``): as released; so that
-  each layer has the share of He's deviation that it has in the paper's network, 0.13 to 0.34, since 0.01 is but 0.06 to
-  0.15 of it in our narrow layers, which alone brings the signal to nothing; and by He's rule.
-* The mean image is one constant per colour.
+  halves it is compared with, are cut to 30 classes (``datasets.halves``).
+* Random layers are compared on halves, not on all classes.  They are drawn in three ways (``Rule``): as released; so
+  that each layer has the share of He's deviation that it has in the paper's network, 0.13 to 0.34, since 0.01 is only
+  0.06 to 0.15 of it in our narrow layers, which alone would make the signal vanish; and by He's rule.
+* The mean image is one constant per colour channel.
 """
 
 from __future__ import annotations
@@ -90,27 +91,27 @@ from methods.contract import (
 from methods.network import FrozenLayers, Network
 
 Rule = Literal["he", "gaussian", "caffe", "scaled"]
-"""How weights and biases start.
+"""How weights and biases are initialised.
 
 he        He's rule, a Gaussian of deviation sqrt(2 / inputs of a unit); biases 0
 gaussian  the text's Gaussian of deviation 0.01; biases 0
 caffe     as the released networks: Caffe's deviations, biases 0 or 1
-scaled    the share of He's deviation that Caffe's is in the paper's network, of He's deviation here; Caffe's biases
+scaled    Caffe's share of He's deviation in the paper's network, times He's deviation here; Caffe's biases
 """
 
 
 class CaffeLayer(NamedTuple):
-    """How a layer of Caffe's reference network starts."""
+    """How a layer of Caffe's reference network is initialised."""
 
     deviation: float
-    """Of its weights, Gaussian around 0."""
+    """Deviation of its weights, Gaussian around 0."""
     bias: float
     inputs: int
-    """Of each of its units."""
+    """Bias of each of its units."""
 
     @property
     def share(self) -> float:
-        """The deviation as a part of that of He's rule."""
+        """The deviation as a fraction of He's."""
         return self.deviation / math.sqrt(2 / self.inputs)
 
 
@@ -126,9 +127,9 @@ CAFFE = frozen(
         "fc8": CaffeLayer(0.01, 0.0, 4096),
     }
 )
-"""Layer -> how it starts, as the released definitions of the networks have it."""
+"""Layer -> its initialisation, as in the released network definitions."""
 GAUSSIAN = 0.01
-"""Deviation of the text."""
+"""Deviation in the text."""
 HEAD: Mapping[str, str] = frozen({"bottleneck": "fc7", "classifier": "fc8"})
 
 
@@ -147,7 +148,7 @@ def layers_of(network: Network) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def initialise(layers: Mapping[str, nn.Module], rule: Rule) -> None:
-    """Draws weights anew from torch's global random state, layer by layer."""
+    """Redraws weights from torch's global random state, layer by layer."""
     for path, layer in layers.items():
         for module in layer.modules():
             if not isinstance(module, nn.Conv2d | nn.Linear):
@@ -167,7 +168,7 @@ def initialise(layers: Mapping[str, nn.Module], rule: Rule) -> None:
 
 
 def caffe_name(path: str) -> str:
-    """What Caffe's reference network calls a layer of ``layers_of``; of another network, a name that is not there."""
+    """Caffe's name for a layer of ``layers_of``; for networks other than its own, a name that is not there."""
     return HEAD.get(path, path.removeprefix("trunk."))
 
 
@@ -181,11 +182,11 @@ class Config:
     n: int = 1
     """How many layers are copied, or random; 0 for a base network."""
     copied: Literal["other", "own", "none"] = "other"
-    """From which base network: of the other half, A; of the half that is learned, B; or from none."""
+    """Which base network they are copied from: of the other half, A; of the half that is learned, B; or none."""
     frozen: bool = True
-    """Whether these layers are fixed; else they learn like the new ones ("+")."""
+    """Whether these layers are fixed; otherwise they learn like the new ones ("+")."""
     start: Literal["network"] | Rule = "network"
-    """How layers that are not copied, but frozen, are drawn: as the network's others, or by a rule of their own."""
+    """How frozen layers that are not copied are drawn: like the network's others, or by a rule of their own."""
 
 
 BASE = Config(n=0, copied="none", frozen=False)
@@ -207,7 +208,7 @@ class Treated(nn.Module):
 
     Args:
         config: the treatment.
-        network: freshly initialised; it is changed.
+        network: freshly initialised; modified in place.
     """
 
     def __init__(self, config: Config, network: Network) -> None:
@@ -215,8 +216,8 @@ class Treated(nn.Module):
         self.config = config
         layers = layers_of(network)
         self.first = dict(list(layers.items())[: config.n])
-        """Paths in the base network -> the layers to be copied."""
-        for _ in range(2 if config.n else 1):  # the second draw is not what the base network started from
+        """Paths in the base network -> the layers to copy."""
+        for _ in range(2 if config.n else 1):  # the second draw differs from the base network's start
             initialise(layers, network.start)
         if config.start != "network":
             initialise(self.first, config.start)
@@ -236,7 +237,7 @@ def _freeze(network: Network, n: int) -> None:
         layer.requires_grad_(False)
     children = list(network.trunk.named_children())
     weighted = [i for i, (_, child) in enumerate(children) if _has_weights(child)]
-    if n > len(weighted):  # the seventh layer too
+    if n > len(weighted):  # includes the seventh layer
         children, end = [*children, ("fc7", network.bottleneck)], len(children) + 1
         network.bottleneck = nn.Sequential()
     else:
@@ -248,7 +249,7 @@ def _freeze(network: Network, n: int) -> None:
 
 
 def _drops(module: nn.Module) -> bool:
-    """Whether it is dropout, which belongs to the layer that it is in front of."""
+    """Whether it is dropout, which belongs to the layer after it."""
     return isinstance(module, nn.Dropout)
 
 
@@ -287,7 +288,7 @@ def init_from(model: Treated, needed: Mapping[str, Mapping[str, Tensor]]) -> Non
 
 
 def frozen_layers(model: Treated) -> FrozenLayers | None:
-    """The frozen layers, where there are any."""
+    """The frozen layers, if any."""
     return next((module for module in model.network.trunk.children() if isinstance(module, FrozenLayers)), None)
 
 
@@ -309,30 +310,30 @@ def step(model: Treated, batch: Batch) -> Losses:
 # ------------------------------------------------------------------------------------------------ the experiments
 
 DROPS = (6 / 9, 8 / 9)
-"""The paper's last two drops of the rate, as parts of a short training."""
+"""The paper's last two drops of the rate, as fractions of a short training."""
 LOOKS, LONG_LOOKS = 30, 20
-"""Evaluations of a short and of a long training, enough for the mean of the ten best."""
+"""Number of evaluations of a short and of a long training, enough for the mean of the ten best."""
 
 
 def short(images: int, epochs: float) -> Recipe:
     """The paper's optimiser on small data, in batches of 32.
 
     Args:
-        images: of the training.
-        epochs: how often each is seen.
+        images: number of training images.
+        epochs: how often each image is seen.
     """
     steps = round(images * epochs / 32)
     return Recipe(steps=steps, epoch=-(-steps // LOOKS), rate=0.01, batch=32, annealing=0.0, milestones=DROPS)
 
 
 def long(images: int, epochs: float, rate: float, batch: int) -> Recipe:
-    """The study's: a warm-up and a cosine, Nesterov's momentum.
+    """The study's training: a warm-up and a cosine, Nesterov momentum.
 
     Args:
-        images: of the training.
-        epochs: how often each is seen.
+        images: number of training images.
+        epochs: how often each image is seen.
         rate: at the end of the warm-up.
-        batch: images of a step.
+        batch: images per step.
     """
     steps = round(images * epochs / batch)
     return Recipe(
@@ -353,10 +354,10 @@ PAPER_RECIPE = Recipe(
 SIZES = frozen({"cifar100": 25_000, "cifar100-200": 10_000})
 """Training images of a half of CIFAR-100's classes."""
 EPOCHS, BATCHNORM_EPOCHS = 90.0, 30.0
-"""Chosen on a split that is none of the study's, number 9, one network each.  Without BatchNorm, at rate 0.02 in
+"""Chosen on a split that the study does not use, number 9, one network each.  Without BatchNorm, at rate 0.02 in
 batches of 64, base had 49.5 % after 45 epochs, 53.2 after 90 and 54.3 after 180; with it 56.9 after 30 and 59.9 after
 60.  At 90 epochs BnB dips in the middle, as published; at 45 it does not.  In batches of 128 at twice the rate, which
-take a GPU half the time, it had 52.0 after 90 epochs and 52.7 after 180."""
+take half the time on a GPU, it had 52.0 after 90 epochs and 52.7 after 180."""
 HALVES = frozen({name: long(images, EPOCHS, 0.04, 128) for name, images in SIZES.items()})
 CUTS = frozen({name: long(images * 30 // 50, EPOCHS, 0.04, 128) for name, images in SIZES.items()})
 NORMALISED = frozen({name: long(images, BATCHNORM_EPOCHS, 0.1, 64) for name, images in SIZES.items()})
@@ -364,7 +365,7 @@ OFFICE = frozen({"office31": short(1_200, 40.0), "office-caltech10": short(400, 
 
 BASE_ROW = Row("yosinski", "base", label="base")
 TWICE = Row("yosinski", "base-twice", label="base, twice the steps", times=2)
-"""The control that the paper did not need: what copied layers that learn on gain by longer training alone."""
+"""The control that the paper did not need: what copied layers that go on learning gain from longer training alone."""
 BNB = Row("yosinski", "bnb", label="BnB")
 ANB = Row("yosinski", label="AnB")
 BNB_PLUS = Row("yosinski", "bnb-plus", label="BnB+")
@@ -377,7 +378,7 @@ EITHER = ("a:b", "b:a")
 AMAZON = ("amazon-a:amazon-b", "amazon-b:amazon-a")
 DISTANT, CUT = ("man:natural", "natural:man"), ("a-cut:b-cut", "b-cut:a-cut")
 REDUCED = (*(f"a@{images}:b@{images}" for images in (10, 25, 50, 100)), "a:b")
-"""Training images per class, all 200 (or 500) at last."""
+"""Training images per class, all 200 (or 500) last."""
 STUDY = Setup(
     HALVES,
     backbone="caffenet-32",
@@ -401,7 +402,7 @@ def at(*layers: int, rest: str = "") -> tuple[str, ...]:
 
 
 MIDDLE, UPPER, ALL_N = at(4, 5), at(5, 7), at(*SOME["n"])
-# What is published is of the same n, from the released logs, and has the margin in it, as the effect has.
+# What is published is at the same n, from the released logs, and includes the margin, as the effect does.
 figure2 = partial(Claim, on=("curves",), also=("curves-bn",), where="Figure 2")
 ours = partial(Claim, on=("curves", "curves-bn"), whose="ours")
 GOOD = "Copied own layers that learn on are on average within one point of"

@@ -34,7 +34,7 @@ def known(name: str) -> Paper:
     """The paper of that name.
 
     Raises:
-        UserError: there is none; the message lists those that there are.
+        UserError: there is none; the message lists the existing ones.
     """
     found = papers()
     if name not in found and name not in names():
@@ -45,7 +45,7 @@ def known(name: str) -> Paper:
 def selections(
     paper: str, names: Sequence[str], datasets: Sequence[str]
 ) -> Iterator[tuple[str, Paper, Sequence[str], Sequence[str]]]:
-    """The paper, or each of all papers that has something of what is named, with what of it is named.
+    """The paper, or every paper that has some of the named items, each with those items.
 
     Raises:
         UserError: there is no such paper.
@@ -62,7 +62,7 @@ def selections(
 
 
 def write(text: str, out: Path | None) -> None:
-    """To the file, or to standard output.
+    """Write to the file, or to standard output.
 
     Raises:
         UserError: the file cannot be written.
@@ -78,7 +78,7 @@ def write(text: str, out: Path | None) -> None:
 
 
 def one_sentence(command: Callable[P, None]) -> Callable[P, None]:
-    """A mistake ends the command with its sentence and status 2."""
+    """A user's mistake ends the command with one sentence and status 2."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -105,7 +105,7 @@ def places(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def _named(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    """Data sets: names parted by blanks, then folders, whose paths may hold blanks."""
+    """Data sets: names separated by spaces, then folders, whose paths may contain spaces."""
     return tuple(name for text in value for name in records.named(text))
 
 
@@ -145,7 +145,7 @@ KINDS = {"md": "markdown", "tex": "latex", "csv": "csv"}
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Tables and figures of the reproductions, from results that exist."""
+    """Tables and figures of the reproductions, from existing results."""
 
 
 @main.command("list")
@@ -164,8 +164,8 @@ def list_command(runs: Path, results: Path) -> None:
 @main.command()
 @selection
 @backbone_option
-@click.option("--tasks", multiple=True, help="Only these tasks, source:target, several parted by blanks.")
-@click.option("--all", "everything", is_flag=True, help="Everything about every table, not the answer alone.")
+@click.option("--tasks", multiple=True, help="Only these tasks, source:target, separated by spaces.")
+@click.option("--all", "everything", is_flag=True, help="Everything about every table, not just the answer.")
 @click.option("--format", "form", type=click.Choice(list(FORMS)), default="text", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead.")
 @places
@@ -183,9 +183,9 @@ def table(
     runs: Path,
     results: Path,
 ) -> None:
-    """The answer of PAPER, or of all, and its main table; with --all, or written elsewhere, every table.
+    """The answer of PAPER, or of all, and its main table; with --all or another output, every table.
 
-    Of this machine's run beside the committed result and the published numbers.
+    This machine's run is shown beside the committed result and the published numbers.
     """
     found: list[Shown] = []
     last = []
@@ -220,7 +220,7 @@ def table(
 
 @main.command("compare")
 @click.argument("dataset", required=False)
-@click.option("--classes", type=click.Choice(["common"]), help="Of own images: the classes that all domains have.")
+@click.option("--classes", type=click.Choice(["common"]), help="Own images: only the classes shared by all domains.")
 @click.option("--format", "form", type=click.Choice(list(FORMS)), default="text", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file instead.")
 @places
@@ -228,7 +228,7 @@ def table(
 def compare_command(
     dataset: str | None, classes: str | None, form: str, out: Path | None, runs: Path, results: Path
 ) -> None:
-    """All methods on DATASET in one table, or every comparison that there is, and which method to take."""
+    """All methods on DATASET in one table, or every existing comparison, and which method to use."""
     name = f"{records.named(dataset)[-1]}{records.COMMON if classes else ''}" if dataset else ""
     shown = comparison.found(runs, results, name)
     if not shown:
@@ -245,18 +245,18 @@ def compare_command(
 @results_option
 @one_sentence
 def tables(paper: str | None, kinds: tuple[str, ...], out: Path, results: Path) -> None:
-    """All committed experiments of PAPER, or of every paper, a file each; Markdown, LaTeX or CSV.
+    """All committed experiments of PAPER, or of every paper, one file each; Markdown, LaTeX or CSV.
 
-    The same bytes for the same results; files of experiments that have none any more are removed.
+    The same results give the same bytes; files of experiments that no longer have results are removed.
     """
     write_tables(paper, kinds, out, results)
 
 
 def write_tables(paper: str | None, kinds: Sequence[str], out: Path, results: Path) -> None:
-    """As the command.
+    """See the command.
 
     Raises:
-        UserError: a malformed file, or the paper that is named has no committed results.
+        UserError: a malformed file, or the named paper has no committed results.
     """
     chosen = {paper: known(paper)} if paper else papers()
     for name, found in chosen.items():
@@ -275,7 +275,7 @@ def write_tables(paper: str | None, kinds: Sequence[str], out: Path, results: Pa
         for path in sorted((out / name).glob("*.*")):
             if path not in written and path.suffix.removeprefix(".") in KINDS:
                 path.unlink()
-                click.echo(f"removed {path}, of which there are no committed results")
+                click.echo(f"removed {path}, which has no committed results any more")
 
 
 @main.command()
@@ -287,7 +287,7 @@ def claims(results: Path) -> None:
 
 
 def write_claims(results: Path) -> None:
-    """As the command.
+    """See the command.
 
     Raises:
         UserError: a malformed file.
@@ -311,7 +311,7 @@ def write_claims(results: Path) -> None:
 def _to_decide(
     paper: str, names: Sequence[str], datasets: Sequence[str], track: str | None
 ) -> Iterator[tuple[str, Paper, Sequence[Experiment]]]:
-    """The experiments that ``make reproduce-PAPER`` runs with these options; of all papers, with none, every one."""
+    """The experiments that ``make reproduce-PAPER`` runs with these options; all, if of all papers without options."""
     for name, found, its, on in selections(paper, names, datasets):
         if its:
             yield name, found, chosen_experiments(name, found, its)
@@ -324,7 +324,7 @@ def _to_decide(
 
 @main.command()
 @selection
-@click.option("--backbone", help="The tables on this backbone; default: the experiment's.")
+@click.option("--backbone", help="Tables on this backbone; default: the experiment's.")
 @results_option
 @one_sentence
 def decide(
@@ -335,7 +335,7 @@ def decide(
     backbone: str | None,
     results: Path,
 ) -> None:
-    """How many replicates the tables of PAPER, or of all, are to have: replicates.csv beside the committed results."""
+    """How many replicates the tables of PAPER, or of all, need: replicates.csv beside the committed results."""
     from report import deciding
 
     chosen = {name: (found, its) for name, found, its in _to_decide(paper, names, datasets, track)}
@@ -363,12 +363,12 @@ def simulate(page: Path, results: Path) -> None:
 @results_option
 @one_sentence
 def tuning_command(results: Path) -> None:
-    """TUNING.md beside the committed results: rules that choose a weight without target labels, judged."""
+    """TUNING.md beside the committed results: how good rules are that choose a weight without target labels."""
     write_tuning(results)
 
 
 def write_tuning(results: Path) -> None:
-    """As the command.
+    """See the command.
 
     Raises:
         UserError: a malformed file.
@@ -383,23 +383,26 @@ def write_tuning(results: Path) -> None:
 @results_option
 @one_sentence
 def contributed_command(results: Path) -> None:
-    """What others have sent in, checked: its form, and the hash of every cell's specification."""
+    """Results sent in by others, checked: their form, and the hash of every cell's specification."""
     from report import contributed
 
-    for one in contributed.found(papers(), results):
+    found = contributed.found(papers(), results)
+    for one in found:
         click.echo(f"{one.name}: {plural(one.cells, 'cell')}; {one.made}")
+    if not found:
+        click.echo(f"There are no contributed results in {results / contributed.FOLDER}.")
 
 
 @main.command("contents")
 @results_option
 @one_sentence
 def contents_command(results: Path) -> None:
-    """CONTENTS.md beside the committed results: what is there, what it took, what makes it again."""
+    """CONTENTS.md beside the committed results: what is there, what it took, how to reproduce it."""
     write_contents(results)
 
 
 def write_contents(results: Path) -> None:
-    """As the command.
+    """See the command.
 
     Raises:
         UserError: a malformed file.
@@ -416,12 +419,12 @@ def write_contents(results: Path) -> None:
 @results_option
 @one_sentence
 def headline_command(readme: Path, out: Path, results: Path) -> None:
-    """The README's table, words and figure, and the table of all methods in FINDINGS.md."""
+    """The README's table, glossary and figure, and the table of all methods in FINDINGS.md."""
     write_headline(readme, out, results)
 
 
 def write_headline(readme: Path, out: Path, results: Path) -> None:
-    """As the command.
+    """See the command.
 
     Raises:
         UserError: a malformed file, or a page without the marks.
@@ -429,7 +432,7 @@ def write_headline(readme: Path, out: Path, results: Path) -> None:
     from report import headline
     from report.figures import charts
 
-    made = {}  # all of it before anything is written
+    made = {}  # everything is computed before anything is written
     for page, make in ((readme, headline.table), (results / "FINDINGS.md", headline.every_table)):
         try:
             before = page.read_text()
@@ -452,9 +455,9 @@ def write_headline(readme: Path, out: Path, results: Path) -> None:
 @results_option
 @one_sentence
 def write_command(readme: Path, out: Path, results: Path) -> None:
-    """All that is committed with the results: ledger, list of contents, README's table and figure, tables.
+    """Everything committed with the results: ledger, list of contents, README's table and figure, tables.
 
-    Every file of results is read once.
+    Every file of results is read only once.
     """
     steps: dict[str, Callable[[], None]] = {
         "claims": lambda: write_claims(results),
@@ -546,7 +549,7 @@ def figures(
     for paths in charts.save_all(jobs):
         click.echo("\n".join(map(str, paths)))
     if not jobs:
-        raise refused[0] if len(refused) == 1 else NoResultsError("there is nothing to draw of what is asked for.")
+        raise refused[0] if len(refused) == 1 else NoResultsError("there is nothing to draw for this.")
 
 
 if __name__ == "__main__":

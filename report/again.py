@@ -1,4 +1,4 @@
-"""The commands that make the results of an experiment, or of one of its tables, again."""
+"""The commands that reproduce the results of an experiment, or of one of its tables."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def make_command(
     Args:
         name: the paper's module name.
         experiment: one of its experiments.
-        datasets: data sets to name; those that it is not defined on are left out.
-        group: the table, where it is about one.
-        seeds: replicates that the table has; named where they are not the experiment's own number.
-        track: where no table is given, instead of the experiment's own.
+        datasets: data sets to name; those it is not defined on are left out.
+        group: the table, if it is about one.
+        seeds: number of replicates in the table; named if it is not the experiment's own number.
+        track: used instead of the experiment's own if no table is given.
         backbone: likewise.
     """
     if group is not None:
@@ -43,13 +43,13 @@ def make_command(
 
 
 def _known_as(experiment: Experiment, dataset: str) -> str:
-    """The data set by the name that the experiment has it under: a subset by that of the whole."""
+    """The experiment's name for a data set: for a subset that of the whole."""
     if recipe_key(dataset) in experiment.recipes:
         return dataset
     return next((key for key in experiment.recipes if records.is_of(dataset, [key])), dataset)
 
 
 def replicates(frame: pd.DataFrame, group: Group) -> int:
-    """How many seeds or splits a table has."""
+    """Number of seeds or splits in a table."""
     rows = records.of_group(frame, group)
     return len(rows[["split", "seed"]].drop_duplicates())

@@ -1,4 +1,4 @@
-"""What a run says, in few lines: the gain of each method, the verdict, what is published, and how far runs agree."""
+"""The result of a run in a few lines: each method's gain, verdict and published gain, and how far runs agree."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from report.selected import Shown
 from report.table import MISSING, Grid, Table, cell_text, decision, grid_text
 
 MOST = 12
-"""Lines of an answer that are shown; ALL=1 has the others."""
+"""Maximum number of lines in an answer; ALL=1 shows the others."""
 SHORT = ("effect", "95 % interval", "verdict")
-"""Columns of the claims that an answer shows."""
+"""Columns of the claims shown in an answer."""
 MAIN = ("accuracy", "unlabelled")
-"""The grid that is the main one of a table."""
+"""The main grid of a table."""
 
 
 def gains(name: str, paper: Paper, loaded: Loaded, groups: Sequence[Group], results: Path) -> list[list[str]]:
-    """A line for every row of the paper's own method, in every run: what it gains over its own baseline.
+    """A line for every row of the paper's own method, in every run: its gain over its own baseline.
 
     Raises:
         UserError: a malformed row of the published numbers.
@@ -50,7 +50,7 @@ HEADERS = ("method", "over", "data, network", "run", "n", "gain", "95 % interval
 
 
 def _own(name: str, loaded: Loaded, run: Run) -> Iterator[tuple[Entry, Entry]]:
-    """The lines of the paper's own method, each with its baseline; of a figure over layers there is none."""
+    """The lines of the paper's own method, each with its baseline; none for a figure over layers."""
     experiment = loaded.experiment
     if experiment.layers:
         return
@@ -76,10 +76,10 @@ def _published(name: str, paper: Paper, loaded: Loaded, pair: tuple[Entry, Entry
 
 
 def text(one: Shown, results: Path) -> str:
-    """The answer of the tables of one paper.
+    """The answer for one paper's tables.
 
     Args:
-        one: what there is of it.
+        one: the paper's results.
         results: the folder with the published numbers.
     """
     name, paper, tables = one.name, one.paper, one.tables
@@ -87,7 +87,7 @@ def text(one: Shown, results: Path) -> str:
     parts = [f"{whole}\n{'=' * len(whole)}"]
     lines = [line for loaded, groups in one.parts for line in gains(name, paper, loaded, groups, results)]
     full = _full(name, one)
-    lines.sort(key=lambda line: line[0] not in full)  # the paper's own full method first, then what is left out of it
+    lines.sort(key=lambda line: line[0] not in full)  # the paper's own full method first, then its ablations
     if lines:
         several = len({line[3] for line in lines}) > 1 or lines[0][3] != records.COMMITTED
         bases = {line[1] for line in lines}
@@ -95,7 +95,7 @@ def text(one: Shown, results: Path) -> str:
         kept = [i for i, header in enumerate(HEADERS) if header not in left_out and _differs(lines, i, header)]
         body = [[line[i] for i in kept] for line in lines[:MOST]]
         if len(bases) == 1:
-            parts.append(f"Gain over {next(iter(bases))}, percent points, mean over tasks, last iterate")
+            parts.append(f"Gain over {next(iter(bases))}, percentage points, mean over tasks, last iterate")
         parts.append(tabulate(body, [HEADERS[i] for i in kept], disable_numparse=True))
         if len(lines) > MOST:
             parts.append(f"and {plural(len(lines) - MOST, 'line')} more: ALL=1")
@@ -110,23 +110,23 @@ def text(one: Shown, results: Path) -> str:
 
 
 def _full(name: str, one: Shown) -> set[str]:
-    """How the tables name the paper's full method."""
+    """Name of the paper's full method in the tables."""
     rows = [row for loaded, _ in one.parts for row in loaded.experiment.rows]
     return {row_label(row) for row in rows if (row.method, row.variant) == (name, "default")}
 
 
 def _differs(lines: Sequence[Sequence[str]], place: int, header: str) -> bool:
-    """Whether a column says anything: what is published may be nothing throughout."""
+    """Whether a column says anything: published numbers may be missing throughout."""
     return header != "published" or any(line[place] != MISSING for line in lines)
 
 
 def _agreed(table: Table) -> str:
-    """How this machine's values agree with the committed ones, where there are both."""
+    """How this machine's values agree with the committed ones, if there are both."""
     return dict(table.facts).get("agreement", "")
 
 
 def _short(grid: Grid) -> Grid:
-    """The claims with effect, interval and verdict alone."""
+    """The claims with only effect, interval and verdict."""
     places = [grid.columns.index(column) for column in SHORT]
     lines = tuple(
         type(line)(line.label, line.origin, tuple(line.cells[place] for place in places)) for line in grid.lines
@@ -135,7 +135,7 @@ def _short(grid: Grid) -> Grid:
 
 
 def main_table(tables: Sequence[Table]) -> str:
-    """The main table of the first experiment, with what it is about and what its means leave out."""
+    """The main table of the first experiment, with its title and what its means leave out."""
     if not tables:
         return ""
     table = tables[0]
@@ -151,7 +151,7 @@ def rest(name: str, tables: Sequence[Table], options: Mapping[str, str]) -> str:
     Args:
         name: the paper's module, or ``all``.
         tables: what was found.
-        options: make variables that chose it.
+        options: make variables that selected it.
     """
     grids = sum(len(table.grids) for table in tables) - 1
     own = all(records.is_own(table.group.dataset) for table in tables)

@@ -1,4 +1,4 @@
-"""A fresh small run against the committed accuracy bands, and against the committed results."""
+"""Compares a fresh small run with the committed accuracy bands, and with the committed results."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Band:
     low: float
     high: float
     gain: float
-    """Least gain over the baseline, percentage points."""
+    """Minimum gain over the baseline, percentage points."""
     distance: float | None
-    """Greatest ``mmd`` of the bottleneck, as a share of the baseline's; None (an empty field) for methods that do not
+    """Maximum ``mmd`` of the bottleneck, as a fraction of the baseline's; None (an empty field) for methods that do not
     match the features' distributions."""
 
 
@@ -63,7 +63,7 @@ def violations(band: Band, accuracy: float, baseline: float, closer: float) -> l
         band: what they must be.
         accuracy: of the method, percent.
         baseline: of its baseline, percent.
-        closer: the method's ``mmd`` as a share of the baseline's.
+        closer: the method's ``mmd`` as a fraction of the baseline's.
     """
     found = []
     if not band.low <= accuracy <= band.high:
@@ -79,7 +79,7 @@ def violations(band: Band, accuracy: float, baseline: float, closer: float) -> l
 
 @dataclass(frozen=True)
 class Check:
-    """One band and the fresh run that it is held against."""
+    """One band and the fresh run that is compared with it."""
 
     band: Band
     accuracy: float
@@ -87,7 +87,7 @@ class Check:
     closer: float
     n: int
     moved: tuple[str, ...]
-    """Cells whose accuracy is another one than the committed result of the same place."""
+    """Cells whose accuracy differs from the committed result in the same place."""
 
     @property
     def wrong(self) -> list[str]:
@@ -95,10 +95,10 @@ class Check:
 
 
 def check(band: Band, runs: Path, results: Path, experiment: str) -> Check:
-    """Holds a fresh run against its band, and cell by cell against the committed result.
+    """Compares a fresh run with its band, and cell by cell with the committed result.
 
     Raises:
-        UserError: the run is not there, or a malformed file.
+        UserError: there is no such run, or a malformed file.
     """
     path = runs / "tables" / band.paper / f"{experiment}.csv"
     if not path.is_file():
@@ -146,7 +146,7 @@ def _at_most(distance: float | None) -> str:
 
 
 def text(checks: list[Check]) -> str:
-    """What moved, in words."""
+    """What has changed, in words."""
     lines = []
     for one in checks:
         band = one.band

@@ -43,16 +43,16 @@ from report.statistics import Estimate
 from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, decision, difference, estimated
 
 LARGEST = 3
-"""How many entries of each row of a matrix a table shows beside the diagonal."""
+"""How many off-diagonal entries of each row of a matrix a table shows."""
 NAMED = 6
-"""How many missing cells a note names before it only counts."""
+"""How many missing cells a note names before only counting them."""
 
 
 def _with_best(lines: list[Line], columns: int, tied: Collection[tuple[str, str]]) -> list[Line]:
     """Marks the largest number of each of the first ``columns`` columns among lines of the same origin.
 
-    The last of them is the mean, where the lines (label, origin) that are ``tied`` with the best are marked too: on a
-    single task the few replicates cannot tell.
+    The last of them is the mean, where the lines (label, origin) in ``tied``, which tie with the best, are marked too:
+    on a single task the few replicates cannot decide.
     """
     best: dict[tuple[str, int], float] = {}
     for line in lines:
@@ -73,7 +73,7 @@ def _with_best(lines: list[Line], columns: int, tied: Collection[tuple[str, str]
 
 
 def _tied(run: Run, found: Sequence[Entry]) -> set[tuple[str, str]]:
-    """The lines of a run whose mean over tasks is not significantly below that of the best line."""
+    """The lines of a run whose mean over tasks is not significantly below the best line's."""
     means = {entry: mean.mean for entry in found if (mean := run.mean(entry)) is not None}
     if not means:
         return set()
@@ -99,7 +99,7 @@ def _columns(runs: Sequence[Run], beside: Sequence[PublishedTable]) -> tuple[str
 def _published_lines(
     label: str, tasks: Sequence[str], tables: Sequence[PublishedTable], paper: Paper, over: str | None, empty: int
 ) -> list[Line]:
-    """The published numbers of a row on our tasks; differences over the published row of ``over`` if it is given.
+    """The published numbers of a row on our tasks; differences over the published row of ``over`` if given.
 
     ``empty`` is the number of columns after the mean.
     """
@@ -149,7 +149,7 @@ def _differences(
     over: Row,
     name: str = "difference",
 ) -> Grid | None:
-    """Of all rows over the one that is named."""
+    """Differences of all rows over the given one."""
     columns = _columns(runs, tables)
     base = row_label(over)
     lines = []
@@ -170,7 +170,7 @@ def _differences(
     if not lines:
         return None
     notes = ("paired by task, split and seed; 95 % interval and p: t-test over the n means over tasks",)
-    title = f"Difference over {base}, percent points"
+    title = f"Difference over {base}, percentage points"
     return Grid(name, title, (*columns, "mean", "95 % interval", "p", "n"), tuple(lines), notes)
 
 
@@ -192,10 +192,10 @@ def _selections(runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
 
 
 def _unlabelled(runs: Sequence[Run], found: Sequence[Entry], notes: Sequence[str]) -> Grid | None:
-    """What there is of tasks whose target has no labels: figures that need none."""
+    """Results for tasks whose target has no labels: measures that need none."""
     names = {"target_entropy": "entropy", "snd": "SND", "a_distance": "A-distance"}
     frames = [run.frame[run.frame["metric"] == "target_entropy"] for run in runs]
-    tested = {task for run in runs for task in run.tasks}  # a study of rules has these figures of them too
+    tested = {task for run in runs for task in run.tasks}  # a study of rules has these measures for them too
     tasks = tuple(dict.fromkeys(str(task) for frame in frames for task in frame["task"] if task not in tested))
     if not tasks:
         return None
@@ -214,7 +214,7 @@ def _unlabelled(runs: Sequence[Run], found: Sequence[Entry], notes: Sequence[str
 
 
 def _label_free(experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> Grid | None:
-    """What the paper's rule takes among the settings of each row, beside what the target's labels say of them."""
+    """The setting of each row chosen by the paper's rule, beside what the target's labels say."""
     metric = experiment.selects
     if not metric:
         return None
@@ -256,13 +256,13 @@ def _candidates(experiment: Experiment, run: Run, found: Sequence[Entry]) -> lis
 
 
 def _least(measured: Mapping[Entry, Mapping[str, Estimate | None]], task: str) -> Entry | None:
-    """The line of the least mean on a task, the first of several; None if none has any."""
+    """The line with the least mean on a task, the first of several; None if none has any."""
     means = {entry: mean.mean for entry, of_task in measured.items() if (mean := of_task[task]) is not None}
     return min(means, key=lambda entry: means[entry], default=None)
 
 
 def _taken_note(run: Run, task: str, taken: Entry | None, tested: Mapping[Entry, Mapping[str, Estimate | None]]) -> str:
-    """Which setting the rule takes on a task, and how far it is from the one that the labels call the most accurate."""
+    """The setting that the rule takes on a task, and its distance from the most accurate one by the labels."""
     assert taken is not None
     means = {entry: mean.mean for entry, of_task in tested.items() if (mean := of_task[task]) is not None}
     best = max(means, key=lambda entry: means[entry])
@@ -276,7 +276,7 @@ def _taken_note(run: Run, task: str, taken: Entry | None, tested: Mapping[Entry,
 
 
 def _curves(experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry]) -> list[Grid]:
-    """What the experiment shows of the training history, one line per evaluation."""
+    """The training history's entries that the experiment shows, one line per evaluation."""
     grids = []
     for name in experiment.curve:
         metrics = {str(metric) for run in runs for metric in run.frame["metric"] if str(metric).startswith(f"{name}@")}
@@ -298,7 +298,7 @@ def _curves(experiment: Experiment, runs: Sequence[Run], found: Sequence[Entry])
 
 
 def _matrices(runs: Sequence[Run], found: Sequence[Entry], names: Sequence[str]) -> list[Grid]:
-    """Of each matrix over the classes, a line per class and row of the table: the diagonal and the largest others."""
+    """For each matrix over the classes, a line per class and row of the table: the diagonal and the largest others."""
     grids = []
     for name in names:
         lines = []
@@ -330,7 +330,7 @@ def _by_class(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def _quantities(runs: Sequence[Run], found: Sequence[Entry]) -> list[Grid]:
-    """What else was measured; figures that come in families, ``alpha.fc7``, in a grid of their own."""
+    """Other measurements; those in families, such as ``alpha.fc7``, in a separate grid."""
     every = dict.fromkeys(str(name) for run in runs for name in run.frame["metric"])
     metrics = [name for name in every if name != "accuracy" and "@" not in name]
     single = tuple(name for name in metrics if "." not in name)
@@ -370,7 +370,7 @@ def _published_difference(found: PublishedDifference | None) -> Cell:
 
 
 def published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) -> Grid | None:
-    """A published table's rows that this experiment has, with what each number is worth; then those shown as such."""
+    """The rows of a published table that this experiment has, with each number's provenance; then other shown rows."""
     base = table.name_of(paper.published_rows.get(row_label(experiment.baseline)))
     rows = [(row_label(row), table.name_of(paper.published_rows.get(row_label(row)))) for row in experiment.rows]
     rows += [(name, table.name_of(name)) for name in paper.published_only]
@@ -435,7 +435,7 @@ def _incomplete(experiment: Experiment, run: Run, found: Sequence[Entry], column
 def agreement(runs: Sequence[Run]) -> str | None:
     """How this machine's run compares with the committed one, cell by cell; None if only one of them exists.
 
-    Of several runs per origin, the first two on the same device are compared, if there are any.
+    If an origin has several runs, the first two on the same device are compared, if there are any.
     """
     pairs = [(first, second) for first in runs for second in runs if second.local and not first.local]
     if not pairs:
@@ -489,15 +489,15 @@ def table_of(
 
     Args:
         name: the paper's module name.
-        frame: rows of ``records.load``, of any groups; those of ``group`` are used.
-        tables: the published tables to show with it; none beside images of a user's own.
-        failures: what is to be said of cells that ended in an error.
+        frame: rows of ``records.load``, possibly of other groups too; those of ``group`` are used.
+        tables: the published tables to show with it; none for a user's own images.
+        failures: notes about cells that ended in an error.
     """
     every = runs_of(frame, group)
     runs = shown(every)
     found = entries(experiment, runs)
     own = is_own(group.dataset)
-    if own:  # of somebody's own images no paper has said anything
+    if own:  # papers say nothing about a user's own images
         tables = ()
     beside = [table for table in tables if records.same_data(table, group)]
     most = max((len([task for task in table.tasks if task != AVERAGE]) for table in beside), default=0)
@@ -528,7 +528,7 @@ def table_of(
 
 @dataclass(frozen=True)
 class Loaded:
-    """What there is of one experiment."""
+    """The results of one experiment."""
 
     experiment: Experiment
     paths: dict[str, Path]
@@ -537,7 +537,7 @@ class Loaded:
 
     @property
     def groups(self) -> list[Group]:
-        """In the order of the experiment's data sets, those of no recipe last."""
+        """In the order of ``in_order``."""
         return in_order(self.experiment, records.groups(self.frame))
 
 
@@ -552,15 +552,19 @@ def load(name: str, experiment: Experiment, runs: Path | None, results: Path) ->
 
 
 def in_order(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
-    """Groups in the order of the experiment's data sets, those of no recipe last."""
+    """Groups in the order of the experiment's data sets, unlisted ones last; on each its own backbone first."""
     order = [*experiment.recipes, *(group.dataset for group in groups)]
-    return sorted(groups, key=lambda group: order.index(group.dataset))
+
+    def place(group: Group) -> tuple[int, bool, str]:
+        return order.index(group.dataset), group.backbone != experiment.backbone, group.backbone
+
+    return sorted(groups, key=place)
 
 
 def tables(
     name: str, paper: Paper, loaded: Loaded, groups: Sequence[Group], results: Path, runs: Path | None = None
 ) -> list[Table]:
-    """One table per group; with ``runs``, what failed on this machine is said below it.
+    """One table per group; with ``runs``, failures on this machine are noted below it.
 
     Raises:
         UserError: a malformed row of the published numbers.

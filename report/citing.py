@@ -1,4 +1,4 @@
-"""How to cite the papers and the suite, in BibTeX; the suite by ``CITATION.cff``."""
+"""How to cite the papers and the suite, in BibTeX; the suite from ``CITATION.cff``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from methods.contract import Paper
 
 CITATION = Path(__file__).resolve().parents[1] / "CITATION.cff"
 JOURNALS = ("JMLR",)
-"""Venues whose papers are articles."""
+"""Venues whose papers are journal articles."""
 
 
 def bibtex(name: str, paper: Paper) -> str:
@@ -26,7 +26,7 @@ def bibtex(name: str, paper: Paper) -> str:
 
 
 def suite() -> str:
-    """The entry of the suite, made of ``CITATION.cff``."""
+    """The entry of the suite, from ``CITATION.cff``."""
     text = CITATION.read_text(encoding="utf-8")
 
     def value(key: str) -> str:

@@ -3,11 +3,11 @@
 One rule: is the mean over these tasks, tasks fixed, different from 0 over replicates?  The 95 % t-interval answers:
 
 * ``reproduced``: it lies above 0, where the claim holds;  ``reversed``: below;
-* ``no effect``: it holds 0 and lies within the metric's ``NO_EFFECT`` of it;
-* ``undecided``: else, with the number of replicates that would be expected to decide it;
+* ``no effect``: it contains 0 and lies within the metric's ``NO_EFFECT`` of it;
+* ``undecided``: otherwise, with the number of replicates expected to decide it;
 * ``not enough runs``: a single replicate has no interval;  ``not run here``: nothing is paired.
 
-Whether the tasks agree does not change a verdict, it is said beside it: a verdict is ``mixed`` where at least one task
+Whether the tasks agree does not change a verdict but is stated beside it: a verdict is ``mixed`` if at least one task
 goes significantly against the mean.
 """
 
@@ -24,7 +24,7 @@ from report.table import MISSING, Basis, Cell, Grid, Line, Number, decision
 
 NOT_RUN = "not run here"
 Side = tuple[Entry, ...]
-"""The lines over whose mean one side of a claim is; mostly one."""
+"""The lines whose mean forms one side of a claim; mostly one."""
 REPRODUCED, REVERSED, NO_DIFFERENCE = "reproduced", "reversed", "no effect"
 UNDECIDED, TOO_FEW = "undecided", "not enough runs"
 VERDICTS = (REPRODUCED, REVERSED, NO_DIFFERENCE, UNDECIDED, TOO_FEW, NOT_RUN)
@@ -46,15 +46,15 @@ NO_EFFECT = {
 }
 """Metric -> a difference that is too small to matter, in its own unit.
 
-Percent points of accuracy; for the accuracy that tells domains apart and for the A-distance, which is a multiple of it,
-the same 2.5 points; a hundredth of a soft label; 2 % of the range of alpha; of the distances of means a twentieth of
-the least that DDC reaches; of the joint MMD, which is 2 at the most, a four-hundredth.
+Percentage points of accuracy; for the accuracy that tells domains apart and for the A-distance, which is a multiple of
+it, the same 2.5 points; a hundredth of a soft label; 2 % of the range of alpha; for distances of means a twentieth of
+the least that DDC reaches; for the joint MMD, which is at most 2, a four-hundredth.
 """
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What one run says of a claim, at one setting of the experiment's sweep."""
+    """What one run says about a claim, at one setting of the experiment's sweep."""
 
     claim: Claim
     run: Run
@@ -63,26 +63,26 @@ class Decision:
     comparison: Comparison | None
     basis: Basis | None
     setting: str
-    """The setting, where there is a decision for each."""
+    """The setting, if each has its own decision."""
 
     @property
     def label(self) -> str:
-        """As tables name it."""
+        """Label in the tables."""
         return ", ".join(filter(None, (name_of(self.claim), self.setting)))
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that the comparison is over."""
+        """The tasks that the comparison covers."""
         return tuple(self.comparison.tasks) if self.comparison else ()
 
     @property
     def delta(self) -> float:
-        """What is too small a difference to matter, in the unit of the metric."""
+        """The largest difference too small to matter, in the unit of the metric."""
         return no_effect(measure(self.claim))
 
     @property
     def traced(self) -> Basis | None:
-        """The cells whose mean the effect is, less that of others; no correlation, no difference of differences is."""
+        """The cells whose mean, less that of others, is the effect; None for correlations or double differences."""
         return None if self.claim.ranks or self.claim.than or self.claim.than_setting else self.basis
 
     @property
@@ -92,27 +92,27 @@ class Decision:
 
     @property
     def words(self) -> str:
-        """The verdict with what belongs to it: whether tasks disagree, and what it would take."""
+        """The verdict with its qualifiers: whether tasks disagree, and how many replicates would decide it."""
         return in_words(self.comparison, self.delta, self.run.over)
 
 
 def name_of(claim: Claim) -> str:
-    """As tables name it: with the point, where one statement is several comparisons."""
+    """Label in the tables: with the point, if one statement is several comparisons."""
     return f"{claim.name}, {claim.point}" if claim.point else claim.name
 
 
 def measure(claim: Claim) -> str:
-    """What the effect is a difference in: a metric, or a rank correlation."""
+    """What the effect is a difference of: a metric, or a rank correlation."""
     return RANKS if claim.ranks else claim.metric
 
 
 def no_effect(metric: str) -> float:
-    """The difference of a metric that is too small to matter; 0, which nothing is within, where none is stated."""
+    """The largest difference of a metric too small to matter; 0, which nothing is within, if none is stated."""
     return NO_EFFECT.get(metric.partition("@")[0], 0.0)
 
 
 def verdict(comparison: Comparison | None, delta: float = NO_EFFECT["accuracy"]) -> str:
-    """What a comparison says of a claim that its first row is the better one: one of ``VERDICTS``."""
+    """What a comparison says about a claim that its first row is better: one of ``VERDICTS``."""
     if comparison is None:
         return NOT_RUN
     if comparison.n == 1:
@@ -129,7 +129,7 @@ def in_words(comparison: Comparison | None, delta: float = NO_EFFECT["accuracy"]
 
     Args:
         comparison: what is judged.
-        delta: what is too small a difference to matter.
+        delta: the largest difference too small to matter.
         over: the replicate, ``seed`` or ``split``.
     """
     found = verdict(comparison, delta)
@@ -141,25 +141,25 @@ def in_words(comparison: Comparison | None, delta: float = NO_EFFECT["accuracy"]
 
 
 def replicates_wanted(comparison: Comparison, delta: float) -> str:
-    """How many replicates would be expected to decide it, on the same mean and spread: ``about 12``."""
+    """Number of replicates expected to decide it, at the same mean and spread: ``about 12``."""
     wanted = statistics.needed(comparison.effect, comparison.spread, delta, comparison.first)
     return f"over {statistics.MANY}" if wanted >= statistics.MANY else f"about {max(wanted, comparison.n + 1)}"
 
 
 def named_side(row: Row, settings: str | tuple[str, ...]) -> Side:
-    """A row at the point of the sweep that a claim names, or at several."""
+    """A row at the point, or points, of the sweep that a claim names."""
     return tuple(Entry(row, setting) for setting in ((settings,) if isinstance(settings, str) else settings))
 
 
 def worse_side(claim: Claim, settings: str | tuple[str, ...]) -> Side:
-    """What ``better`` is compared with: a row, or a level."""
+    """What ``better`` is compared with: a row, or a constant level."""
     return named_side(claim.worse, settings) if claim.level is None else (Entry(claim.worse, level=claim.level),)
 
 
 def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[tuple[Side, Side]]:
-    """The pairs that decide a claim: one per setting of a sweep, as nothing averages over settings by itself.
+    """The pairs that decide a claim: one per setting of a sweep, as settings are not averaged by default.
 
-    A claim that names the points of the sweep that it compares, or averages over, is decided by these alone.
+    A claim that names points of the sweep to compare, or to average over, is decided by these only.
     """
     if claim.ranks:
         lines = tuple(entry for entry in found if same_row(entry.row, claim.better) and run.has(entry))
@@ -183,7 +183,7 @@ def claim_pairs(claim: Claim, experiment: Experiment, run: Run, found: Sequence[
 
 
 def decide(claim: Claim, run: Run, better: Side, worse: Side) -> tuple[Comparison | None, Basis | None]:
-    """The comparison that decides a claim, its effect positive where the claim holds, and the cells behind it."""
+    """The comparison that decides a claim, its effect positive if the claim holds, and the cells behind it."""
     paired = [pair for pair in zip(claim.tasks, claim.than or claim.tasks, strict=True) if set(pair) <= set(run.tasks)]
     if claim.tasks and not paired:
         return None, None
@@ -202,7 +202,7 @@ def decide(claim: Claim, run: Run, better: Side, worse: Side) -> tuple[Compariso
 
 
 def decisions(claim: Claim, experiment: Experiment, run: Run, found: Sequence[Entry]) -> list[Decision]:
-    """What a run says of a claim, per setting of a sweep; empty if it lacks a side of it."""
+    """What a run says about a claim, per setting of a sweep; empty if it lacks a side of it."""
     made = []
     for better, worse in claim_pairs(claim, experiment, run, found):
         named = claim.better_setting or claim.worse_setting or claim.ranks
@@ -240,7 +240,7 @@ RULE = (
     "undecided: else, with the number of replicates that would be expected to decide it",
     "tasks up, down: whose own difference is above or below 0 (t-tests, Holm); mixed: one or more go against the mean",
 )
-"""Under every table of verdicts."""
+"""Notes under every table of verdicts."""
 
 
 def up_and_down(comparison: Comparison | None) -> tuple[Cell, Cell]:
@@ -263,17 +263,17 @@ def sides(claim: Claim) -> str:
 
 
 def ranking(claim: Claim) -> str:
-    """What is to rank like what."""
+    """What should rank like what."""
     return f"least {claim.ranks} with greatest {claim.metric} over the settings of {row_label(claim.better)}"
 
 
 def allowance(claim: Claim) -> str:
-    """By how much the better side may be the worse one."""
+    """By how much the better side may be worse."""
     return f", {claim.margin:+g} points" if claim.margin else ""
 
 
 def turned(claim: Claim) -> str:
-    """The tasks, and the points of the sweep, whose difference is taken off."""
+    """The tasks, and the points of the sweep, whose difference is subtracted."""
     if not (claim.than or claim.than_setting):
         return ""
     places = " and ".join(entry.setting.replace(";", ", ") for entry in named_side(claim.better, claim.than_setting))

@@ -1,8 +1,8 @@
-"""All methods on one data set in one table, sorted, and one sentence on which to take.
+"""All methods on one data set in one table, sorted, and one sentence on which to use.
 
-Where the target has labels, methods are sorted by accuracy.  Where it has none they are sorted by a label-free
-criterion, and beside it stands how far that criterion ordered methods rightly where labels are known: Spearman's rank
-correlation with accuracy over the methods, mean over the tasks of all committed comparisons.
+If the target has labels, methods are sorted by accuracy.  If it has none, they are sorted by a label-free criterion,
+shown with how well that criterion orders methods where labels are known: Spearman's rank correlation with accuracy over
+the methods, mean over the tasks of all committed comparisons.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from report.table import MISSING, Basis, Cell, Grid, Interval, Line, Number, Tab
 
 BASELINE = "source_only"
 CRITERIA = {"target_entropy": "target entropy", "a_distance": "A-distance", "snd": "SND"}
-"""Label-free figures of a trained model, of the last iterate, and what tables call them."""
+"""Label-free measures of a trained model at the last iterate, and their names in tables."""
 RISING = ("snd",)
 """Those of which more is better."""
 CRITERION = "target_entropy"
@@ -38,7 +38,7 @@ NUMBERS = ("accuracy", *CRITERIA, "seconds")
 
 @dataclass(frozen=True)
 class Method:
-    """A line: a method with what was measured of it."""
+    """A line: a method with its measurements."""
 
     label: str
     method: str
@@ -93,7 +93,7 @@ class Comparison:
 
     @cached_property
     def ordered(self) -> list[Method]:
-        """The methods, the best first; those of which the figure is not known, last."""
+        """The methods, the best first; those with an unknown value last."""
         by, tasks = ("accuracy", self.tested) if self.tested else (CRITERION, self.tasks)
         sign = -1 if self.tested or CRITERION in RISING else 1
         known = {one.label: one.mean(by, tasks) for one in self.methods}
@@ -120,10 +120,10 @@ def read(path: Path, origin: str) -> Comparison:
             raise UserError(f"{path}, line {line}: seed is {row['seed']!r}, expected a whole number.")
         rows.append(row)
     if not rows:
-        raise UserError(f"{path} holds no comparison; make it again.")
+        raise UserError(f"{path} holds no comparison; run it again.")
     groups = {Group(*(row[name] for name in Group._fields)) for row in rows}
     if len(groups) > 1:
-        raise UserError(f"{path} mixes data sets, protocols, backbones or tracks; make it again.")
+        raise UserError(f"{path} mixes data sets, protocols, backbones or tracks; run it again.")
     labels = dict.fromkeys(row["label"] for row in rows)
     methods = tuple(_method([row for row in rows if row["label"] == label]) for label in labels)
     tasks = tuple(dict.fromkeys(row["task"] for row in rows))
@@ -144,7 +144,7 @@ def _method(rows: Sequence[Mapping[str, str]]) -> Method:
 
 
 def found(runs: Path | None, results: Path, dataset: str = "") -> list[Comparison]:
-    """All comparisons, the committed ones first, or those of one data set.
+    """All comparisons, the committed ones first, or those on one data set.
 
     Raises:
         UserError: a malformed file.
@@ -159,7 +159,7 @@ def found(runs: Path | None, results: Path, dataset: str = "") -> list[Compariso
 
 
 def _equal(one: Comparison, other: Comparison) -> bool:
-    """Whether two say the same: one of this machine may be the committed one, carried on."""
+    """Whether two say the same: this machine's may be the committed one, continued."""
     same = (one.group, one.setting) == (other.group, other.setting)
     return same and [(m.label, m.cells, m.values) for m in one.methods] == [
         (m.label, m.cells, m.values) for m in other.methods
@@ -171,20 +171,20 @@ def _equal(one: Comparison, other: Comparison) -> bool:
 
 @dataclass(frozen=True)
 class Trust:
-    """How a label-free criterion ordered methods where the target's labels are known."""
+    """How well a label-free criterion orders methods where the target's labels are known."""
 
     correlation: float
     """Mean of Spearman's rank correlation with accuracy; 1 is the right order, 0 none, -1 the reverse."""
     regret: float
-    """Points of accuracy, on average, by which the method that it takes is below the best one."""
+    """Points of accuracy by which the method it picks is below the best one, on average."""
     gain: float
-    """Points by which the method that it takes is above source-only, on average."""
+    """Points by which the method it picks is above source-only, on average."""
     tasks: int
     datasets: tuple[str, ...]
 
 
 def trust(committed: Iterable[Comparison], criterion: str) -> Trust | None:
-    """What the committed comparisons show of a criterion; None if they show nothing."""
+    """What the committed comparisons show about a criterion; None if nothing."""
     correlations, regrets, gains, datasets = [], [], [], []
     for one in committed:
         for task in one.tested:
@@ -208,7 +208,7 @@ def trust(committed: Iterable[Comparison], criterion: str) -> Trust | None:
 
 
 def table(one: Comparison, committed: Sequence[Comparison]) -> Table:
-    """The comparison as a table, with what it advises as its last note."""
+    """The comparison as a table, with its recommendation as the last note."""
     criteria = [name for name in CRITERIA if any(m.values[name] for m in one.methods)]
     lines = []
     for method in one.ordered:
@@ -268,7 +268,7 @@ def trust_text(committed: Sequence[Comparison]) -> str:
     """How far the criterion can be trusted, in a sentence."""
     name, known = CRITERIA[CRITERION], trust(committed, CRITERION)
     if known is None:
-        return f"how far the {name} can be trusted is not known: there is no committed comparison with labels"
+        return f"how far the {name} can be trusted is unknown: there is no committed comparison with labels"
     where = ", ".join(map(short, known.datasets))
     return (
         f"how far the {name} can be trusted: on {known.tasks} tasks with labels ({where}) its order of the methods had "
@@ -278,16 +278,16 @@ def trust_text(committed: Sequence[Comparison]) -> str:
 
 
 def ranked(one: Comparison) -> list[Method]:
-    """The methods that finished on every task, the one that is advised first."""
+    """The methods that finished on every task, the recommended one first."""
     name, tasks = ("accuracy", one.tested) if one.tested else (CRITERION, one.tasks)
     return [m for m in one.ordered if m.mean(name, tasks) is not None and not m.errors]
 
 
 def advice(one: Comparison, committed: Sequence[Comparison]) -> str:
-    """Which method to take, how sure that is, and what it costs: one sentence."""
+    """Which method to use, how certain that is, and what it costs: one sentence."""
     able = ranked(one)
     if not able:
-        return "No method can be advised: none finished on every task."
+        return "No method can be recommended: none finished on every task."
     best = able[0]
     how = _sure(one, best, able[1:]) if one.tested else _guessed(committed)
     return f"Take {best.label}: {how}; {_cost(one, best)}.{_use(best)}"
@@ -311,7 +311,7 @@ def _sure(one: Comparison, best: Method, others: Sequence[Method]) -> str:
 
 def _doubt(gap: Gap) -> str:
     if gap.n == 1:
-        return "one seed, so how sure is not known; SEEDS=3 tells"
+        return "one seed, so the uncertainty is unknown; SEEDS=3 shows it"
     return f"95 % interval {gap.low:+.1f} to {gap.high:+.1f}, {gap.n} seeds"
 
 
@@ -332,9 +332,9 @@ def _guessed(committed: Sequence[Comparison]) -> str:
 def _cost(one: Comparison, best: Method) -> str:
     own = fmean(best.values["seconds"].values())
     if one.baseline is None or one.baseline is best or not one.baseline.values["seconds"]:
-        return f"it takes {own:.1f} s a training"
+        return f"it takes {own:.1f} s per training"
     base = fmean(one.baseline.values["seconds"].values())
-    return f"it takes {own:.1f} s a training where source-only takes {base:.1f}"
+    return f"it takes {own:.1f} s per training, source-only {base:.1f}"
 
 
 def _use(best: Method) -> str:

@@ -1,4 +1,4 @@
-"""What is in ``results/``: every file, what it took, and the command that makes it again."""
+"""What is in ``results/``: every file, what it took, and the command that reproduces it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ beside every table. `python -m benchmarks rerun CELL` runs one cell.
 
 
 def contents(papers: Mapping[str, Paper], results: Path) -> str:
-    """The text of ``CONTENTS.md``; the same bytes for the same results.
+    """The text of ``CONTENTS.md``; the same results give the same bytes.
 
     Raises:
         UserError: a malformed file.
@@ -46,7 +46,7 @@ def contents(papers: Mapping[str, Paper], results: Path) -> str:
 
 
 def _lines(name: str, experiment: Experiment, results: Path) -> Iterator[str]:
-    """One line of the table for every group of a file's rows."""
+    """One line of the table for every group in a file's rows."""
     paths = records.files(name, experiment.name, None, results)
     if not paths:
         return

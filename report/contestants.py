@@ -1,4 +1,4 @@
-"""Rows of tables that are compared across papers, each with its own baseline."""
+"""Rows of tables compared across papers, each with its own baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from report.runs import Entry, Run, counterpart, entries, row_label, runs_of, sa
 
 @dataclass(frozen=True)
 class Contestant:
-    """A row of a paper's default experiment, with what it is compared with."""
+    """A row of a paper's default experiment, with its baseline."""
 
     paper: str
     group: Group
@@ -23,7 +23,7 @@ class Contestant:
     entry: Entry
     base: Entry
     others: tuple[Entry, ...] = ()
-    """Further rows that the paper's own method is shown over."""
+    """Further rows over which the paper's own method is shown."""
 
     @property
     def label(self) -> str:
@@ -45,20 +45,20 @@ class Contestant:
 
 
 RELEASED = "authors"
-"""The variant that has the values of the code which the authors released."""
+"""The variant with the values of the authors' released code."""
 
 
 def contestants(
     loaded: Iterable[tuple[str, Experiment, pd.DataFrame]], *, held_out: bool = False, released: bool = False
 ) -> list[Contestant]:
-    """The rows of the default experiments, each method, variant, setting and baseline once per group and tasks.
+    """The rows of the default experiments; each method, variant, setting and baseline once per group and tasks.
 
-    Of the committed results of a group, or of this machine's where nothing is committed.
+    From the committed results of a group, or from this machine's if nothing is committed.
 
     Args:
         loaded: paper, experiment and rows.
-        held_out: take the experiments that hold out a part of the source instead.
-        released: and, of all other experiments without a sweep, the rows with the values of the authors' code.
+        held_out: use the experiments that hold out part of the source instead.
+        released: also the rows with the authors' released values, from all other experiments without a sweep.
     """
     found: dict[tuple[object, ...], Contestant] = {}
     for name, experiment, frame in loaded:
@@ -82,7 +82,7 @@ def contestants(
 
 
 def _named(entry: Entry, experiment: Experiment) -> Entry:
-    """The line, called ``DAN, as released`` where its row has no name but that of the variant."""
+    """The line, called ``DAN, as released`` if its row has only the variant's name."""
     if entry.row.variant != RELEASED or entry.row.label:
         return entry
     full = next((row for row in experiment.rows if (row.method, row.variant) == (entry.row.method, "default")), None)

@@ -1,7 +1,7 @@
-"""Results that others have sent in from their machines: shown apart from the suite's own, never mixed with them.
+"""Results sent in from others' machines: shown apart from the suite's own, never mixed with them.
 
-``results/contributed/NAME/`` has the form of ``results/``.  Every cell must have its specification beside it, whose
-hash it is, with the versions that it was computed with.
+``results/contributed/NAME/`` has the same form as ``results/``.  Every cell must come with the specification that it is
+the hash of, and the versions it was computed with.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _contribution(folder: Path, papers: Mapping[str, Paper], results: Path) -> C
         paper = papers.get(path.parent.name)
         experiment = next((one for one in paper.experiments if one.name == path.stem), None) if paper else None
         if experiment is None:
-            raise UserError(f"{path} is of no experiment of the suite; send it in with the module that has it.")
+            raise UserError(f"{path} belongs to no experiment of the suite; send it in with the module that has it.")
         frame = build.load(path.parent.name, experiment, None, folder).frame
         _check(path, frame)
         loaded.append((path.parent.name, experiment, frame))
@@ -64,7 +64,7 @@ def _contribution(folder: Path, papers: Mapping[str, Paper], results: Path) -> C
 
 
 def _check(path: Path, frame: pd.DataFrame) -> None:
-    """That every cell of a table has its specification, and is named by its hash."""
+    """Checks that every cell of a table has its specification and is named by its hash."""
     beside = path.parent / "specs" / f"{path.stem}.json"
     known = read_specs(beside)
     for cell in map(str, frame["cell"].unique()):

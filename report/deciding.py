@@ -1,13 +1,13 @@
 """How many replicates decide the claims of a table: Stein's two stages, from committed results.
 
 A first stage - the experiment's own seeds, at least ``FIRST`` - gives the spread of every claim; from it follows the
-number that makes the half-width of its 95 % interval at most what is too small to matter (``claims.NO_EFFECT``).  The
-most that any claim of the table asks for is run of all its lines: at most 20 where a cell takes under ten seconds, else
-10, and no more than there are splits where a protocol draws them.
+number of replicates that makes the half-width of its 95 % interval at most the largest difference too small to matter
+(``claims.NO_EFFECT``).  The largest number that any claim of the table asks for is run for all its lines: at most 20 if
+a cell takes under ten seconds, otherwise 10, and no more than there are splits if a protocol draws them.
 
-Which tables these are follows from what the user names; neither an effect, nor its sign, nor a verdict has a say in
-anything here.  The number follows from the first stage alone, so that it is known and recorded before the second is run
-and stays what it was when that is there.
+Which tables these are depends only on what the user names; neither an effect, nor its sign, nor a verdict has any
+influence here.  The number depends on the first stage alone, so it is known and recorded before the second is run, and
+does not change afterwards.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from report.records import Group
 from report.runs import entries, runs_of
 
 FIRST = 5
-"""Replicates of a first stage, at least."""
+"""Minimum number of replicates in a first stage."""
 BRIEF = 10.0
-"""Seconds, below which a cell is a short one."""
+"""Seconds below which a cell counts as short."""
 MOST_BRIEF, MOST = 20, 10
-"""Replicates at most, of short cells and of longer ones."""
+"""Maximum number of replicates, for short cells and for longer ones."""
 SPLITS = {"down-sampled": 5, "supervised": 5, "semi-supervised": 5, "semi-supervised-random": 5}
-"""Protocol -> as many splits as are drawn for it and committed (``datasets/splits``)."""
+"""Protocol -> number of its drawn and committed splits (``datasets/splits``)."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class Where:
 
 
 def decide(chosen: Mapping[str, tuple[Paper, Sequence[Experiment]]], results: Path, where: Where) -> list[Replicates]:
-    """Fix what can be fixed, record it, and return the rows of what is wanted.
+    """Fix what can be fixed, record it, and return the requested rows.
 
     Args:
-        chosen: module name -> paper, and those of its experiments that are wanted.
+        chosen: module name -> paper, and the requested experiments of it.
         results: the folder of committed results.
         where: which of their tables.
 
     Raises:
-        UserError: a malformed file, nothing of what is wanted has committed results, or the file cannot be written.
+        UserError: a malformed file, nothing requested has committed results, or the file cannot be written.
     """
     made = [
         row
@@ -93,7 +93,7 @@ def _of_experiment(
 
 
 def _of_table(name: str, paper: Paper, experiment: Experiment, frame: pd.DataFrame, group: Group) -> Replicates:
-    """The number of one table; open where a line that a claim compares lacks some of the first stage."""
+    """The number for one table; open if a line compared by a claim lacks some of the first stage."""
     first = max(FIRST, experiment.seeds)
     row = Replicates(name, experiment.name, *group, first)
     stage = frame[frame["seed"] < first]
@@ -114,7 +114,7 @@ def _of_table(name: str, paper: Paper, experiment: Experiment, frame: pd.DataFra
 
 
 def _decisions(paper: Paper, experiment: Experiment, frame: pd.DataFrame, group: Group) -> list[Decision]:
-    """What the claims of an experiment compare in one table."""
+    """The comparisons of an experiment's claims in one table."""
     runs = runs_of(frame, group)
     found = entries(experiment, runs)
     claims = [claim for claim in paper.claims if experiment.name in claim.experiments]
@@ -122,7 +122,7 @@ def _decisions(paper: Paper, experiment: Experiment, frame: pd.DataFrame, group:
 
 
 def text(rows: Iterable[Replicates]) -> str:
-    """The rows as a person reads them: which table has how many replicates, and why so many."""
+    """The rows for reading: which table has how many replicates, and why."""
     header = ["table", "first stage", "widest claim", "spread", "half-width", "at most", "replicates"]
     lines = [
         [" ".join(row.table), row.first, row.claim or "-", *(_short(row.spread), _short(row.delta)),

@@ -14,9 +14,9 @@ from report.records import COMMITTED, IDENTITY
 from report.runs import entries, runs_of
 
 OTHERS = ("speed", "compare")
-"""Folders whose files have another form than the results of papers."""
+"""Folders whose files are not in the form of papers' results."""
 PLACE = [*IDENTITY]
-"""What tells two values of one file apart."""
+"""Columns that identify a value within a file."""
 
 
 def compare(old: Path, new: Path, papers: Mapping[str, Paper]) -> list[str]:
@@ -27,7 +27,7 @@ def compare(old: Path, new: Path, papers: Mapping[str, Paper]) -> list[str]:
     """
     for folder in (old, new):
         if not folder.is_dir():
-            raise UserError(f"{folder} is no folder of results.")
+            raise UserError(f"{folder} is not a folder of results.")
     names = sorted({path.relative_to(folder) for folder in (old, new) for path in folder.glob("*/*.csv")})
     names = [name for name in names if name.parent.name not in OTHERS]
     lines = []
@@ -74,7 +74,7 @@ def _where(place: object) -> str:
 
 
 def _means(name: Path, before: pd.DataFrame, after: pd.DataFrame, papers: Mapping[str, Paper]) -> list[str]:
-    """Lines of the tables whose mean accuracy has moved."""
+    """Lines of the tables whose mean accuracy has changed."""
     paper = papers.get(name.parent.name)
     experiment = next((one for one in paper.experiments if one.name == name.stem), None) if paper else None
     if experiment is None:
@@ -98,7 +98,7 @@ def _means(name: Path, before: pd.DataFrame, after: pd.DataFrame, papers: Mappin
 
 
 def _verdicts(old: Path, new: Path, papers: Mapping[str, Paper]) -> list[str]:
-    """Claims whose verdicts are others now."""
+    """Claims whose verdicts have changed."""
     before: dict[tuple[str, str], list[str]] = {}
     after: dict[tuple[str, str], list[str]] = {}
     for folder, found in ((old, before), (new, after)):

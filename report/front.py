@@ -17,7 +17,7 @@ from report.statements import Statement
 from report.table import Basis, difference
 
 WHOSE = {"paper": "the paper's", "code": "its released code's", "ours": "our own questions"}
-"""``Verdict.whose`` -> the heading of its column."""
+"""``Verdict.whose`` -> its column heading."""
 GLOSSARY = {
     "cell": "one training: a method with its settings, a data set, a task, a seed; named by a hash over all of it",
     "task": "source:target, the labelled domain that is learned and the one that is tested",
@@ -37,11 +37,11 @@ GLOSSARY = {
     "as released": "with the values of the code that the authors published, where these differ from the paper's",
     "comparator": "a method of no paper of the suite, run under the same recipes for orientation",
 }
-"""Twelve words that tables use."""
+"""Words used in tables."""
 
 
 def matrix(rows_of: Mapping[str, Sequence[Verdict]]) -> dict[str, list[tuple[str, list[tuple[str, int]]]]]:
-    """Paper -> heading of a column -> how many set-ups of its claims have which verdict."""
+    """Paper -> column heading -> how many set-ups of its claims have which verdict."""
     found = {}
     for name, rows in rows_of.items():
         cells = []
@@ -53,7 +53,7 @@ def matrix(rows_of: Mapping[str, Sequence[Verdict]]) -> dict[str, list[tuple[str
 
 
 def in_short(rows: Sequence[Verdict]) -> str:
-    """Of how many claims of a paper all set-ups reproduce, some, none; in a sentence, empty without a claim."""
+    """How many claims of a paper reproduce in all set-ups, some, or none; one sentence, empty if there is no claim."""
     every = [one for one in statements.statements(rows) if one.whose in ("paper", "code")]
     kinds = Counter(map(_kind, every))
     parts = [f"{kinds[kind]} {kind}" for kind in KINDS if kinds[kind]]
@@ -61,7 +61,7 @@ def in_short(rows: Sequence[Verdict]) -> str:
 
 
 KINDS = ("reproduced wherever tried", "in part", "not at all", "undecided", NOT_RUN)
-"""What may be said of a claim over all set-ups that the paper speaks of."""
+"""Possible outcomes of a claim over all set-ups that the paper covers."""
 
 
 def _kind(one: Statement) -> str:

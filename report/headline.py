@@ -29,14 +29,14 @@ SHORT_HEADER = (
 )
 WORDS_BEGIN, WORDS_END = "<!-- words, from report/front.py -->\n", "<!-- end of the words -->\n"
 WORDS = {claims.REPRODUCED: "yes", claims.REVERSED: "**loses**", claims.NO_DIFFERENCE: "none"}
-"""Verdict on the gain -> what the table says."""
+"""Verdict on the gain -> text in the table."""
 
 
 def table(papers: Mapping[str, Paper], results: Path) -> str:
-    """The README's table, of the committed results alone: a row for every paper of the suite.
+    """The README's table, from the committed results only: a row for every paper of the suite.
 
-    Of the paper's own method on Office-31, on the first protocol and track that it was run on, on the network of the
-    paper's experiments if there are results on it.
+    It shows the paper's own method on Office-31, on the first protocol and track it was run on, on the network of the
+    paper's experiments if there are results for it.
 
     Raises:
         UserError: a malformed file.
@@ -94,12 +94,12 @@ def every_table(papers: Mapping[str, Paper], results: Path) -> str:
 
 
 def glossary() -> str:
-    """The README's words, a line each."""
+    """The README's glossary, one entry per line."""
     return "\n".join(f"* **{word}**: {meaning}" for word, meaning in front.GLOSSARY.items()) + "\n"
 
 
 def _contestants(papers: Mapping[str, Paper], results: Path, *, released: bool = False) -> list[Contestant]:
-    """Rows of the suite's papers; with ``released``, those of their authors' values too."""
+    """Rows of the suite's papers; with ``released``, also those with their authors' values."""
     loaded = [
         (name, experiment, build.load(name, experiment, None, results).frame)
         for name, paper in papers.items()
@@ -111,7 +111,7 @@ def _contestants(papers: Mapping[str, Paper], results: Path, *, released: bool =
 
 
 def _full_methods(papers: Mapping[str, Paper], results: Path) -> list[Contestant]:
-    """Every paper's own full method, by protocol, track and year, on the network of its experiments before others."""
+    """Every paper's own full method, by protocol, track and year, with the network of its experiments first."""
 
     def place(one: Contestant) -> tuple[int, int, int, bool]:
         paper, group = papers[one.paper], one.group
@@ -153,7 +153,7 @@ def _gains(gap: Comparison | None, over: str) -> str:
 
 
 def _theirs(one: Contestant, paper: Paper, results: Path) -> str:
-    """The gain that the paper states for the same data, with its network."""
+    """The gain stated in the paper for the same data, with its network."""
     names = [name for experiment in paper.experiments if experiment.default for name in experiment.published]
     for beside in records.read_published(results / "published.csv", paper.key or one.paper, list(dict.fromkeys(names))):
         method, base = (
@@ -168,8 +168,8 @@ def _theirs(one: Contestant, paper: Paper, results: Path) -> str:
 def figures(papers: Mapping[str, Paper], results: Path) -> dict[Path, Chart]:
     """The README's pictures, by their paths without suffix below the folder of the tables.
 
-    The first figure of every experiment that names a picture, on the data that most of its cells are of; none where
-    nothing is committed.
+    The first figure of every experiment that names a picture, on the data with most of its cells; none if nothing is
+    committed.
 
     Raises:
         UserError: a malformed file.
@@ -188,10 +188,10 @@ def figures(papers: Mapping[str, Paper], results: Path) -> dict[Path, Chart]:
 
 
 def inserted(page: str, text: str, name: str, begin: str = BEGIN, end: str = END) -> str:
-    """The page of that name, the README or the findings, with the table between its marks.
+    """The named page, the README or the findings, with the table between its marks.
 
     Raises:
-        UserError: the marks are not there, once each and in order.
+        UserError: the marks are not there exactly once and in order.
     """
     if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
         raise UserError(f"{name} must have the lines {begin.strip()!r} and {end.strip()!r}, once each.")

@@ -1,4 +1,4 @@
-"""Class by class: what the networks get right that a comparison on a user's own images kept."""
+"""Class by class: accuracies and confusions of the networks that a comparison on a user's own images kept."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Confusion = tuple[tuple[str, ...], NDArray[np.int64]]
-"""Classes, and how many images of each (row) were taken for which (column)."""
+"""Classes, and how many images of each (row) were predicted as which (column)."""
 
 
 def confusions(one: Comparison) -> tuple[Method, dict[str, Confusion]] | None:
-    """The method that is advised, and its confusion on each task whose target has labels, summed over seeds.
+    """The recommended method, and its confusion on each task whose target has labels, summed over seeds.
 
-    None where nothing was kept, as of committed comparisons.
+    None if nothing was kept, as for committed comparisons.
 
     Raises:
         UserError: a malformed file.
@@ -56,17 +56,17 @@ def _read(folder: Path) -> Confusion:
     try:
         return classes, np.array([[int(row[one]) for one in classes] for row in rows], dtype=np.int64)
     except ValueError as error:
-        raise UserError(f"{path} holds something else than numbers of images.") from error
+        raise UserError(f"{path} holds something other than numbers of images.") from error
 
 
 def table(one: Comparison, committed: Sequence[Comparison]) -> Table:
-    """The comparison as a table, and what the kept networks of the advised method say of each class."""
+    """The comparison as a table, and what the recommended method's kept networks say about each class."""
     made, classes = comparison.table(one, committed), grid(one)
     return replace(made, grids=(*made.grids, classes)) if classes else made
 
 
 def grid(one: Comparison) -> Grid | None:
-    """Accuracy of each class on every task, in percent, and which class its images are most often taken for instead."""
+    """Accuracy of each class on every task, in percent, and the class its images are most often confused with."""
     found = confusions(one)
     if found is None:
         return None
@@ -95,7 +95,7 @@ def _of_class(classes: tuple[str, ...], counts: NDArray[np.int64], number: int) 
 
 
 def of_comparison(one: Comparison, number: int) -> list[Chart]:
-    """A heat map of the confusion for each task whose target has labels; none where nothing was kept."""
+    """A heat map of the confusion for each task whose target has labels; none if nothing was kept."""
     found = confusions(one)
     if found is None:
         return []
@@ -129,5 +129,5 @@ def _chart(name: str, label: str, task: str, classes: tuple[str, ...], counts: N
 
 
 def _plain(text: str) -> str:
-    """The text as it stands: matplotlib takes dollar signs for mathematics."""
+    """The text unchanged: matplotlib would read dollar signs as mathematics."""
     return re.sub(r"([$\\])", r"\\\1", text)

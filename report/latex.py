@@ -10,7 +10,7 @@ from report.table import MISSING, Cell, Grid, Interval, Number, Table, cell_text
 
 PREAMBLE = "% needs \\usepackage{booktabs,graphicx}; made by `make paper-tables`, not by hand\n"
 WIDE = 7
-"""Columns beyond which a table is shrunk to the width of the text."""
+"""Number of columns beyond which a table is shrunk to the text width."""
 
 ESCAPES = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -41,12 +41,12 @@ def _cell(cell: Cell) -> str:
 
 
 def _origin(origin: str) -> str:
-    """Whose numbers a line has, in a reader's words."""
+    """Whose numbers a line has, in words for a reader."""
     return re.sub(rf"^({COMMITTED}|{BOTH})\b", "ours", origin)
 
 
 def _caption(table: Table) -> str:
-    """What the experiment shows, and where; without the suite's names."""
+    """What the experiment shows, and where; without the suite's own names."""
     group = table.group
     words = table.title.partition(": ")[2] or table.title
     return f"{words} ({group.dataset}, {group.protocol} protocol, {group.backbone}, {group.track})"
@@ -87,7 +87,7 @@ def _grid(table: Table, grid: Grid, label: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """One float per grid; what the table is about stands in comments above them."""
+    """One float per grid; what the table is about is in comments above them."""
     place = "-".join((table.paper, table.experiment, *table.group))
     facts = [f"% {name}: {value}" for name, value in table.facts]
     labels = [re.sub(r"[^A-Za-z0-9-]+", "-", f"{place}-{i}-{grid.name}") for i, grid in enumerate(table.grids)]

@@ -1,4 +1,4 @@
-"""All methods on the same data, protocol, network and tasks, in one table each: what they reach and what they gain."""
+"""All methods on the same data, protocol, network and tasks, in one table each: their accuracy and their gain."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from report.statistics import Comparison
 from report.table import MISSING, Basis, Cell, Grid, Line, Number, decision, difference, estimated, plain
 
 DATASETS = ("office31", "office-caltech10", "office-caltech10-surf", "digits", "digits-mini")
-"""In the order of the tables; others follow."""
+"""Order of the tables; others follow."""
 PLAIN = "source_only"
-"""The method that others are compared with; a table in which another row is the baseline shows it with a gain."""
+"""The method that others are compared with; in a table with another baseline it is shown with a gain."""
 COMPARATOR = "comparator"
 CSV_COLUMNS = (
     *("dataset", "protocol", "track", "backbone", "method", "paper", "comparator", "task", "n", "accuracy", "se"),
     *("gain", "gain_se", "low", "high", "p", "verdict", "published_gain", "seconds"),
 )
-"""Of the file: a row for every task of a method, and one for the mean, which alone has a gain."""
+"""Columns of the file: a row for every task of a method, and one for the mean, which alone has a gain."""
 NOTES = (
     "mean: over tasks, ± standard error over n seeds or splits; gain: over the method's own baseline, the transfer "
     "term off; verdict: on the claim that it gains, by the 95 % interval",
@@ -49,21 +49,21 @@ class Standing:
     """Over its own baseline; None for a baseline."""
     published: PublishedDifference | None
     published_on: str
-    """The network that this one is on; empty without one."""
+    """The network of the published gain; empty without one."""
 
     @property
     def seconds(self) -> float:
-        """Mean of its cells; nan where nothing is known."""
+        """Mean over its cells; nan if unknown."""
         return self.one.run.seconds(self.one.entry)
 
     @property
     def verdict(self) -> str:
-        """On the claim that it gains, in words; empty for a baseline."""
+        """Verdict on the claim that it gains, in words; empty for a baseline."""
         return claims.in_words(self.gap, over=self.one.run.over) if self.gap else ""
 
     @property
     def whose(self) -> str:
-        """The paper's module, whether it is a comparator, and whether the line is this machine's alone."""
+        """The paper's module, whether it is a comparator, and whether the line comes from this machine only."""
         more = {COMPARATOR: self.comparator, records.LOCAL: self.one.run.local}
         return ", ".join([self.one.paper, *(word for word, holds in more.items() if holds)])
 
@@ -88,7 +88,7 @@ class Board:
 def boards(
     papers: Mapping[str, Paper], loaded: Iterable[tuple[str, Experiment, pd.DataFrame]], results: Path
 ) -> list[Board]:
-    """Every leaderboard that there are two lines for.
+    """Every leaderboard with at least two lines.
 
     Raises:
         UserError: a malformed row of the published numbers.
@@ -109,7 +109,7 @@ def boards(
 
 
 def _rank(one: Contestant) -> tuple[bool, bool]:
-    """Which of several tables shows a row: its paper's own first, and source-only where it is the baseline."""
+    """Which of several tables shows a row: its own paper's first, and source-only where it is the baseline."""
     return not one.own, one.is_base != (one.entry.row.method == PLAIN)
 
 
@@ -133,11 +133,11 @@ def _standing(one: Contestant, paper: Paper, results: Path) -> Standing:
 def published_gain(
     name: str, paper: Paper, names: Iterable[str], entry: Entry, base: Entry, group: Group, results: Path
 ) -> tuple[PublishedDifference | None, str]:
-    """The gain of a row over its baseline that the paper states for the same data, and the network that it is on.
+    """The gain of a row over its baseline stated in the paper for the same data, and the network it was measured on.
 
     Args:
         name: module of the paper.
-        paper: whose names of rows.
+        paper: for its names of rows.
         names: its published tables.
         entry: the row.
         base: its baseline.
@@ -145,7 +145,7 @@ def published_gain(
         results: the folder with the published numbers.
 
     Raises:
-        UserError: a malformed row of them.
+        UserError: a malformed row among them.
     """
     for table in records.read_published(results / "published.csv", paper.key or name, list(dict.fromkeys(names))):
         if records.same_data(table, group):
@@ -197,7 +197,7 @@ def comma_separated(found: Sequence[Board]) -> str:
                 if mean is not None:
                     writer.writerow((*place, task, mean.n, *map(plain, (mean.mean, mean.se)), *[""] * 8))
             whole = one.run.mean(one.entry)
-            assert whole is not None  # else it would be no contestant
+            assert whole is not None  # otherwise it would not be a contestant
             gains = (gap.effect, gap.se, gap.low, gap.high, gap.p) if gap else (math.nan,) * 5
             published = "" if theirs is None else plain(theirs.value)
             numbers = (*map(plain, gains), line.verdict, published, plain(line.seconds))

@@ -39,16 +39,16 @@ from report.records import AVERAGE, Group, PublishedDifference, PublishedTable
 from report.runs import entries, row_label, runs_of, shown
 
 PLACE = ("paper", "claim", "experiment", "dataset", "protocol", "backbone", "track", "compared")
-"""Columns that no two rows of the ledger share all of."""
+"""Columns that together are unique to each row of the ledger."""
 COLUMNS = (
     *("paper", "claim", "text", "whose", "where", "published"),
     *("experiment", "dataset", "protocol", "backbone", "track", "compared", "metric"),
     *("effect", "se", "low", "high", "p", "q", "n", "tasks_up", "tasks_down", "verdict"),
 )
 CELLS = (*PLACE, "cells", "less")
-"""Of the second file: hashes of the cells that raise the effect, and of those that lower it."""
+"""Columns of the second file: hashes of the cells that raise the effect, and of those that lower it."""
 OUT_OF_REACH = "paper"
-"""``whose`` of what is not reproduced here at all."""
+"""``whose`` for what is not reproduced here at all."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Verdict:
     where: str
     """Table, figure or page of the paper."""
     published: str
-    """The published effect on the same data, with what it is worth if it is unverified; empty without one."""
+    """The published effect on the same data, with its provenance if it is unverified; empty without one."""
     experiment: str
     group: Group | None
     """None if nothing of it was run here."""
@@ -85,7 +85,7 @@ class Verdict:
 
     @property
     def full_verdict(self) -> str:
-        """With what belongs to it, or the reason of what was not run."""
+        """The verdict with its qualifiers, or the reason why it was not run."""
         if self.why:
             return f"{self.verdict} ({self.why})"
         return self.decision.words if self.decision else self.verdict
@@ -104,7 +104,7 @@ class Verdict:
 
     @property
     def cells(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Hashes of the cells on either side, each once; none if it was not run here."""
+        """Hashes of the cells on each side, each once; none if it was not run here."""
         basis = self.decision.basis if self.decision else None
         if basis is None:
             return (), ()
@@ -119,7 +119,7 @@ def ledger(
     Args:
         papers: module name -> paper.
         results: the folder of committed results.
-        frames: (paper, experiment) -> rows, of what has been read already.
+        frames: (paper, experiment) -> rows, for what has been read already.
 
     Raises:
         UserError: a malformed file.
@@ -128,7 +128,7 @@ def ledger(
 
 
 def of_paper(name: str, paper: Paper, results: Path, frames: Mapping[tuple[str, str], pd.DataFrame]) -> list[Verdict]:
-    """The verdicts on the claims of one paper, then what of it is not reproduced at all."""
+    """The verdicts on the claims of one paper, then what is not reproduced of it at all."""
     read: dict[str, pd.DataFrame] = {}
     rows: list[Verdict] = []
     named = {one.name: one for one in paper.experiments}
@@ -148,14 +148,14 @@ def of_paper(name: str, paper: Paper, results: Path, frames: Mapping[tuple[str, 
 
 
 def _with_q(rows: Sequence[Verdict]) -> list[Verdict]:
-    """The rows of a paper with the q-values of those that have a p."""
+    """The rows of a paper with q-values for those that have a p-value."""
     tested = [(i, p) for i, row in enumerate(rows) if not math.isnan(p := p_of(row))]
     q = dict(zip((i for i, _ in tested), statistics.false_discovery([p for _, p in tested]), strict=True))
     return [dataclasses.replace(row, q=q.get(i, math.nan)) for i, row in enumerate(rows)]
 
 
 def p_of(row: Verdict) -> float:
-    """Of the t-test; nan if there is none."""
+    """p-value of the t-test; nan if there is none."""
     found = row.decision.comparison if row.decision else None
     return found.p if found else math.nan
 
@@ -223,10 +223,10 @@ def _needs(name: str, experiment: Experiment) -> str:
 def published_effect(
     paper: Paper, claim: Claim, tables: Sequence[PublishedTable], group: Group | None, tasks: Sequence[str] = ()
 ) -> str:
-    """The published effect of a claim on the data of a group: ``2.8``, ``6.7 (unverified)``; empty without one.
+    """The published effect of a claim on a group's data: ``2.8``, ``6.7 (unverified)``; empty without one.
 
-    It is what the claim states, or follows from the first table of the same data that has both of its rows: the
-    difference of their averages, or where none is printed the mean over ``tasks``.
+    It is what the claim states, or follows from the first table on the same data that has both rows: the difference of
+    their averages, or of the means over ``tasks`` if no average is printed.
     """
     if claim.published is not None:
         return f"{claim.published:.6g}"
@@ -254,7 +254,7 @@ def _gains(
 
 
 def _compared(decision: Decision) -> str:
-    """What decides, in one line."""
+    """What decides it, in one line."""
     claim, tasks = decision.claim, decision.tasks
     if claim.ranks:
         return f"{ranking(claim)}; mean of {plural(len(tasks), 'task')}; paired by {decision.run.over}"
@@ -273,7 +273,7 @@ def comma_separated(rows: Iterable[Verdict]) -> str:
 
 
 def cells_behind(rows: Iterable[Verdict]) -> str:
-    """The cells behind every row that has some, as CSV."""
+    """The cells behind every row that has any, as CSV."""
     sides_of = ((row, row.cells) for row in rows)
     return _csv(
         CELLS, ((*row.place, " ".join(plus), " ".join(minus)) for row, (plus, minus) in sides_of if plus or minus)

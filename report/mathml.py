@@ -1,8 +1,8 @@
-"""The equations of docstrings, which are written as plain text, as MathML: every browser sets it, without a library.
+"""The equations of docstrings, written as plain text, as MathML, which every browser renders without a library.
 
-A line is a formula; two and more spaces part formulas of one line.  ``x_i^2`` and ``x_{2i-1}`` have indices and powers,
-``sum_{i = 1..n}`` and ``min_theta`` have them below, Greek letters and functions go by their names, and words that are
-neither are text.  Text that is no formula is ``None``.
+A line is a formula; two or more spaces separate formulas on one line.  ``x_i^2`` and ``x_{2i-1}`` have indices and
+powers, ``sum_{i = 1..n}`` and ``min_theta`` have them below, Greek letters and functions go by their names, and other
+words are text.  Text that is not a formula gives ``None``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _letter(name: str) -> str:
 
 GREEK = {name: _letter(name) for name in (*_SMALL, *_LARGE)}
 BELOW = {"sum": "∑", "prod": "∏", "min": "min", "max": "max", "argmin": "arg min", "argmax": "arg max"}
-"""What has its index below, and how it is written."""
+"""Operators with their index below, and how they are written."""
 PRIME = "\N{PRIME}"
 SIGNS = {"<=": "≤", ">=": "≥", "!=": "≠", "->": "→", "...": "…", "..": "…", "-": "\N{MINUS SIGN}", "*": "·", "'": PRIME}
 TEXT = {"of", "to", "is", "in", "on", "as", "or", "if", "by", "at", "its", "and", "the", "with", "for", "over"}
@@ -49,17 +49,17 @@ FUNCTIONS = {
     "diag",
     "sign",
 }
-"""Names of several letters that are no words of text."""
+"""Names of several letters that are not words of text."""
 TOKEN = re.compile(r"\s+|[A-Za-z]+|\d+(?:\.\d+)?(?:e-?\d+)?|<=|>=|!=|->|\.\.\.|\.\.|.")
 SPACE = "\N{NO-BREAK SPACE}"
-"""Others are taken away at the ends of text in formulas."""
+"""Others are removed at the ends of text in formulas."""
 FENCES = set("()[]{}|")
-"""What keeps its size, whatever stands between."""
+"""Symbols that keep their size, whatever is between them."""
 CLOSING = {"{": "}", "(": ")"}
 
 
 class _Reader:
-    """The tokens of one formula, read from left to right."""
+    """Reads the tokens of one formula from left to right."""
 
     def __init__(self, text: str) -> None:
         self.tokens = TOKEN.findall(text)
@@ -73,7 +73,7 @@ class _Reader:
         return str(self.tokens[self.place - 1])
 
     def row(self, until: str = "") -> str:
-        """Everything up to a token, which is read as well, or to the end."""
+        """Everything up to a token, which is consumed as well, or to the end."""
         parts: list[str] = []
         while self.place < len(self.tokens):
             if until and self.peek() == until:
@@ -104,7 +104,7 @@ class _Reader:
         return f"<{name}>{base}{''.join(f'<mrow>{part}</mrow>' for part in (low, high) if part)}</{name}>"
 
     def argument(self) -> str:
-        """What stands lower or higher: a group in braces or parentheses, or one token."""
+        """A subscript or superscript: a group in braces or parentheses, or one token."""
         first = self.peek()
         if first == "{":
             self.next()
@@ -115,7 +115,7 @@ class _Reader:
         return self.atom(name=True)
 
     def atom(self, *, name: bool = False) -> str:
-        """One token; as a ``name`` a word of several letters is no text."""
+        """One token; as a ``name`` a word of several letters is not text."""
         token = self.next()
         if token.isspace():
             return ""
@@ -138,7 +138,7 @@ class _Reader:
         return f"<mo{small}>{escape(SIGNS.get(token, token))}</mo>"
 
     def words(self, first: str) -> str:
-        """A word of text and those that follow it."""
+        """A word of text and those following it."""
         found = [first]
         while self.place + 1 < len(self.tokens) and self.peek().isspace() and self.tokens[self.place + 1] in TEXT:
             self.next()
@@ -151,12 +151,12 @@ INLINE = re.compile(rf"(?<![\w.])(?:[A-Za-z]|{'|'.join(GREEK)})(?:[_^](?:{{[^{{}
 
 
 def within(text: str) -> str:
-    """The letters with an index or a power in a sentence, set; all else as it is.  What it is given is HTML."""
+    """Typesets the letters with an index or a power in a sentence, given as HTML; everything else is unchanged."""
     return INLINE.sub(lambda found: f"<math><mrow>{_Reader(found[0]).row()}</mrow></math>", text)
 
 
 def is_formula(text: str) -> bool:
-    """Whether there are signs of a formula in it."""
+    """Whether it contains signs of a formula."""
     return re.search(r"[=^_]", text) is not None
 
 
@@ -171,7 +171,7 @@ def typeset(text: str) -> Markup | None:
 
 
 def _joined(text: str) -> Iterator[str]:
-    """The lines, those that leave a parenthesis open joined with what follows them."""
+    """The lines, with any that leave a parenthesis open joined to the next."""
     whole = ""
     for line in text.splitlines():
         whole = f"{whole} {line.strip()}" if whole else line.strip()

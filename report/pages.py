@@ -1,4 +1,4 @@
-"""Tables as HTML: what the templates are given, and how a number on a page names what it was computed from."""
+"""Tables as HTML: what the templates are given, and how a number on a page refers to what it was computed from."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from report.table import MISSING, Basis, Cell, Grid, Number, Table, cell_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 OPEN = ("accuracy", "difference", "difference-1", "claims")
-"""Grids that are shown at once; the others are folded up."""
+"""Grids shown at once; the others are folded up."""
 LONG = 6
-"""Lines beyond which a table gets a field to filter them."""
+"""Number of lines beyond which a table gets a filter field."""
 FACTS = (
     *("method", "variant", "setting", "dataset", "protocol", "task", "split", "seed", "backbone", "track"),
     *("n_test", "device", "torch", "commit"),
 )
-"""Columns of a results file that say what a cell was, in the order of the page."""
+"""Columns of a results file that identify a cell, in the order of the page."""
 
 
 @dataclass
 class Sources:
-    """The cells and published sources that the numbers of one page refer to."""
+    """The cells and published sources that one page's numbers refer to."""
 
     frames: list[pd.DataFrame] = field(default_factory=list)
-    """Rows of results of which cells may be named."""
+    """Rows of results whose cells may be referred to."""
     specs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Hash -> what is recorded of a cell besides: spec and versions."""
+    """Hash -> further records of a cell: spec and versions."""
     places: dict[str, int] = field(default_factory=dict)
     """Hash -> number on the page."""
     published: dict[str, int] = field(default_factory=dict)
     """Words -> number on the page."""
     metrics: set[str] = field(default_factory=set)
-    """Those that numbers are of, beside the accuracy."""
+    """Metrics of the shown numbers, besides the accuracy."""
 
     def cells(self, hashes: Sequence[str]) -> str:
         """Numbers of cells as ranges: ``0-4,9``."""
@@ -67,7 +67,7 @@ class Sources:
         return json.dumps(plain, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
 
     def _found(self) -> list[dict[str, Any]]:
-        """Every cell that was referred to, by its number."""
+        """Every cell that was referred to, in order of its number."""
         found: dict[str, dict[str, Any]] = {}
         columns = ["cell", "origin", "paper", "experiment", "seconds", "metric", "selection", "value", *FACTS]
         for frame in self.frames:
@@ -79,7 +79,7 @@ class Sources:
                     facts = [str(row[fact]) for fact in FACTS]
                     found[name] = {"cell": name, "facts": facts, "values": {}, "in": []}
                 cell = found[name]
-                if "," not in metric or metric in self.metrics:  # of matrices those entries that are shown
+                if "," not in metric or metric in self.metrics:  # for matrices only the entries shown
                     cell["values"][f"{metric} {row['selection']}"] = row["value"]
                 folder = "results" if row["origin"] == COMMITTED else "runs/tables"
                 read = {
@@ -96,7 +96,7 @@ class Sources:
 
 
 def cell_view(cell: Cell, sources: Sources | None) -> dict[str, Any]:
-    """A cell for the templates: its text, what it is sorted by, its classes and what it rests on."""
+    """A cell for the templates: its text, sort key, classes and sources."""
     view: dict[str, Any] = {"text": cell_text(cell), "classes": [], "sort": None, "attributes": {}}
     if isinstance(cell, str):
         view["classes"] = (
@@ -177,6 +177,6 @@ def environment() -> jinja2.Environment:
 
 
 def document(tables: Iterable[Table]) -> str:
-    """Tables alone, as one HTML document without style or script."""
+    """Only tables, as one HTML document without style or script."""
     views = [table_view(table, None, f"table-{number}") for number, table in enumerate(tables)]
     return environment().get_template("tables.html").render(tables=views)

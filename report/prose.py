@@ -22,7 +22,8 @@ class Block(NamedTuple):
 def blocks(text: str) -> list[Block]:
     """The pieces of a docstring, without its first line, which names the paper.
 
-    Pieces are parted by empty lines.  Four spaces in front make an equation, a star a list whose items go on with two.
+    Pieces are separated by empty lines.  Four leading spaces make an equation, a star a list whose items continue with
+    two.
     """
     found: list[Block] = []
     for part in re.split(r"\n[ ]*\n", inspect.cleandoc(text))[1:]:
@@ -42,7 +43,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def inline(text: str) -> Markup:
-    """Text as HTML, with what stands in double quotes of code and in stars marked, and indices set."""
+    """Text as HTML, with code in double backquotes and emphasis in stars marked, and indices typeset."""
     parts = re.split(r"(``.+?``)", str(escape(text)))
     typeset = [part if part.startswith("``") else mathml.within(part) for part in parts]
     marked = re.sub(r"``(.+?)``", r"<code>\1</code>", "".join(typeset))

@@ -1,7 +1,7 @@
 """Reading the tidy CSV files, one row per cell, selection rule and metric, and the published numbers beside them.
 
-The schema is described in ``results/README.md``.  Files are read strictly, because a table that is built from a
-half-understood file looks exactly like a right one.
+The schema is described in ``results/README.md``.  Files are read strictly, because a table built from a half-understood
+file looks exactly like a correct one.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ SELECTIONS = {
     "oracle": "oracle: uses target labels, not a result",
     "ten-best": "mean of the ten best epochs: uses test labels, a mild oracle, not a result",
 }
-"""Selection rule -> how a table names it; the headline first."""
+"""Selection rule -> its name in tables; the headline first."""
 
 IDENTITY = (*RESULTS[: RESULTS.index("metric") + 1], "device")
-"""Columns that no two rows of one file share all of."""
+"""Columns that together are unique to each row of a file."""
 
 COMMITTED = "committed"
 LOCAL = "this machine"
@@ -55,10 +55,10 @@ class Group(NamedTuple):
 
 
 def number(text: str, name: str, path: Path, line: int) -> float:
-    """The finite number that ``text`` holds.
+    """The finite number in ``text``.
 
     Raises:
-        UserError: it holds none; the message names file and line.
+        UserError: there is none; the message names file and line.
     """
     try:
         value = float(text)
@@ -94,7 +94,7 @@ def _checked(row: dict[str, str], path: Path, line: int) -> dict[str, str | int 
 def read(path: Path) -> pd.DataFrame:
     """All rows of a results file: ``RESULTS``, ``seed`` int, ``value`` float, everything else text.
 
-    A file that has not changed is read once in a process; what is returned is not to be changed.
+    An unchanged file is read only once per process; the returned frame must not be modified.
 
     Raises:
         UserError: a malformed row, or two rows for the same cell, selection and metric; names file and line.
@@ -133,7 +133,7 @@ class Failure(NamedTuple):
 
 
 def failures(runs: Path) -> list[Failure]:
-    """What ended in an error and has not been run well since.
+    """Cells that ended in an error and have not finished since.
 
     Raises:
         UserError: a damaged note.
@@ -153,7 +153,7 @@ def failures(runs: Path) -> list[Failure]:
 
 
 def files(paper: str, experiment: str, runs: Path | None, results: Path) -> dict[str, Path]:
-    """Origin (``COMMITTED``, ``LOCAL``) -> file, for the files that exist; ``runs`` None leaves this machine's out."""
+    """Origin (``COMMITTED``, ``LOCAL``) -> file, for existing files; ``runs`` None leaves this machine's out."""
     places = {COMMITTED: results / paper / f"{experiment}.csv"}
     if runs is not None:
         places[LOCAL] = runs / "tables" / paper / f"{experiment}.csv"
@@ -161,10 +161,10 @@ def files(paper: str, experiment: str, runs: Path | None, results: Path) -> dict
 
 
 def load(paths: dict[str, Path]) -> pd.DataFrame:
-    """The rows of several files under one another, with three further columns.
+    """The rows of several files concatenated, with three further columns.
 
-    ``origin``; and ``first`` and ``planned``: replicates of the first stage that fixed the number of them, and that
-    number; 0 if none did.
+    ``origin``; and ``first`` and ``planned``: the number of replicates of the first stage that fixed their total, and
+    that total; 0 if none did.
     """
     frames = [read(path).assign(origin=origin, first=0, planned=0) for origin, path in paths.items()]
     if not frames:
@@ -178,7 +178,7 @@ def load(paths: dict[str, Path]) -> pd.DataFrame:
 
 
 OWN, COMMON = "folder:", "#common"
-"""How the name of a user's own images begins, and ends where only common classes are used (``datasets.names``)."""
+"""Prefix of the name of a user's own images, and suffix if only common classes are used (``datasets.names``)."""
 
 
 def is_own(dataset: str) -> bool:
@@ -187,7 +187,7 @@ def is_own(dataset: str) -> bool:
 
 
 def short(dataset: str) -> str:
-    """How a title calls a data set: a folder by its own name."""
+    """Name of a data set in a title: a folder by its own name."""
     if not is_own(dataset):
         return dataset
     words = " (common classes)" if dataset.endswith(COMMON) else ""
@@ -195,10 +195,10 @@ def short(dataset: str) -> str:
 
 
 def named(text: str) -> tuple[str, ...]:
-    """The data sets that a text names, parted by blanks; the paths of folders may hold blanks themselves."""
+    """The data sets named in a text, separated by spaces; paths of folders may contain spaces themselves."""
     if OWN not in text:
         return tuple(text.split())
-    from datasets.names import parted  # the one thing that is asked of that room, and only of a user's own images
+    from datasets.names import parted  # the only import from that package, and only for a user's own images
 
     return parted(text)
 
@@ -209,18 +209,18 @@ def of_papers(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def plain(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Some columns row by row; pandas itself walks through text several times as slowly."""
+    """Some columns row by row; pandas itself is several times slower at iterating over text."""
     return zip(*(frame[name].tolist() for name in columns), strict=True)
 
 
 def groups(frame: pd.DataFrame) -> list[Group]:
-    """The tables that the rows make up, in order of appearance."""
+    """The tables that the rows form, in order of appearance."""
     keys = frame[list(Group._fields)].drop_duplicates()
     return [Group(*map(str, key)) for key in keys.itertuples(index=False)]
 
 
 def is_of(dataset: str, wanted: Sequence[str]) -> bool:
-    """Whether a data set is one of those named, or the subset of one: a subset's name ends with its size."""
+    """Whether a data set is one of those named, or a subset of one: a subset's name ends with its size."""
     whole = re.sub(r"-\d+$", "", dataset)
     return dataset in wanted or whole in wanted
 
@@ -238,10 +238,10 @@ def _in_group(frame: pd.DataFrame, group: Group) -> pd.Series[bool]:
 
 
 def kept(frames: Iterable[pd.DataFrame], runs: Path | None, results: Path) -> dict[str, dict[str, Any]]:
-    """What is recorded of the cells of some rows, here or beside the committed results: hash -> spec and versions.
+    """What is recorded about the cells of some rows, here or beside the committed results: hash -> spec and versions.
 
     Raises:
-        UserError: a record or a file of specs that is damaged.
+        UserError: a damaged record or file of specs.
     """
     found: dict[str, dict[str, Any]] = {}
     for frame in frames:
@@ -290,7 +290,7 @@ DATASETS = {
 }
 """Our data set and protocol -> its names in ``published.csv``.
 
-DAN's Table 3 gives its two halves one name, so the name of the table has to tell them apart (``Experiment.published``).
+DAN's Table 3 uses one name for its two halves, so the table's name must tell them apart (``Experiment.published``).
 """
 
 DOMAINS = {
@@ -310,7 +310,7 @@ class Accuracy:
     """As the paper states it (mostly a standard error or deviation over runs); None if it states none."""
     provenance: str
     where: str = field(default="", compare=False)
-    """In words: what it is worth and where it was read."""
+    """In words: its provenance and where it was read."""
 
     @property
     def mark(self) -> str:
@@ -320,7 +320,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class PublishedDifference:
-    """The difference of two published numbers, in percent points."""
+    """The difference of two published numbers, in percentage points."""
 
     value: float
     mark: str
@@ -340,7 +340,7 @@ class PublishedTable:
     """Method as published -> task -> accuracy."""
 
     def name_of(self, names: str | Sequence[str] | None) -> str | None:
-        """The first of some names of a method that this table has; None if it has none of them."""
+        """The first of a method's given names that this table has; None if it has none of them."""
         known = (names,) if isinstance(names, str) else names or ()
         return next((name for name in known if name in self.rows), None)
 
@@ -376,10 +376,10 @@ def _published_rows(path: Path, _changed: int, _size: int) -> list[tuple[int, di
 def read_published(path: Path, paper: str, names: Sequence[str]) -> list[PublishedTable]:
     """The tables ``names`` of ``paper``, each split by backbone and data set; none if the file does not exist.
 
-    A number that several rows give alike is that of the best source.
+    A number given alike by several rows counts with the best provenance.
 
     Raises:
-        UserError: a malformed row, an unknown provenance or two values of one number; names file and line.
+        UserError: a malformed row, an unknown provenance or two values for one number; names file and line.
     """
     if not path.is_file():
         return []
@@ -401,7 +401,7 @@ def read_published(path: Path, paper: str, names: Sequence[str]) -> list[Publish
 
 
 def accuracy_of(row: dict[str, str], path: Path, line: int) -> Accuracy:
-    """The number of a row of the file.
+    """The number in a row of the file.
 
     Raises:
         UserError: it has none, or an unknown provenance; names file and line.

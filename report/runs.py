@@ -1,4 +1,4 @@
-"""What the rows of a results file are to a table: runs of one origin, and the lines of a table in them."""
+"""What the rows of a results file are to a table: runs of one origin, and their lines in the table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from report.statistics import KEY, Comparison, Estimate, Place, Values
 from report.table import Basis
 
 KEYS = ["method", "variant", "setting", "task", "split", "seed", "selection", "metric"]
-"""What identifies a value within a run."""
+"""Identifies a value within a run."""
 
 BOTH = "both"
 """Origin of a line in which the committed result and this machine's are the same."""
@@ -32,18 +32,18 @@ class Entry:
     row: Row
     setting: str = ""
     level: float | None = None
-    """A value that stands for a line."""
+    """A constant in place of a line."""
 
     @property
     def label(self) -> str:
-        """As the table names it."""
+        """Label in the table."""
         if self.level is not None:
             return f"{self.level:g}"
         return f"{row_label(self.row)}, {self.setting.replace(';', ', ')}" if self.setting else row_label(self.row)
 
 
 class _Line(NamedTuple):
-    """What a run has of one line."""
+    """A run's values for one line."""
 
     values: dict[tuple[str, str], dict[Place, float]]
     """(selection, metric) -> place -> value."""
@@ -56,7 +56,7 @@ class Run:
     """The rows of one group that have one origin, no cell twice (see ``runs_of``)."""
 
     origin: str
-    """As tables name it: with the device where the same cell was computed on several."""
+    """Name in tables: with the device if the same cell was computed on several."""
     local: bool
     """Whether it is this machine's."""
     frame: pd.DataFrame
@@ -65,13 +65,13 @@ class Run:
     over: str
     """What the spread is over: ``seed`` or ``split``."""
     first: int = 0
-    """Replicates of the first stage that has fixed their number; 0 if none has."""
+    """Replicates of the first stage that fixed their total; 0 if none did."""
     planned: int = 0
-    """That number; 0 if none has been fixed."""
+    """That total; 0 if none has been fixed."""
 
     @cached_property
     def _lines(self) -> dict[tuple[str, str, str], _Line]:
-        """(method, variant, setting) -> what there is of the line: tables ask for thousands of them."""
+        """(method, variant, setting) -> the values of the line: tables ask for thousands of them."""
         found: dict[tuple[str, str, str], _Line] = {}
         columns = ["method", "variant", "setting", *KEY, "selection", "metric", "value", "cell"]
         for method, variant, setting, task, split, seed, *rest in records.plain(self.frame, columns):
@@ -88,7 +88,7 @@ class Run:
         return self._lines.get((entry.row.method, entry.row.variant, entry.setting), _Line({}, {}))
 
     def seconds(self, entry: Entry) -> float:
-        """Mean time of the cells of a line; nan where none is known."""
+        """Mean time of a line's cells; nan if unknown."""
         return self._seconds.get((entry.row.method, entry.row.variant, entry.setting), math.nan)
 
     @cached_property
@@ -133,10 +133,10 @@ class Run:
         than: Sequence[str] = (),
         less: tuple[Sequence[Entry], Sequence[Entry]] | None = None,
     ) -> Comparison | None:
-        """Paired difference of a metric of the last iterate, over some tasks of this run or all of them.
+        """Paired difference of a metric at the last iterate, over some or all tasks of this run.
 
-        Of several lines the mean is compared.  ``margin`` and ``than``: see ``statistics.compare``.  ``less``: two
-        other sides, whose difference is taken off.
+        For several lines their mean is compared.  ``margin`` and ``than``: see ``statistics.compare``.  ``less``: two
+        other sides, whose difference is subtracted.
         """
         first, second = self._sides(better, worse, metric)
         if less is not None:
@@ -156,7 +156,8 @@ class Run:
     def _sides(
         self, better: Entry | Sequence[Entry], worse: Entry | Sequence[Entry], metric: str
     ) -> tuple[Values, Values]:
-        """The values of two lines; of several the means, where all of them have one; a level wherever the other has."""
+        """The values of two lines; for several their means, where all have one; a level wherever the other has a
+        value."""
         first, second = ([side] if isinstance(side, Entry) else list(side) for side in (better, worse))
         return self._average(first, second, metric), self._average(second, first, metric)
 
@@ -168,7 +169,7 @@ class Run:
     def basis(
         self, entry: Entry, tasks: Sequence[str] = (), selection: str = "last", metric: str = "accuracy"
     ) -> Basis:
-        """The cells behind ``mean``, or behind the mean of the one task that is named."""
+        """The cells behind ``mean``, or behind the mean of the one named task."""
         values = self.values(entry, selection, metric)
         used = statistics.complete(values, tasks or self.tasks, self.over)
         return Basis(self._cells(entry, used), metric=metric, selection=selection)
@@ -202,7 +203,7 @@ class Run:
         return Basis(plus, minus, metric)
 
     def of_task(self, basis: Basis, task: str) -> Basis:
-        """What of a basis is of one task."""
+        """The part of a basis that is about one task."""
         sides = ([cell for cell in side if self._tasks.get(cell) == task] for side in (basis.cells, basis.minus))
         first, second = map(tuple, sides)
         return replace(basis, cells=first, minus=second)
@@ -219,7 +220,7 @@ class Run:
         return tuple(cells[place] for place in places)
 
     def has(self, entry: Entry) -> bool:
-        """Whether there is any row of this line; a level is always there."""
+        """Whether there is any row of this line; a level always exists."""
         return entry.level is not None or (entry.row.method, entry.row.variant, entry.setting) in self._lines
 
 
@@ -229,21 +230,21 @@ def having(entry: Entry, runs: Sequence[Run]) -> list[Run]:
 
 
 def row_label(row: Row) -> str:
-    """How tables name a row."""
+    """Name of a row in tables."""
     return row.label or (row.method if row.variant == "default" else row.variant)
 
 
 def same_row(first: Row, second: Row) -> bool:
-    """Whether two rows are of the same method in the same variant."""
+    """Whether two rows have the same method and variant."""
     return (first.method, first.variant) == (second.method, second.variant)
 
 
 def runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
     """The runs of one group, the committed ones first.
 
-    An origin in which the same cell was computed on several devices makes one run per device; devices that merely
-    share the cells out among them make one run together.  The rows are not to be changed afterwards: tables, figures
-    and claims ask for the same runs, which are made once.
+    If the same cell was computed on several devices, an origin gives one run per device; devices that merely divide the
+    cells among themselves give one run together.  The rows must not be modified afterwards: tables, figures and claims
+    ask for the same runs, which are built once.
     """
     key = id(frame), group
     known = _MADE.get(key)
@@ -272,13 +273,13 @@ def _runs_of(frame: pd.DataFrame, group: Group) -> list[Run]:
 
 
 def with_partial_marked(runs: Sequence[Run], experiment: Experiment, group: Group, published: int = 0) -> list[Run]:
-    """The runs, those that lack tasks called so wherever they appear: their means do not compare with full ones.
+    """The runs, with those that lack tasks marked wherever they appear: their means do not compare with full ones.
 
     Args:
         runs: of one group.
         experiment: which may name its tasks.
         group: the data.
-        published: number of tasks of the published table on the same data; counts where the experiment names none.
+        published: number of tasks in the published table on the same data; used if the experiment names none.
     """
     named = len(experiment.tasks.get(group.dataset, ())) or published
     whole = max([named, len({task for run in runs for task in run.tasks})])
@@ -289,7 +290,7 @@ def with_partial_marked(runs: Sequence[Run], experiment: Experiment, group: Grou
 
 
 def shown(runs: Sequence[Run]) -> list[Run]:
-    """The runs that get lines of their own: two that have the same values everywhere share theirs."""
+    """The runs that get lines of their own: two with the same values everywhere share theirs."""
     if len(runs) != 2 or not _equal(*runs):
         return list(runs)
     return [replace(runs[0], origin=BOTH, local=True)]
@@ -301,9 +302,9 @@ def _equal(first: Run, second: Run) -> bool:
 
 
 def entries(experiment: Experiment, runs: Sequence[Run]) -> list[Entry]:
-    """The lines for which there are results: the experiment's rows in order, each in the order of its sweep.
+    """The lines that have results: the experiment's rows in order, each in the order of its sweep.
 
-    Rows of the files that the experiment does not have come last: they are shown, not dropped.
+    Rows in the files that the experiment does not have come last: they are shown, not dropped.
     """
     keys = dict.fromkeys(key for run in runs for key in records.plain(run.frame, ["method", "variant", "setting"]))
     settings: dict[tuple[str, str], list[str]] = {(row.method, row.variant): [] for row in experiment.rows}
@@ -332,7 +333,7 @@ def swept(experiment: Experiment) -> dict[str, tuple[str, ...]]:
 
 
 def _sweep_order(setting: str, experiment: Experiment) -> tuple[tuple[float, str], ...]:
-    """Sort key: the place of each value in the experiment's sweep, values outside it last."""
+    """Sort key: the position of each value in the experiment's sweep, values outside it last."""
     order = []
     for name, value in setting_values(setting).items():
         values = swept(experiment).get(name, ())
@@ -347,7 +348,7 @@ def unswept(setting: str, experiment: Experiment) -> str:
 
 
 def without(setting: str, names: Container[str]) -> str:
-    """The parts of a setting that have none of some names."""
+    """The parts of a setting with none of the given names."""
     return ";".join(part for part in setting.split(";") if part.partition("=")[0] not in names)
 
 

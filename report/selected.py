@@ -1,4 +1,4 @@
-"""What of a paper's results is asked for, and what there is of it: tables and figures."""
+"""Selection of a paper's results: tables and figures asked for, and those that exist."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class NoResultsError(UserError):
-    """What was asked for exists, and nothing of it has been run."""
+    """What was asked for exists, but none of it has been run."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked for of a paper; empty for whatever there is."""
+    """What is asked for of a paper; empty for everything there is."""
 
     names: Sequence[str] = ()
     """Of experiments."""
@@ -34,9 +34,9 @@ class Asked:
     track: str | None = None
     backbone: str | None = None
     tasks: Sequence[str] = ()
-    """Texts that name tasks, several parted by blanks."""
+    """Texts that name tasks, several separated by spaces."""
     strict: bool = True
-    """Whether tables on another track than the one that is named are left out."""
+    """Whether tables on a track other than the named one are left out."""
 
     def takes(self, group: Group) -> bool:
         """Whether a table is asked for."""
@@ -49,27 +49,27 @@ class Asked:
 
 @dataclass(frozen=True)
 class Shown:
-    """What there is of a paper."""
+    """The selected results of a paper."""
 
     name: str
     paper: Paper
     parts: list[tuple[Loaded, list[Group]]]
-    """Experiments with their groups, those without any too."""
+    """Experiments with their groups, including those without any."""
     tables: list[Table]
 
     @property
     def lacking(self) -> list[Experiment]:
-        """The experiments that there are no results of."""
+        """The experiments without results."""
         return [loaded.experiment for loaded, groups in self.parts if not groups]
 
 
 def chosen_experiments(
     name: str, paper: Paper, names: Sequence[str], datasets: Sequence[str] = (), track: str | None = None
 ) -> list[Experiment]:
-    """The named experiments, in the paper's order, or those that run where none is named.
+    """The named experiments, in the paper's order, or those that run if none is named.
 
     Raises:
-        UserError: an experiment is unknown; the message lists those that there are.
+        UserError: an experiment is unknown; the message lists the existing ones.
     """
     existing = {experiment.name: experiment for experiment in paper.experiments}
     for wanted in names:
@@ -81,7 +81,7 @@ def chosen_experiments(
 
 
 def _experiments(name: str, paper: Paper, asked: Asked, runs: Path | None, results: Path) -> list[Experiment]:
-    """The named experiments, those that run on the named data sets; else the default ones that have results.
+    """The named experiments, or those that run on the named data sets; else the default ones that have results.
 
     Raises:
         UserError: an experiment is unknown.
@@ -94,10 +94,10 @@ def _experiments(name: str, paper: Paper, asked: Asked, runs: Path | None, resul
 
 
 def of_tasks(found: Sequence[Loaded], texts: Sequence[str]) -> list[Loaded]:
-    """The rows on the named tasks; a domain of which there is a subset alone goes by its whole name too.
+    """The rows on the named tasks; a domain present only as a subset can be named as a whole too.
 
     Raises:
-        NoResultsError: there is none of them in any experiment; the message lists those that there are.
+        NoResultsError: no experiment has any of them; the message lists the existing tasks.
     """
     known = list(dict.fromkeys(str(task) for one in found for task in one.frame["task"].unique()))
     if not texts or not known:
@@ -132,12 +132,12 @@ def find(name: str, paper: Paper, asked: Asked, runs: Path | None, results: Path
 
 
 def _nothing(name: str, experiments: Sequence[Experiment], asked: Asked) -> str:
-    """That nothing of it was run, and the command that runs it."""
-    about = " and ".join(experiment.name for experiment in experiments)
+    """Says that none of it was run, with the command that runs it."""
+    defined = [one for one in experiments if not asked.datasets or _is_defined(one, asked.datasets)] or experiments
+    about = " and ".join(experiment.name for experiment in defined)
     named = [*asked.datasets, *filter(None, (asked.track, asked.backbone))]
     place = f" on {', '.join(named)}" if named else ""
-    defined = [one for one in experiments if not asked.datasets or _is_defined(one, asked.datasets)]
-    command = make_command(name, (defined or experiments)[0], asked.datasets, None, 0, asked.track, asked.backbone)
+    command = make_command(name, defined[0], asked.datasets, None, 0, asked.track, asked.backbone)
     return f"there are no results of {name} for {about}{place} yet; get them with: {command}"
 
 
@@ -156,7 +156,7 @@ def _check_datasets(name: str, paper: Paper, found: Sequence[Loaded], datasets: 
 
 
 def closing(shown: Shown, runs: Path, results: Path, own: bool = False) -> str:
-    """Where the numbers are, and what has not been run; of a user's ``own`` images no paper has said anything."""
+    """Where the numbers are, and what has not been run; papers say nothing about a user's ``own`` images."""
     name, paper = shown.name, shown.paper
     used = [path for loaded, groups in shown.parts if groups for path in loaded.paths.values()]
     lines = [f"Read from {', '.join(map(str, used))}."]

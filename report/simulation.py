@@ -1,11 +1,11 @@
 """How often the rule of ``claims`` gives each verdict where the truth is known.
 
-Differences are drawn as they are in the committed results: each comparison of accuracies lends its differences between
-tasks and the covariance of its replicates, about a mean that is set.  Replicates are normal and independent.  So many
-are drawn that a share of 2.5 % is within about 0.03 points.
+Differences are drawn as in the committed results: each comparison of accuracies provides its differences between tasks
+and the covariance of its replicates, about a mean that is set.  Replicates are normal and independent.  Enough are
+drawn that a share of 2.5 % is within about 0.03 points.
 
-Without an effect that share is known: under such draws the interval is Student's, and Stein's where its spread is that
-of a first stage, so each side of 0 has 2.5 %.  The draws check that the rule, as it is written, keeps to it.
+Without an effect that share is known: under such draws the interval is Student's, or Stein's if its spread comes from a
+first stage, so each side of 0 has 2.5 %.  The draws check that the rule as implemented has this property.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from report.claims import MIXED, NO_DIFFERENCE, NO_EFFECT, REPRODUCED, REVERSED,
 from report.ledger import Verdict
 
 EFFECTS = (0.0, 0.5, 1.0)
-"""True effects, percent points."""
+"""True effects, percentage points."""
 SIZES = (3, 5, 10, 20)
 """Numbers of replicates."""
 REPEATS = 2000
@@ -33,7 +33,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Situation:
-    """What a comparison lends."""
+    """What a comparison provides."""
 
     tasks: Array
     """How far each task is from the mean over tasks, (tasks,)."""
@@ -47,7 +47,7 @@ class Situation:
 
 
 def situations(rows: Iterable[Verdict]) -> list[Situation]:
-    """Of every comparison of accuracies that has a spread."""
+    """One for every comparison of accuracies that has a spread."""
     found = []
     for row in rows:
         comparison = row.decision.comparison if row.decision else None
@@ -60,11 +60,11 @@ def situations(rows: Iterable[Verdict]) -> list[Situation]:
 
 
 def verdicts(draws: Array, first: int = 0) -> dict[str, Array]:
-    """Verdict -> which of the draws (repeats, n, tasks) are given it, ``mixed`` among them; the rule, vectorised.
+    """Verdict -> which of the draws (repeats, n, tasks) get it, ``mixed`` among them; the rule, vectorised.
 
     Args:
-        draws: differences of accuracies, percent points.
-        first: replicates whose spread counts; all if 0.
+        draws: differences of accuracies, percentage points.
+        first: number of replicates whose spread is used; all if 0.
     """
     size = draws.shape[1]
     means = draws.mean(axis=2)
@@ -72,7 +72,7 @@ def verdicts(draws: Array, first: int = 0) -> dict[str, Array]:
     delta = NO_EFFECT["accuracy"]
     above, below = middle - half > 0, middle + half < 0
     none = ~above & ~below & (np.abs(middle) + half <= delta)
-    with np.errstate(divide="ignore", invalid="ignore"):  # equal differences: beyond doubt, unless they are all 0
+    with np.errstate(divide="ignore", invalid="ignore"):  # equal differences: significant, unless they are all 0
         ratios = np.nan_to_num(draws.mean(axis=1) / (_half(draws, first) / statistics.quantile(first or size)), nan=0.0)
     against = _significant(ratios, first or size) & (np.sign(ratios) == -np.sign(middle)[:, None])
     return {
@@ -93,7 +93,7 @@ def _half(values: Array, first: int) -> Array:
 
 
 def _significant(ratios: Array, size: int) -> NDArray[np.bool_]:
-    """Which t statistics (repeats, tasks) are beyond doubt, by Holm's rule for each repeat."""
+    """Which t statistics (repeats, tasks) are significant, by Holm's rule for each repeat."""
     tasks = ratios.shape[1]
     levels = statistics.LEVEL / (2 * np.arange(tasks, 0, -1))
     order = np.argsort(-np.abs(ratios), axis=1)
@@ -105,14 +105,14 @@ def _significant(ratios: Array, size: int) -> NDArray[np.bool_]:
 
 
 def shares(found: Sequence[Situation], effect: float, size: int, repeats: int = REPEATS) -> dict[str, float]:
-    """Verdict -> share of the draws that are given it, in percent."""
+    """Verdict -> share of the draws that get it, in percent."""
     random = np.random.default_rng([size, round(100 * effect)])
     made = [verdicts(one.draw(effect, size, repeats, random)) for one in found]
     return {name: 100 * float(np.mean([one[name] for one in made])) for name in SHOWN}
 
 
 def two_stages(found: Sequence[Situation], effect: float, repeats: int = REPEATS) -> tuple[dict[str, float], float]:
-    """The same where each comparison's own first stage fixes its number of replicates; and their mean number."""
+    """The same if each comparison's own first stage fixes its number of replicates; and their mean number."""
     random = np.random.default_rng([0, round(100 * effect)])
     first, most = deciding.FIRST, deciding.MOST_BRIEF
     counts, sizes = dict.fromkeys(SHOWN, 0), []

@@ -51,18 +51,18 @@ from report.runs import row_label
 from report.table import MISSING, Basis, Grid, Line, Number, Table, as_csv, as_markdown, decision
 
 Drawn = dict[str, list[dict[str, Any]]]
-"""``paper/experiment``, or nothing for those over all papers -> what pages say of the figures."""
+"""``paper/experiment``, or nothing for those over all papers -> what pages say about the figures."""
 COMPARE, SPEED = "compare", "speed"
-"""The pages of comparisons, and of what `make bench` measured."""
+"""The pages of comparisons, and of the measurements of ``make bench``."""
 FILES = ("style.css", "site.js")
 SAID = 2
-"""Of how many claims a paper's page first says what the paper says."""
+"""How many of the paper's own claims its page states at the top."""
 NOTES = (
-    "effect: positive where the claim holds; in percent points, or in the unit of the metric that decides",
+    "effect: positive where the claim holds; in percentage points, or in the unit of the metric that decides",
     *RULE,
     "q: share of false findings among all comparisons of the paper with at most this p (Benjamini and Hochberg)",
 )
-"""Under the ledger."""
+"""Notes under the ledger."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Shown:
-    """A paper with everything that its page shows."""
+    """A paper with everything shown on its page."""
 
     name: str
     paper: Paper
@@ -88,12 +88,12 @@ class Shown:
 
     @property
     def filled(self) -> list[Part]:
-        """The experiments that there are results of."""
+        """The experiments with results."""
         return [part for part in self.parts if part.tables]
 
 
 def collect(papers: Mapping[str, Paper], runs: Path | None, results: Path) -> list[Shown]:
-    """All papers with what there is of them.
+    """All papers with their results.
 
     Raises:
         UserError: a malformed file.
@@ -103,7 +103,7 @@ def collect(papers: Mapping[str, Paper], runs: Path | None, results: Path) -> li
         parts = []
         for experiment in paper.experiments:
             loaded = build.load(name, experiment, runs, results)
-            # A page is of what a paper is about; a user's own images are on the page of comparisons.
+            # A page shows what a paper is about; a user's own images are on the page of comparisons.
             loaded = replace(loaded, frame=records.of_papers(loaded.frame))
             parts.append(Part(loaded, build.tables(name, paper, loaded, loaded.groups, results)))
         frames = {(name, part.experiment.name): part.loaded.frame for part in parts}
@@ -112,7 +112,7 @@ def collect(papers: Mapping[str, Paper], runs: Path | None, results: Path) -> li
 
 
 def absent(papers: Mapping[str, Paper], results: Path) -> list[str]:
-    """Papers of the published numbers that no module reproduces yet.
+    """Papers in the published numbers that no module reproduces yet.
 
     Raises:
         UserError: a malformed row.
@@ -176,10 +176,10 @@ def make(papers: Mapping[str, Paper], runs: Path | None, results: Path, out: Pat
 def draw_all(
     shown: Sequence[Shown], compared: Sequence[Comparison], boards: Sequence[Board], results: Path, out: Path
 ) -> tuple[Drawn, Iterable[object]]:
-    """Begins to draw every figure.
+    """Starts drawing every figure.
 
     Returns:
-        What pages say of them, and what ends when all are drawn.
+        What pages say about them, and an iterator that ends when all are drawn.
 
     Raises:
         UserError: a malformed file.
@@ -206,7 +206,7 @@ def draw_all(
     jobs = [
         (chart, out / (key.partition("/")[0] or "all") / chart.name) for key, some in made.items() for chart in some
     ]
-    drawing = charts.save_all(jobs, ("svg", "csv"), transparent=True)  # goes on while pages are written
+    drawing = charts.save_all(jobs, ("svg", "csv"), transparent=True)  # continues while pages are written
     told: Drawn = {
         key: [
             {
@@ -324,7 +324,7 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
 
 
 def _again(name: str, part: Part, table: Table) -> str:
-    """The command that makes one table again, as it is committed or else as it was run here."""
+    """The command that reproduces one table, as committed or else as run here."""
     frame = part.loaded.frame
     committed = frame[frame["origin"] == COMMITTED]
     rows = committed if table.group in records.groups(committed) else frame
@@ -343,7 +343,7 @@ def _main(shown: Shown) -> Part | None:
 
 
 def _published_alone(shown: Shown, part: Part, results: Path, sources: Sources) -> list[dict[str, Any]]:
-    """What is published for an experiment without results here."""
+    """Published numbers for an experiment without results here."""
     if part.tables:
         return []
     paper, experiment = shown.paper, part.experiment
@@ -357,7 +357,7 @@ def _published_alone(shown: Shown, part: Part, results: Path, sources: Sources) 
 
 
 def _verdict_grid(rows: Sequence[Verdict], sources: Sources | None, name: str, *, whole: bool) -> dict[str, Any]:
-    """The ledger as a table; ``whole`` names the paper too."""
+    """The ledger as a table; ``whole`` adds the paper."""
     lines = []
     for row in rows:
         found = row.decision.comparison if row.decision else None
@@ -379,7 +379,7 @@ def _verdict_grid(rows: Sequence[Verdict], sources: Sources | None, name: str, *
 
 
 def _statement_grid(rows: Sequence[Verdict], name: str, *, whole: bool) -> dict[str, Any]:
-    """Every claim in one line; ``whole`` names the paper too."""
+    """Every claim in one line; ``whole`` adds the paper."""
     lines = []
     for paper in dict.fromkeys(row.paper for row in rows):
         for one in statements.statements(row for row in rows if row.paper == paper):
@@ -394,12 +394,12 @@ def _statement_grid(rows: Sequence[Verdict], name: str, *, whole: bool) -> dict[
 
 
 def _without_command(words: str) -> str:
-    """What it takes to run a claim, without the command, which stands beside every set-up."""
+    """What it takes to run a claim, without the command, which is shown with every set-up."""
     return re.sub(r": `make [^`]*`", "", words)
 
 
 def _choices(name: str, results: Path) -> list[dict[str, str]]:
-    """The settings that the label-free rule took for a method."""
+    """The settings that the label-free rule chose for a method."""
     path = results / "choices.csv"
     if not path.is_file():
         return []
@@ -488,18 +488,18 @@ def _picture(shown: Sequence[Shown], drawn: Drawn) -> dict[str, Any] | None:
 
 
 def _own_labels(shown: Shown, *experiments: Experiment) -> list[str]:
-    """How the tables of some experiments, or of all, name the paper's full method."""
+    """Names of the paper's full method in the tables of some experiments, or of all."""
     rows = [row for one in experiments or shown.paper.experiments for row in one.rows]
     own = [row for row in rows if (row.method, row.variant) == (shown.name, "default")]
     return list(dict.fromkeys(map(row_label, own)))
 
 
 def others(results: Path, own: Sequence[str] = ()) -> list[Grid]:
-    """What other suites report, a grid per data set.
+    """What other suites report, one grid per data set.
 
     Args:
         results: the folder of committed results.
-        own: names of a method; with them, only rows of this method.
+        own: names of a method; if given, only rows of this method.
     """
     path = results / "published.csv"
     if not path.is_file():

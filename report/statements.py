@@ -1,6 +1,6 @@
 """Every claim in one line: whose it is, what is published, and on how many of its set-ups it holds.
 
-``results/CLAIMS.md`` is made of this; the ledger has the numbers of each set-up.
+``results/CLAIMS.md`` is made from this; the ledger has the numbers of each set-up.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ class Statement:
 
     @property
     def whose(self) -> str:
-        """``paper``, ``code`` or ``ours``; of the paper wherever a part of it is."""
+        """``paper``, ``code`` or ``ours``; ``paper`` if any part of it is the paper's."""
         return next((row.whose for row in self.rows if row.whose != OURS), OURS)
 
     @property
     def where(self) -> str:
-        """The table, figure or page, with the authors' code named where that says it."""
+        """The table, figure or page, with the authors' code named if that is the source."""
         return self.first.where if self.whose != "code" else f"{self.first.where} (code)"
 
     @property
     def published(self) -> str:
-        """The published effects, each once: of several data sets there are several."""
+        """The published effects, each once; several if there are several data sets."""
         return "; ".join(dict.fromkeys(row.published for row in self.rows if row.published))
 
     def words(self, *, ours: bool = False) -> str:
         """``reproduced on 5 of 6, undecided on 1 of 6``, how many are mixed, and on how many it was not run.
 
-        Over the set-ups that the paper speaks of, or over ours; empty if there is none.
+        Over the set-ups that the paper covers, or over ours; empty if there is none.
         """
         rows = [row for row in self.rows if (row.whose == OURS) == ours]
         tried = [row for row in rows if row.verdict != NOT_RUN]
@@ -79,13 +79,13 @@ def statements(rows: Iterable[Verdict]) -> list[Statement]:
 
 
 def counted(rows: Iterable[Verdict], *, ours: bool = False) -> list[tuple[str, int]]:
-    """How many rows of the ledger have each verdict, in their order: of the paper's claims, or of ours."""
+    """How many rows of the ledger have each verdict, in order: for the paper's claims, or for ours."""
     counts = Counter(row.verdict for row in rows if (row.whose == OURS) == ours)
     return [(verdict, counts[verdict]) for verdict in VERDICTS]
 
 
 def chance(rows: Sequence[Verdict]) -> str:
-    """What is to be expected of so many tests, in a sentence."""
+    """What to expect by chance from so many tests, in a sentence."""
     called, false = expected_false(rows)
     return (
         f"Of the {called} rows called reproduced or reversed about {false:.1f} are expected to be so by chance: 5 % of "
@@ -95,7 +95,7 @@ def chance(rows: Sequence[Verdict]) -> str:
 
 
 def markdown(papers: Mapping[str, Paper], rows: Sequence[Verdict]) -> str:
-    """The text of ``CLAIMS.md``; the same bytes for the same results."""
+    """The text of ``CLAIMS.md``; the same results give the same bytes."""
     rule = [f"- {one}" for one in RULE]
     deltas = ", ".join(f"{name} {delta:g}" for name, delta in NO_EFFECT.items())
     rule.append(f"- no effect is within, by metric: {deltas}")

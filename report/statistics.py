@@ -1,19 +1,19 @@
-"""Means, standard errors, paired differences.  All accuracies and differences are in percent points.
+"""Means, standard errors, paired differences.  All accuracies and differences are in percentage points.
 
-*Replicate*: what the spread is taken over.  Where a protocol draws several splits it is the split (seeds within a
-split are averaged first); elsewhere it is the seed, and the spread is initialisation and batch noise.  Tasks are
-fixed, not a sample: six tasks are six, and the mean over tasks has as many values as there are replicates.
+*Replicate*: what the spread is taken over.  If a protocol draws several splits it is the split (seeds within a split
+are averaged first); otherwise it is the seed, and the spread is initialisation and batch noise.  Tasks are fixed, not a
+sample: six tasks are six, and the mean over tasks has as many values as there are replicates.
 
-*Difference of two rows*: paired by (task, split, seed).  Used are the replicates that both rows have on every
-task, so that the effect, its interval and its p-value speak of the same cells.
+*Difference of two rows*: paired by (task, split, seed).  Only replicates that both rows have on every task are used, so
+that the effect, its interval and its p-value are about the same cells.
 
 * 95 % interval and p: Student's t over the replicates' means over tasks, one paired test.  It does not assume that
   the tasks of one seed are independent of one another, and is wide for few replicates.
-* Whether the tasks agree is another question: on which of them the difference is above or below 0, by the same test
-  on each task alone, Holm's correction for their number.
-* Where a first stage has fixed the number of replicates (``results/replicates.csv``), interval and p take the spread
-  of that stage and its degrees of freedom (Stein, 1945): the usual interval would be too narrow by chance where a
-  small spread ends the runs early.
+* Whether the tasks agree is another question: on which of them the difference is above or below 0, by the same test on
+  each task alone, with Holm's correction for their number.
+* If a first stage has fixed the number of replicates (``results/replicates.csv``), interval and p use the spread of
+  that stage and its degrees of freedom (Stein, 1945): the usual interval would be too narrow by chance where a small
+  spread ends the runs early.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 LEVEL = 0.05
-"""Greatest p of what is called a difference."""
+"""Largest p-value at which a difference is called one."""
 CONFIDENCE = 1 - LEVEL
 KEY = ["task", "split", "seed"]
 SPREADS = {"seed": "initialisation and batch noise", "split": "draws of the split, with initialisation and batch noise"}
@@ -65,7 +65,7 @@ class Comparison:
     high: float
     """The 95 % interval; nan if n is 1."""
     p: float
-    """Two-sided, of the same t-test: below 0.05 where the interval is on one side of 0; nan if n is 1."""
+    """Two-sided, of the same t-test: below 0.05 if the interval is on one side of 0; nan if n is 1."""
     n: int
     """Number of replicates that both rows have on every task."""
     tasks: Mapping[str, float]
@@ -75,9 +75,9 @@ class Comparison:
     down: tuple[str, ...] = ()
     """Those where it is below 0."""
     differences: tuple[tuple[float, ...], ...] = ()
-    """Those of each replicate, in the order of the replicates, on each task."""
+    """Differences of each replicate, in the order of the replicates, on each task."""
     first: int = 0
-    """Of how many replicates the interval's spread is, where a first stage has fixed their number; 0: of all."""
+    """Number of replicates that give the interval's spread, if a first stage has fixed their number; 0: all."""
 
     @property
     def mixed(self) -> bool:
@@ -91,7 +91,7 @@ class Comparison:
 
     @property
     def spread(self) -> float:
-        """Standard deviation of one replicate's mean over tasks, as the interval takes it; nan if n is 1."""
+        """Standard deviation of one replicate's mean over tasks, as used for the interval; nan if n is 1."""
         if self.n == 1:
             return math.nan
         return (self.high - self.low) / 2 / quantile(self.first or self.n) * math.sqrt(self.n)
@@ -103,7 +103,7 @@ def unit(frame: pd.DataFrame) -> str:
 
 
 def _by_replicate(values: Values, over: str) -> dict[Any, dict[str, float]]:
-    """Replicate, in order -> task -> value; the other of split and seed is averaged."""
+    """Replicate, in order -> task -> value; averaged over the other of split and seed."""
     at = KEY.index(over)
     cells: dict[Any, dict[str, list[float]]] = {}
     for place, value in values.items():
@@ -113,7 +113,7 @@ def _by_replicate(values: Values, over: str) -> dict[Any, dict[str, float]]:
 
 
 def complete(values: Values, tasks: Sequence[str], over: str) -> dict[Place, float]:
-    """The values on these tasks of the replicates that have every one of them: what ``over_tasks`` is a mean of."""
+    """The values on these tasks of the replicates that have all of them: ``over_tasks`` is their mean."""
     at, wanted = KEY.index(over), set(tasks)
     kept = {one for one, found in _by_replicate(values, over).items() if wanted <= found.keys()}
     return {place: value for place, value in values.items() if place[0] in wanted and place[at] in kept}
@@ -130,11 +130,11 @@ def mean_of(several: Sequence[Values]) -> dict[Place, float]:
 
 
 def rank_correlation(first: Sequence[Values], second: Sequence[Values]) -> dict[Place, float]:
-    """Spearman's correlation over several lines of one value of theirs with another, where all of them have both.
+    """Spearman's correlation, over several lines, of one of their values with another, where all of them have both.
 
     Args:
         first: the values of each line.
-        second: other values, line by line; where all are equal there is no correlation.
+        second: other values, line by line; if all are equal there is no correlation.
     """
     places = set.intersection(*({*one} & {*other} for one, other in zip(first, second, strict=True)))
     found = {}
@@ -156,13 +156,13 @@ def estimate(numbers: Sequence[float]) -> Estimate | None:
 
 
 def standard_error(numbers: Sequence[float]) -> float:
-    """Of the mean of at least one number; nan of one, and nothing but 0 of equal ones."""
+    """Of the mean of at least one number; nan for one number, and exactly 0 for equal ones."""
     return stdev(numbers) / math.sqrt(len(numbers)) if len(numbers) > 1 else math.nan
 
 
 @functools.cache
 def quantile(n: int) -> float:
-    """Of Student's t for the interval of the mean of n numbers."""
+    """Quantile of Student's t for the interval of the mean of n numbers."""
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
 
 
@@ -180,13 +180,13 @@ def over_tasks(values: Values, tasks: Sequence[str], over: str) -> Estimate | No
 
 
 def t_test(numbers: Sequence[float], first: int = 0) -> tuple[float, float, float]:
-    """95 % t-interval of the mean of at least two numbers, and the p of a mean of 0.
+    """95 % t-interval of the mean of at least two numbers, and the p-value of a mean of 0.
 
-    Equal numbers have a point for an interval, and a p of 0, or of 1 if they are 0.
+    Equal numbers give a point as interval, and a p-value of 0, or of 1 if they are 0.
 
     Args:
-        numbers: one for each replicate, in the order of the replicates.
-        first: of how many of them the spread is, where a first stage has fixed their number; of all if 0.
+        numbers: one per replicate, in the order of the replicates.
+        first: number of them that give the spread, if a first stage has fixed their number; all if 0.
     """
     stage = numbers[:first] if 2 <= first < len(numbers) else numbers
     mean, se = fmean(numbers), stdev(stage) / math.sqrt(len(numbers))
@@ -197,7 +197,7 @@ def t_test(numbers: Sequence[float], first: int = 0) -> tuple[float, float, floa
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values that keep the chance of one false finding among them all at its level (Holm, 1979)."""
+    """p-values adjusted to keep the chance of any false finding among them at the level (Holm, 1979)."""
     order = sorted(range(len(p)), key=lambda i: p[i])
     adjusted, most = [0.0] * len(p), 0.0
     for rank, i in enumerate(order):
@@ -219,7 +219,7 @@ def false_discovery(p: Sequence[float]) -> list[float]:
 def expected_false(p: Sequence[float]) -> float:
     """How many of some tests are expected to be below ``LEVEL`` without any effect behind them.
 
-    The level times the number without an effect, which is estimated by the p-values above 0.5 (Storey, 2002).
+    The level times the number of tests without an effect, estimated from the p-values above 0.5 (Storey, 2002).
     """
     without = min(1.0, 2 * sum(one > 0.5 for one in p) / len(p)) if p else 0.0
     return LEVEL * without * len(p)
@@ -230,9 +230,9 @@ MANY = 1000
 
 
 def needed(effect: float, spread: float, delta: float, first: int = 0) -> int:
-    """From how many replicates on the same mean and spread would be decided; ``MANY`` if not below that.
+    """Number of replicates that would decide it at the same mean and spread; at most ``MANY``.
 
-    Decided is an interval that leaves out 0, or that lies within ``delta`` of it.  ``first``: as in ``t_test``.
+    Decided means that the interval excludes 0, or lies within ``delta`` of it.  ``first``: as in ``t_test``.
     """
     for n in range(2, MANY):
         half = quantile(first or n) * spread / math.sqrt(n)
@@ -242,15 +242,15 @@ def needed(effect: float, spread: float, delta: float, first: int = 0) -> int:
 
 
 def replicates(spread: float, first: int, delta: float, most: int) -> int:
-    """How many replicates make the half-width of the interval at most ``delta`` (Stein, 1945).
+    """How many replicates bring the half-width of the interval to at most ``delta`` (Stein, 1945).
 
-    It depends on the spread alone, not on the effect, so that the interval keeps its 95 %.
+    It depends only on the spread, not on the effect, so the interval keeps its 95 %.
 
     Args:
         spread: standard deviation over the replicates of the first stage.
         first: their number.
         delta: the wanted half-width.
-        most: as many are run at most, but never fewer than ``first``.
+        most: maximum to run, but never fewer than ``first``.
     """
     wanted = math.ceil((quantile(first) * spread / delta) ** 2) if delta > 0 else most
     return max(first, min(wanted, most))
@@ -266,16 +266,16 @@ def compare(
     than: Sequence[str] = (),
     first: int = 0,
 ) -> Comparison | None:
-    """``better - worse`` over the replicates that both have on every task; None if there is none.
+    """``better - worse`` over the replicates that both have on every task; None if there are none.
 
     Args:
         better: the values of one line.
         worse: those of the other.
-        tasks: the tasks whose mean the effect is.
+        tasks: the tasks over which the effect is a mean.
         over: the replicate, ``seed`` or ``split``.
-        margin: what is added to every difference.
-        than: tasks whose differences are subtracted, each from that of its place in ``tasks``.
-        first: replicates of a first stage that has fixed their number; 0 if none has.
+        margin: added to every difference.
+        than: tasks whose differences are subtracted, each from that of the task at the same position in ``tasks``.
+        first: replicates of a first stage that fixed their number; 0 if none did.
     """
     named = [*tasks, *than]
     cells = _by_replicate(paired(better, worse), over).values()

@@ -1,4 +1,4 @@
-"""A table: a few grids of numbers under one heading, and how it is written for the terminal, as Markdown and as CSV."""
+"""A table: a few grids of numbers under one heading, and its output for the terminal, as Markdown and as CSV."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Basis:
     cells: tuple[str, ...] = ()
     """Hashes of the cells whose mean it is."""
     minus: tuple[str, ...] = ()
-    """Of a difference: hashes of the cells whose mean is taken off."""
+    """For a difference: hashes of the cells whose mean is subtracted."""
     metric: str = "accuracy"
     selection: str = "last"
     source: str = ""
-    """Of a published number: what it is worth and where it was read."""
+    """For a published number: its provenance and where it was read."""
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number of a table, at full precision, with what is needed to write it."""
+    """A number in a table, at full precision, with what is needed to write it."""
 
     value: float
     spread: float | None = None
@@ -39,9 +39,9 @@ class Number:
     digits: int = 1
     signed: bool = False
     best: bool = False
-    """The best of its column among rows of the same origin."""
+    """The best in its column among rows of the same origin."""
     tied: bool = False
-    """Not the best mean, but not significantly worse than it."""
+    """Not the best mean, but not significantly below it."""
     mark: str = ""
     """Written after the number, explained in a note."""
     basis: Basis | None = None
@@ -49,7 +49,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval of a difference, in percent points or in the unit of another metric."""
+    """A 95 % interval of a difference, in percentage points or in the unit of another metric."""
 
     low: float
     high: float
@@ -81,7 +81,7 @@ class Grid:
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()
     heading: str = "row"
-    """Over the labels."""
+    """Heading of the labels."""
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ def estimated(estimate: Estimate | None, digits: int = 1, basis: Basis | None = 
 
 
 def difference(value: float | None, spread: float | None = None, mark: str = "", basis: Basis | None = None) -> Cell:
-    """A difference in percent points."""
+    """A difference in percentage points."""
     return MISSING if value is None else Number(value, spread, digits=2, signed=True, mark=mark, basis=basis)
 
 
 def decision(comparison: Comparison | None, basis: Basis | None = None) -> tuple[Cell, ...]:
-    """Mean, interval, p, n; more digits where the metric is no percentage, but a distance or a weight."""
+    """Mean, interval, p, n; more digits if the metric is not a percentage, but a distance or a weight."""
     if comparison is None:
         return (MISSING,) * 4
     digits = 2 if basis is None or basis.metric.partition("@")[0].endswith("accuracy") else 4
@@ -124,19 +124,19 @@ CSV_COLUMNS = (
     *("paper", "experiment", "dataset", "protocol", "backbone", "track", "grid", "row", "origin", "column"),
     *("value", "spread", "low", "high"),
 )
-"""Of the CSV form: one row per cell; an interval has ``low`` and ``high`` only; words stand in ``value``."""
+"""Columns of the CSV form: one row per cell; an interval has only ``low`` and ``high``; words are in ``value``."""
 
 
 MARKS = "bold: the best of its column and run; in italics: a mean not significantly below the best (interval or p)"
 
 
 def has_marks(grid: Grid) -> bool:
-    """Whether any mean of a grid is as good as the best, which then wants explaining."""
+    """Whether any mean of a grid ties with the best, which then needs an explanation."""
     return any(isinstance(cell, Number) and cell.tied for line in grid.lines for cell in line.cells)
 
 
 def cell_text(cell: Cell) -> str:
-    """The cell in plain text, rounded for reading."""
+    """The cell as plain text, rounded for reading."""
     if isinstance(cell, str):
         return cell
     if isinstance(cell, Interval):
@@ -166,7 +166,7 @@ def _grid(grid: Grid, style: str, write: Callable[[Cell], str], column: Callable
 
 
 def _broken(column: str) -> str:
-    """``source:target`` on two lines; words after a colon and a space stay where they are."""
+    """``source:target`` on two lines; a colon followed by a space does not break."""
     return re.sub(r":(?=\S)", ":\n", column)
 
 
@@ -201,12 +201,12 @@ def grid_as_markdown(grid: Grid) -> str:
 
 
 def plain(value: float | None) -> str:
-    """A number of a CSV file, at full precision; empty where there is none."""
+    """A number in a CSV file, at full precision; empty if there is none."""
     return "" if value is None or math.isnan(value) else f"{value:.10g}"
 
 
 def _csv_numbers(cell: Cell) -> tuple[str, str, str, str]:
-    """Value, spread, low, high; empty where there is none."""
+    """Value, spread, low, high; empty if there is none."""
     if isinstance(cell, str):
         return ("" if cell == MISSING else cell), "", "", ""
     if isinstance(cell, Interval):

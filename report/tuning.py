@@ -1,12 +1,12 @@
-"""What a rule that chooses a weight without target labels costs: the experiments ``tuning`` of all methods.
+"""The cost of rules that choose a weight without target labels: the experiments ``tuning`` of all methods.
 
-Each holds the whole grid of a weight, a tenth of the labelled source held out, and of every training what the rules
-look at.  A rule takes, for each data set and seed, the value of the least mean rank over the tasks, as the suite's own
-choice does (``benchmarks.plan.choices``).  The oracle takes the value of the greatest mean accuracy on
-the target: it is what tuning on target labels would have claimed, and nobody can use it.  Beside them stands the value
-that the module has where none is chosen, mostly the paper's own, or the one of the grid that is nearest to it.
+Each contains the whole grid of a weight, with a tenth of the labelled source held out and, for every training, what the
+rules look at.  For each data set and seed a rule takes the value with the lowest mean rank over the tasks, as the
+suite's own choice does (``benchmarks.plan.choices``).  The oracle takes the value with the highest mean accuracy on the
+target: this is what tuning on target labels would have claimed, and nobody can use it.  Beside them is the module's own
+value if none is chosen, mostly the paper's, or the value of the grid nearest to it.
 
-The suite's rule is the one that loses least to the oracle on the data sets other than the one it is used for.
+The suite's rule is the one that loses least to the oracle on data sets other than the one it is used for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ORACLE = "oracle"
 GIVEN = "as given"
 """The module's own value."""
 COLLAPSE = 5.0
-"""Points below source-only from which on a choice counts as a collapse."""
+"""Points below source-only from which a choice counts as a collapse."""
 
 Metrics = Mapping[str, NDArray[np.float64]]
 
@@ -52,13 +52,13 @@ class Study:
     accuracy: NDArray[np.float64]
     """(replicates, tasks, grid); nan where the training diverged."""
     metrics: Metrics
-    """Of ``METRICS`` those that all cells have; the same shape."""
+    """Those of ``METRICS`` that all cells have; the same shape."""
     given: float
     """The module's own value."""
 
     @property
     def rules(self) -> list[str]:
-        """Those for which there is what they look at."""
+        """The rules whose inputs are available."""
         return [rule for rule in RULES if self._scores(rule) is not None]
 
     def _scores(self, rule: str) -> NDArray[np.float64] | None:
@@ -69,11 +69,11 @@ class Study:
 
     @property
     def _lost(self) -> NDArray[np.bool_]:
-        """Values that no rule takes in a replicate, since a training of theirs diverged; (replicates, 1, grid)."""
+        """Values that no rule takes in a replicate because one of their trainings diverged; (replicates, 1, grid)."""
         return np.asarray(np.isnan(self.accuracy).any(axis=1, keepdims=True))
 
     def chosen(self, rule: str) -> NDArray[np.int64]:
-        """Place in the grid of what the rule takes, for each replicate; the least of equal ones."""
+        """Position in the grid of the rule's choice, for each replicate; the least of equal ones."""
         if rule == GIVEN:
             nearest = np.abs(np.log(self.grid) - np.log(self.given)).argmin()
             return np.full(len(self.accuracy), nearest)
@@ -93,7 +93,7 @@ class Study:
         return difference
 
     def correlation(self, rule: str) -> float:
-        """Spearman's correlation over the grid of what the rule likes with accuracy, mean over tasks and replicates."""
+        """Spearman's correlation over the grid of the rule's preference with accuracy; mean over everything else."""
         scores = self._scores(rule)
         assert scores is not None
         kept = ~self._lost[:, 0]
@@ -106,19 +106,19 @@ class Study:
         return fmean(float(stats.spearmanr(*pair).statistic) for pair in pairs) if pairs else 0.0
 
     def collapses(self, rule: str) -> float:
-        """Share of tasks and replicates on which its choice is ``COLLAPSE`` points and more below source-only."""
+        """Share of tasks and replicates on which its choice is at least ``COLLAPSE`` points below source-only."""
         return float((self.base - self.taken(rule) >= COLLAPSE).mean())
 
     @property
     def at_edge(self) -> bool:
-        """Whether the most accurate value, mean over everything, is an end of the grid."""
+        """Whether the most accurate value, mean over everything, is at an end of the grid."""
         return int(np.nanargmax(self.accuracy.mean((0, 1)))) in (0, len(self.grid) - 1)
 
 
 def studies(papers: Mapping[str, Paper], results: Path) -> list[Study]:
-    """Every method and data set of which the grid is complete in at least one replicate, but for what diverged.
+    """Every method and data set whose grid is complete in at least one replicate, except for what diverged.
 
-    A value that has results on some of the tasks of a replicate is taken for one whose training diverged on the others.
+    A value with results on only some of a replicate's tasks is assumed to have diverged on the others.
 
     Raises:
         UserError: a malformed file.
@@ -227,7 +227,7 @@ know. Mean ± standard error over seeds.
 
 
 def page(papers: Mapping[str, Paper], results: Path) -> str:
-    """The text of ``TUNING.md``; the same bytes for the same results.
+    """The text of ``TUNING.md``; the same results give the same bytes.
 
     Raises:
         UserError: a malformed file.
@@ -239,7 +239,7 @@ def page(papers: Mapping[str, Paper], results: Path) -> str:
 
 
 def grids(found: Sequence[Study]) -> list[Grid]:
-    """Gain under every rule's choice, what it loses to the oracle, how it ranks the grid, how often it collapses."""
+    """Gain under every rule's choice, its loss to the oracle, how it ranks the grid, how often it collapses."""
     rules = [ORACLE, GIVEN, *RULES]
 
     def line(one: Study, cell: Callable[[Study, str], Cell]) -> Line:

@@ -1,8 +1,8 @@
-"""Stochastic gradient descent: the numbers of ``torch.optim.SGD``, without what that costs.
+"""Stochastic gradient descent with the numbers of ``torch.optim.SGD``, at less cost.
 
-``torch.optim`` imports PyTorch's compiler at its first use, which takes a process seconds, and copies each gradient to
-add the decay to it.  Here the decay is added to the gradient itself, which is not used again.  What PyTorch calls
-``fused`` is faster still and rounds differently.
+``torch.optim`` imports PyTorch's compiler at its first use, which takes seconds per process, and copies each gradient
+to add the weight decay.  Here the decay is added to the gradient itself, which is not used again.  PyTorch's ``fused``
+version is faster still but rounds differently.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters that are moved alike."""
+    """Parameters with the same rate and decay."""
 
     parameters: Sequence[nn.Parameter]
     rate: float
-    """Learning rate before it is annealed."""
+    """Learning rate before annealing."""
     decay: float
-    """Weight decay: the gradient of decay / 2 |w|^2 is added to the loss's."""
+    """Weight decay: the gradient of decay / 2 |w|^2 is added to that of the loss."""
 
 
 @dataclass
 class Descent:
-    """SGD with momentum, v = momentum v + g, w = w - rate v; Nesterov's moves along g + momentum v."""
+    """SGD with momentum, v = momentum v + g, w = w - rate v; Nesterov momentum moves along g + momentum v."""
 
     groups: Sequence[Group]
     momentum: float
@@ -37,14 +37,14 @@ class Descent:
     """Parameter -> v, for those that have had a gradient."""
 
     def zero_grad(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for group in self.groups:
             for parameter in group.parameters:
                 parameter.grad = None
 
     @torch.no_grad()
     def step(self, anneal: float) -> None:
-        """Move every parameter that has a gradient, at ``anneal`` times its rate; its gradient is used up."""
+        """Move every parameter with a gradient, at ``anneal`` times its rate; the gradient is overwritten."""
         for group in self.groups:
             parameters: list[Tensor] = [one for one in group.parameters if one.grad is not None]
             gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -79,7 +79,7 @@ class Descent:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from ``state_dict``."""
+        """Continue from ``state_dict``."""
         parameters = [parameter for group in self.groups for parameter in group.parameters]
         self.moving = {
             parameters[number]: kept["momentum_buffer"].to(parameters[number].device)

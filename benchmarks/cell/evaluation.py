@@ -1,28 +1,28 @@
-"""What is measured of a model: accuracy, target entropy, and distances between the domains' features.
+"""What is measured on a model: accuracy, target entropy, and distances between the domains' features.
 
-Its rules choose the evaluation of a training that its accuracy is taken from.
+The rules choose the evaluation during training whose accuracy is reported.
 
 ``last``     the last iterate: the headline
-``entropy``  the least mean entropy of the predictions on the target
+``entropy``  the lowest mean entropy of the predictions on the target
 ``oracle``   the best accuracy on target labels: not a result that a user without labels could have
 ``ten-best`` mean of the ten best accuracies on test labels: the rule of Yosinski et al., a mild oracle
 
-Where a part of the labelled source is held out, also
+If part of the labelled source is held out, also
 
 ``source``   the highest accuracy on the held-out source
-``iwcv``     the least importance-weighted risk, mean of w(x) l(x, y) over the held-out source (Sugiyama, Krauledat,
+``iwcv``     the lowest importance-weighted risk, mean of w(x) l(x, y) over the held-out source (Sugiyama, Krauledat,
              Mueller; JMLR 2007)
 ``dev``      the same with a control variate: mean(w l) + eta mean(w) - eta, eta = -cov(w l, w) / var(w) (You et al.;
              ICML 2019)
 ``snd``      the highest soft neighbourhood density of the target: the mean entropy of each sample's softmax over its
-             similarity to all others, of l2-normalised predictions at temperature 0.05 (Saito et al.; ICCV 2021)
+             similarity to all others, from l2-normalised predictions at temperature 0.05 (Saito et al.; ICCV 2021)
 
-l is the cross-entropy.  w(x) = n_train / n_target * p(target | x) / p(source | x) in the bottleneck, by the suite's
-linear two-sample classifier of the training's source features and target features; the authors of DEV choose its decay
-on a part that they hold out.  Of several evaluations that a rule likes best the earliest is taken.
+l is the cross-entropy.  w(x) = n_train / n_target * p(target | x) / p(source | x) in the bottleneck, from the suite's
+linear two-sample classifier of source training features against target features; the authors of DEV choose its decay on
+a part that they hold out.  If a rule ties between evaluations, the earliest is used.
 
-skada has the same DEV, which the tests compare with where it is installed; its IWCV estimates densities of the inputs,
-and its SND normalises over all pairs at once.
+skada has the same DEV, which the tests compare with if it is installed; its IWCV estimates densities of the inputs, and
+its SND normalises over all pairs at once.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 
 
 FEWEST = 4
-"""Examples of a domain, at least, that distances are measured on: two to learn from and two to be told apart."""
+"""Minimum number of examples per domain for measuring distances: two to train on and two to test on."""
 
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Labelled examples of which training knows nothing; the only holder of target labels."""
+    """Labelled examples that training knows nothing about; the only holder of target labels."""
 
     inputs: Inputs
     labels: Tensor
@@ -69,15 +69,15 @@ class Evaluator:
         """Share of the tested examples classified correctly, in percent.
 
         Args:
-            logits: (N, classes), of all inputs in their order; the largest of all classes counts.
+            logits: (N, classes), of all inputs in order; the largest over all classes counts.
         """
         return float((self._predicted(logits) == self.labels).double().mean() * 100)
 
     def among_tested(self, logits: Tensor) -> dict[str, float]:
-        """What becomes of it where classes are tested without labels while others have some; in percent.
+        """Measures for testing on classes without labels while others have some; in percent.
 
-        ``accuracy_among_tested``: as ``accuracy``, but the largest of the tested classes counts.
-        ``taken_for_labelled``: share of the tested examples taken for a class that is not tested.
+        ``accuracy_among_tested``: as ``accuracy``, but the largest logit among the tested classes counts.
+        ``taken_for_labelled``: share of the test examples predicted as a class that is not tested.
 
         Args:
             logits: as for ``accuracy``.
@@ -90,7 +90,7 @@ class Evaluator:
         return {name: float(share.double().mean() * 100) for name, share in shares.items()}
 
     def confusion(self, logits: Tensor) -> Tensor:
-        """Number of tested examples of each class (row) that are taken for each class (column).
+        """Number of test examples of each class (row) predicted as each class (column).
 
         Args:
             logits: as for ``accuracy``.
@@ -109,7 +109,7 @@ class Evaluator:
 
 @torch.no_grad()
 def logits_of(model: nn.Module, inputs: Inputs) -> Tensor:
-    """Logits of all inputs in evaluation mode, (N, classes); leaves the model's mode as it was."""
+    """Logits of all inputs in evaluation mode, (N, classes); leaves the model's mode unchanged."""
     was_training = model.training
     model.eval()
     logits = torch.cat([model(x).float() for x in in_order(inputs)])
@@ -125,7 +125,7 @@ def mean_entropy(logits: Tensor) -> float:
 
 @torch.no_grad()
 def bottleneck_of(model: nn.Module, inputs: Inputs) -> Tensor:
-    """fc7 activations of all inputs in evaluation mode, float32, (N, width); leaves the model's mode as it was."""
+    """fc7 activations of all inputs in evaluation mode, float32, (N, width); leaves the model's mode unchanged."""
     was_training = model.training
     model.eval()
     network = network_of(model)
@@ -136,11 +136,11 @@ def bottleneck_of(model: nn.Module, inputs: Inputs) -> Tensor:
 
 @torch.no_grad()
 def domain_distances(source: Tensor, target: Tensor) -> dict[str, float]:
-    """Distances between two domains' features, each (N, width); nothing for fewer than ``FEWEST`` of either.
+    """Distances between two domains' features, each (N, width); nothing if either has fewer than ``FEWEST``.
 
     ``mmd``: unbiased squared MMD with five Gaussian kernels around the mean squared distance; may be negative.
-    ``a_distance``: proxy A-distance 2 (1 - 2 error) of a linear classifier on held-out features (Ben-David et
-    al., 2006); 0 where the domains cannot be told apart, 2 where they always can; slightly negative by chance.
+    ``a_distance``: proxy A-distance 2 (1 - 2 error) of a linear classifier on held-out features (Ben-David et al.,
+    2006); 0 if the domains cannot be told apart, 2 if they always can; slightly negative by chance.
     """
     if min(len(source), len(target)) < FEWEST:
         return {}
@@ -157,8 +157,8 @@ def domain_distances(source: Tensor, target: Tensor) -> dict[str, float]:
 def joint_mmd(source: Sequence[Tensor], target: Sequence[Tensor]) -> float:
     """Unbiased squared MMD of the joint distributions of several activations; may be negative.
 
-    The kernel is the product over the activations of a Gaussian whose bandwidth is the median squared distance, as in
-    JAN (Long et al., ICML 2017), whatever the network was trained with.
+    The kernel is the product over the activations of Gaussians with the median squared distance as bandwidth, as in JAN
+    (Long et al., ICML 2017), whatever the network was trained with.
 
     Args:
         source: each (n, its width), the same n samples in the same order, n at least 2.
@@ -174,8 +174,8 @@ def joint_mmd(source: Sequence[Tensor], target: Sequence[Tensor]) -> float:
 
 
 def two_sample_classifier() -> Pipeline:
-    """The linear classifier that tells source features from target ones, not yet fitted."""
-    from sklearn.linear_model import LogisticRegression  # two seconds, which commands that train nothing are spared
+    """The linear classifier of source against target features, not yet fitted."""
+    from sklearn.linear_model import LogisticRegression  # takes two seconds, not needed by commands that train nothing
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -185,8 +185,8 @@ def two_sample_classifier() -> Pipeline:
 def two_sample_error(source: NDArray[np.float32], target: NDArray[np.float32]) -> float:
     """Error of a linear two-sample classifier on held-out features, in [0, 1]; 0.5 means indistinguishable.
 
-    As many examples of both domains are used (those that come first); the even ones train the classifier,
-    the odd ones test it.
+    The same number of examples of both domains is used (the first ones); even ones train the classifier, odd ones
+    test it.
     """
     n = min(len(source), len(target))
     x = np.concatenate([source[:n], target[:n]])
@@ -197,18 +197,18 @@ def two_sample_error(source: NDArray[np.float32], target: NDArray[np.float32]) -
 
 
 Epoch = dict[str, float]
-"""An entry of a training's history."""
+"""One evaluation in a training's history."""
 
 BEST = 10
-"""How many of the best evaluations the rule ``ten-best`` takes."""
+"""Number of best evaluations used by the rule ``ten-best``."""
 TEMPERATURE = 0.05
-"""Of the rule ``snd``."""
+"""Temperature of the rule ``snd``."""
 SURE = -math.log(np.finfo(np.float64).eps)
-"""The largest log-odds of the domains that a weight is made of.  Beyond it a probability is 1 in float64, and the
-weight of a sample that leaves no doubt would overflow."""
+"""Cap on the domains' log-odds in a weight.  Beyond it a probability is 1 in float64, and the weight of a sample that
+leaves no doubt would overflow."""
 
 HELD_OUT = {"source": ("source_accuracy", -1), "iwcv": ("iwcv", 1), "dev": ("dev", 1), "snd": ("snd", -1)}
-"""Rule -> what of the history it looks at, and the sign under which the least is the best."""
+"""Rule -> the entry of the history it uses, and the sign under which the smallest value is the best."""
 
 
 def select(history: Sequence[Epoch]) -> dict[str, float]:
@@ -240,7 +240,7 @@ def risks(
     Args:
         losses: of each held-out source sample, (n,).
         held_out: their features, (n, width), n at least 2.
-        train: features of source samples of the training, (m, width).
+        train: features of source training samples, (m, width).
         target: features of target samples, (k, width).
     """
     domains = np.repeat([0, 1], [len(train), len(target)])

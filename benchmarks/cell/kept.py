@@ -1,13 +1,13 @@
-"""What a finished cell leaves for use: its network with all that is needed to run it, and its predictions.
+"""What a finished cell leaves for use: its network, with all that is needed to run it, and its predictions.
 
 Layout of ``kept/<hash>/`` below the runs folder::
 
     network.pt         parameters, spec, classes, input and backbone; read without unpickling anything but tensors
-    confusion.csv      where the target's labels are known: tested images by true class (row) and predicted one
-    per-class.csv      the same: images and accuracy of each class
-    predictions.csv    every tested image: predicted class, its probability, true class if known; written last
+    confusion.csv      if the target's labels are known: test images by true class (row) and predicted class
+    per-class.csv      likewise: images and accuracy of each class
+    predictions.csv    every test image: predicted class, its probability, true class if known; written last
 
-A method that is no network of layers, such as a support vector machine, leaves its predictions alone.
+A method that is not a neural network, such as a support vector machine, leaves only its predictions.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ from datasets.store import Location
 from methods import contract
 
 FORMAT = 1
-"""Raised when what ``network.pt`` holds changes."""
+"""Raised when the contents of ``network.pt`` change."""
 NETWORK = "network.pt"
 
 
 def leave(cell: Cell, location: Location, records: Store, model: nn.Module, data: Data) -> None:
-    """Keep a trained model and what it predicts.
+    """Keep a trained model and its predictions.
 
     Raises:
         UserError: the files cannot be written.
@@ -68,7 +68,7 @@ def leave(cell: Cell, location: Location, records: Store, model: nn.Module, data
 
 
 def can_be_kept(spec: Spec, model: nn.Module) -> bool:
-    """Whether the parameters are all that the model knows, and its input can be made of any image file."""
+    """Whether the parameters are the whole model, and its input can be made from any image file."""
     trained = any(True for _ in model.parameters())
     return trained and choice_of(spec).backbone.kind == "photos" and not spec.statistics
 
@@ -79,10 +79,10 @@ def rows_of(
     """A row of ``schema.PREDICTIONS`` for each image.
 
     Args:
-        names: of N images.
+        names: of the N images.
         probabilities: (N, classes).
         classes: their names.
-        labels: true classes, negative where unknown; None where none is known.
+        labels: true classes, negative if unknown; None if none is known.
     """
     best = probabilities.max(1)
     found = zip(names, best.indices.tolist(), best.values.tolist(), labels or [-1] * len(names), strict=True)
@@ -98,7 +98,7 @@ def rows_of(
 
 
 def _names(cell: Cell, location: Location) -> list[str]:
-    """What the tested images of a cell are called."""
+    """Names of a cell's test images."""
     spec, suite = cell.spec, registry.suite(cell.spec.dataset)
     domain = cell.task.target_domain
     part = "train" if suite.transductive else "test"
@@ -148,7 +148,7 @@ def _digest(state: Mapping[str, Tensor]) -> str:
 
 @dataclass(frozen=True)
 class Kept:
-    """A network that was kept."""
+    """A kept network."""
 
     spec: Spec
     classes: tuple[str, ...]
@@ -157,7 +157,7 @@ class Kept:
 
     @property
     def side(self) -> int:
-        """Height and width of the square that images are brought to."""
+        """Height and width of the square that images are scaled to."""
         return choice_of(self.spec).backbone.side or PHOTO_SIDE
 
 
@@ -165,7 +165,7 @@ def read(path: Path) -> Kept:
     """The network in a file.
 
     Raises:
-        UserError: there is none, it is damaged, or another version of the suite made it.
+        UserError: there is none, it is damaged, or it was made by another version of the suite.
     """
     try:
         content = path.read_bytes()
@@ -177,7 +177,7 @@ def read(path: Path) -> Kept:
         spec = Spec(**found["spec"]) if version == FORMAT else None
         whole = spec is None or _digest(found["parameters"]) == found["digest"]
     except (*DAMAGED, AttributeError) as error:
-        raise UserError(f"{path} is no kept network, or is damaged: run its cell again.") from error
+        raise UserError(f"{path} is not a kept network, or is damaged: run its cell again.") from error
     if not whole:
         raise UserError(f"{path} is damaged: its parameters are not those that were kept; run its cell again.")
     if spec is None:
@@ -187,7 +187,7 @@ def read(path: Path) -> Kept:
 
 
 def _check_version(path: Path, spec: Spec, found: Mapping[str, Any]) -> None:
-    """That method, backbone and input are here what they were where the network was made."""
+    """Checks that method, backbone and input are the same here as where the network was made."""
     if spec.backbone not in backbones.BACKBONES or spec.method not in contract.names():
         raise UserError(
             f"{path} needs {spec.method} on {spec.backbone}, which this version of the suite does not have."
@@ -203,7 +203,7 @@ def _check_version(path: Path, spec: Spec, found: Mapping[str, Any]) -> None:
 
 
 def predictor(kept: Kept, location: Location) -> Callable[[NDArray[np.uint8]], Tensor]:
-    """Images as ``photos.square`` gives them, uint8 (n, side, side, 3) -> class probabilities, float64 (n, classes).
+    """Images from ``photos.square``, uint8 (n, side, side, 3) -> class probabilities, float64 (n, classes).
 
     Raises:
         UserError, DataError: the backbone's weights are not available.

@@ -39,11 +39,11 @@ from methods.contract import Batch, Domains, Recipe
 from methods.network import FrozenLayers
 
 ENTROPY_IMAGES = 5000
-"""Unlabelled target training images, at most, whose entropy the label-free selection of an epoch looks at."""
+"""Maximum number of unlabelled target training images for the entropy in the label-free choice of an epoch."""
 
 
 def problem_of(cell: Cell, location: Location) -> Problem:
-    """The data of a cell: images, or the cached activations that stand for them."""
+    """The data of a cell: images, or the cached activations in their place."""
     spec = cell.spec
 
     def cached(domain: str, part: str) -> NDArray[np.float32]:
@@ -64,7 +64,7 @@ def problem_of(cell: Cell, location: Location) -> Problem:
 
 
 def weights_of(spec: Spec, location: Location) -> Path | None:
-    """The pretrained weights of a cell that trains layers of the trunk."""
+    """The pretrained weights, if the cell trains layers of the trunk."""
     return weights.path(spec.backbone, location) if trains_trunk(spec) else None
 
 
@@ -74,7 +74,7 @@ def trains_trunk(spec: Spec) -> bool:
 
 
 def activation_key(spec: Spec, task: Task, domain: str, location: Location) -> activations.Key:
-    """Which activations of a domain a cell needs."""
+    """The activations of a domain that a cell needs."""
     of = {"": "", "own": domain, "source": task.source_domain}[spec.statistics]
     return activations.key_of(
         spec.backbone,
@@ -102,20 +102,20 @@ class Labels:
         return self.inputs.training(indices, generator), self.labels[torch.from_numpy(indices).to(self.labels.device)]
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All examples in their order, batch by batch."""
+        """All examples in order, batch by batch."""
         return zip(in_order(self.inputs), torch.split(self.labels, self.inputs.batch), strict=True)
 
 
 @dataclass(frozen=True)
 class Data:
-    """The examples of one cell on its device.  Of the target's labels, those that are tested are in ``test`` alone."""
+    """The examples of one cell on its device.  The target labels used for testing are in ``test`` alone."""
 
     source: Labels
     target: Inputs
     labelled_target: Labels | None
-    """Target examples whose labels the protocol grants."""
+    """Target examples with labels granted by the protocol."""
     target_probe: Inputs
-    """A fixed part of the target's training examples, for the entropy."""
+    """A fixed part of the target training examples, for the entropy."""
     test: Evaluator
     held_out: Evaluator | None
     transductive: bool
@@ -124,16 +124,16 @@ class Data:
     """Channels of images, or width of feature vectors."""
     classes: int
     sizes: tuple[int, ...]
-    """Number of examples of each source domain, which follow one another in ``source``; one without several sources."""
+    """Number of examples of each source domain, in their order in ``source``; one entry for a single source."""
     alone: bool = False
-    """Whether training is on one side alone: the target's inputs are the source's, and the probe is what is tested."""
+    """Whether training uses one side only: the target's inputs are the source's, and the probe is the test set."""
 
 
 def load_data(problem: Problem, choice: Choice, device: torch.device, views: int = 0) -> Data:
     """A problem's examples on a device.
 
     Args:
-        views: where augmented views of images from scratch are drawn once, their number.
+        views: number of fixed augmented views per image for networks from scratch, if such views are used.
     """
     of_source, of_target = (
         _feeder(problem, choice, device, domain, views) for domain in (problem.source.images, problem.target.images)
@@ -173,9 +173,9 @@ def load_data(problem: Problem, choice: Choice, device: torch.device, views: int
 
 
 def through(data: Data, fixed: FrozenLayers) -> Data:
-    """The data as fixed layers leave them; the data as they are where images are augmented anew at each step.
+    """The data after fixed layers; unchanged if images are augmented anew at each step.
 
-    Every image passes the layers once.  Then ``fixed.passed`` is set.
+    Every image passes through the layers once.  Then ``fixed.passed`` is set.
     """
     kept: dict[int, Inputs] = {}
     held_out = [data.held_out.inputs] if data.held_out else []
@@ -211,7 +211,7 @@ def _feeder(problem: Problem, choice: Choice, device: torch.device, domain: Any,
 
     Args:
         domain: the domain's examples in training, source or target.
-        views: of images from scratch.
+        views: for images of networks from scratch.
     """
     if choice.cut:
         return lambda array: Cached(array, device)
@@ -227,11 +227,11 @@ def images_of(images: NDArray[np.uint8], choice: Choice, width: int, device: tor
     """Images as the inputs of a network that is not cut.
 
     Args:
-        images: uint8, (N, height, width, channels), as they are prepared.
+        images: uint8, (N, height, width, channels), as prepared.
         choice: the network.
-        width: channels that it takes.
+        width: number of channels that it takes.
         device: where batches go.
-        views: of images from scratch, as in ``load_data``.
+        views: for networks from scratch, as in ``load_data``.
     """
     if (window := choice.backbone.window) is not None:
         return Windows(images, window, width, device, views)
@@ -245,16 +245,16 @@ def domains_of(data: Data) -> Domains:
     labelled_target = data.labelled_target
     return Domains(
         source=data.source.in_order,
-        target=functools.partial(in_order, data.target),  # not a closure over the data, which hold labels too
+        target=functools.partial(in_order, data.target),  # not a closure over the data, which include labels
         labelled_target=labelled_target.in_order if labelled_target else lambda: iter(()),
     )
 
 
 def shares(recipe: Recipe, source: int, target: int) -> tuple[int, int]:
-    """How many source and target images a step sees of domains of these sizes.
+    """How many source and target images a step sees, for domains of these sizes.
 
-    A batch never holds an image twice for want of others: of a domain that is smaller it is the whole domain.  Only
-    where a domain is a single image does a batch hold it twice, as no discrepancy is defined for one sample.
+    A batch does not repeat images to fill up: from a smaller domain it takes the whole domain.  Only if a domain is a
+    single image does a batch contain it twice, as no discrepancy is defined for one sample.
     """
     first = second = recipe.batch
     if recipe.by_size:
@@ -265,7 +265,7 @@ def shares(recipe: Recipe, source: int, target: int) -> tuple[int, int]:
 
 
 def fitting(batch: int, size: int) -> int:
-    """The size of the batches of a domain, see ``shares``."""
+    """The batch size for a domain, see ``shares``."""
     return min(batch, max(size, 2))
 
 
@@ -274,20 +274,20 @@ def source_batches(
 ) -> Callable[[int], NDArray[np.int64]]:
     """Step -> indices of its source examples.
 
-    With several source domains a batch is of one alone, so that BatchNorm never sees a mixture (as AdaBN asks);
-    it is drawn for each step, a domain with more examples more often.
+    With several source domains each batch comes from only one, so that BatchNorm never sees a mixture (as AdaBN asks);
+    the domain is drawn for each step, larger domains more often.
 
     Args:
         sizes: number of examples of each domain; they follow one another.
         steps: number of steps.
-        batch: examples in a batch, or all of a domain that has fewer.
+        batch: examples per batch, or all of a domain that has fewer.
         seed: the cell's.
         name: of the stream.
     """
     if len(sizes) == 1:
         return Batches(sizes[0], fitting(batch, sizes[0]), seed, name)
     generator = np.random.default_rng(seed_of(seed, f"{name} domains"))
-    # The more of a small domain's batches, the fewer examples they have: every example is shown as often.
+    # A small domain's batches hold fewer examples, so they come more often: every example is shown equally often.
     often = np.array([size * (batch / fitting(batch, size)) for size in sizes])
     domains = generator.choice(len(sizes), size=steps, p=often / often.sum())
     streams = [Batches(size, fitting(batch, size), seed, f"{name} {number}") for number, size in enumerate(sizes)]
@@ -302,10 +302,10 @@ def source_batches(
 
 
 class Sampler:
-    """The batches of a phase: each step's is a function of seed, phase and step alone, so training resumes at any step.
+    """The batches of a phase: each depends only on seed, phase and step, so training can resume at any step.
 
     Args:
-        data: what is drawn from.
+        data: where to draw from.
         recipe: the phase's.
         seed: the cell's.
         phase: the phase's name; empty for the main one.
@@ -324,10 +324,10 @@ class Sampler:
         )
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step; granted images are as many as the source's."""
+        """The batch of a step, with as many labelled target images as source images."""
         generator = torch.Generator().manual_seed(seed_of(self.seed, self._stream, step, *self._rank))
         source_x, source_y = self.data.source(processes.share(self._source(step)), generator)
-        alone = self.data.alone  # then a further draw of the same images would be for nothing
+        alone = self.data.alone  # then a second draw of the same images would be wasted
         target_x = source_x if alone else self.data.target.training(self._target(step), generator)
         labelled_target_x, labelled_target_y = None, None
         if self._labelled_target is not None and self.data.labelled_target is not None:

@@ -34,12 +34,12 @@ from methods.contract import Domains, Losses, Method, Phase, Recipe
 from methods.network import Network
 
 CHECKPOINT_AFTER = 300.0
-"""Seconds: a cell expected to take longer writes a checkpoint at each epoch; a shorter one is run again."""
+"""Seconds: a cell expected to take longer writes a checkpoint at each epoch; a shorter one is simply run again."""
 
 DISTANCE_IMAGES = 1000
-"""Images of each domain, at most, that the domain distances are measured on."""
+"""Maximum number of images per domain for measuring domain distances."""
 SND_IMAGES = 4000
-"""Images of the target, at most, that the soft neighbourhood density is measured on."""
+"""Maximum number of target images for measuring the soft neighbourhood density."""
 
 
 FEW = "its settings, or the few images that it has, may be the reason"
@@ -53,22 +53,22 @@ Parameters = Mapping[str, Tensor]
 """The state dict of a trained model."""
 
 DAMAGED = (OSError, RuntimeError, LookupError, ValueError, TypeError, EOFError, pickle.UnpicklingError)
-"""What reading a damaged file of torch raises."""
+"""Errors raised when reading a damaged file of torch."""
 
 
 @dataclass
 class State:
-    """Where training stands: all that a checkpoint must hold."""
+    """The state of a training: everything a checkpoint must hold."""
 
     model: nn.Module
     optimiser: Descent
     phase: int = 0
-    """Number of the phase under way."""
+    """Number of the current phase."""
     step: int = 0
     """Steps taken in this phase."""
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
-    """Spent in earlier sittings."""
+    """Time spent before the last resume."""
 
     def save(self, path: Path, seconds: float) -> None:
         """Write a checkpoint atomically."""
@@ -83,7 +83,7 @@ class State:
         _save_atomically(content, path)
 
     def restore(self, path: Path, phases: Sequence[Phase], method: Method, device: torch.device) -> None:
-        """Go back to a checkpoint.
+        """Return to a checkpoint.
 
         Raises:
             UserError: the file is damaged.
@@ -138,12 +138,12 @@ def run_cell(
 
     Args:
         spec: what to run.
-        problem: its data, as ``datasets.protocols.problem`` gives it.
+        problem: its data, from ``datasets.protocols.problem``.
         commit: of the code, for the record.
-        checkpoint: file to resume from, and to write to if the cell takes long; None keeps none.
-        weights: of the pretrained backbone, where layers of it are trained.
-        needed: the trained networks that it starts from, by the names of ``spec.needs``.
-        keep: file for the trained model's parameters, where other cells start from them.
+        checkpoint: file to resume from, and to write to if the cell takes long; None for none.
+        weights: of the pretrained backbone, if layers of it are trained.
+        needed: the trained networks it starts from, by the names in ``spec.needs``.
+        keep: file for the trained model's parameters, if other cells start from them.
         finished: called with the trained model and its data.
 
     Raises:
@@ -180,7 +180,7 @@ def run_cell(
 
 
 def _examples(data: Data) -> dict[str, int]:
-    """The sizes of what training sees; a class may hold fewer images than its protocol asks for."""
+    """The sizes of what training sees; a class may have fewer images than its protocol asks for."""
     sizes = {"target": len(data.target)}
     for name, part in (("source", data.source), ("labelled_target", data.labelled_target)):
         if part is not None:
@@ -194,7 +194,7 @@ def trained_model(spec: Spec, data: Data, weights: Path | None, parameters: Para
 
     Args:
         spec: the cell.
-        data: what ``load_data`` gives for it.
+        data: from ``load_data``.
         weights: as for ``run_cell``.
         parameters: what ``run_cell`` kept.
     """
@@ -204,7 +204,7 @@ def trained_model(spec: Spec, data: Data, weights: Path | None, parameters: Para
 
 
 def _new_model(spec: Spec, data: Data, weights: Path | None) -> nn.Module:
-    """A cell's model as it is initialised."""
+    """A cell's freshly initialised model."""
     method = contract.load(spec.method)
     seed_torch(spec.device, spec.seed, "initialisation")
     network = backbones.build(choice_of(spec), width=data.width, classes=data.classes, weights=weights)
@@ -218,7 +218,7 @@ def prepare(spec: Spec, problem: Problem, weights: Path | None, needed: Mapping[
 
 
 def assembled(spec: Spec, data: Data, model: nn.Module, needed: Mapping[str, Parameters]) -> Training:
-    """As ``prepare``, of data on their device and a model as it is initialised, on the CPU."""
+    """As ``prepare``, from data on their device and a freshly initialised model on the CPU."""
     method = contract.load(spec.method)
     if method.init_from:
         method.init_from(model, needed)
@@ -241,7 +241,7 @@ def _autocast(spec: Spec) -> contextlib.AbstractContextManager[Any]:
 
 
 def optimiser_of(model: nn.Module, phase: Phase, method: Method) -> Descent:
-    """A phase's optimiser, with nothing accumulated yet."""
+    """A phase's optimiser, with empty state."""
     recipe, groups_of = phase.recipe, phase.groups or method.groups or contract.default_groups
     groups = [
         Group(group.parameters, recipe.rate * group.rate, recipe.weight_decay if group.decay else 0.0)
@@ -252,7 +252,7 @@ def optimiser_of(model: nn.Module, phase: Phase, method: Method) -> Descent:
 
 @dataclass(frozen=True)
 class Training:
-    """One cell's training: its phases one after the other, each epoch by epoch."""
+    """One cell's training: its phases one after another, each epoch by epoch."""
 
     spec: Spec
     method: Method
@@ -261,14 +261,14 @@ class Training:
     phases: tuple[Phase, ...]
     """The last one is the main one, whose epochs are evaluated."""
     shared: nn.Module | None = None
-    """The method's step where several processes take it together."""
+    """The method's step if several processes take it together."""
 
     def run(self, start: float, checkpoint: Path | None) -> None:
-        """Train from where the state stands.
+        """Train from the current state.
 
         Args:
-            start: when this sitting began, ``time.perf_counter()``.
-            checkpoint: where to keep the state of a long training; None keeps none.
+            start: when this session began, ``time.perf_counter()``.
+            checkpoint: where to keep the state of a long training; None for none.
         """
         state = self.state
         domains = domains_of(self.data)
@@ -294,7 +294,7 @@ class Training:
                     state.save(checkpoint, state.seconds + elapsed)
 
     def _epoch(self, phase: Phase, sampler: Sampler, domains: Domains) -> None:
-        """The steps up to the next evaluation, and this one where the phase is the main one."""
+        """The steps up to the next evaluation, which follows if the phase is the main one."""
         state, method, main = self.state, self.method, phase is self.phases[-1]
         if main and method.before_epoch:
             method.before_epoch(state.model)
@@ -323,16 +323,16 @@ class Training:
             state.history.append({"step": float(last), **means, **self._evaluate()})
 
     def _evaluate(self) -> dict[str, float]:
-        """What is known after an epoch: target entropy (label-free) and test accuracy (shown, and for the oracle).
+        """Measures after an epoch: target entropy (label-free) and test accuracy (shown, and for the oracle).
 
-        Where source is held out, also what the rules look at that need it: it takes as long as some epochs.
+        With held-out source also the criteria that need it, which takes as long as a few epochs.
         """
         model, data = self.state.model, self.data
         logits = _logits(self.spec, model, data, data.test.inputs)
         probe = logits if data.transductive else _logits(self.spec, model, data, data.target_probe)
         seen = {"target_entropy": evaluation.mean_entropy(probe)}
         if not math.isfinite(seen["target_entropy"]):
-            raise DivergedError(f"the predictions of {self.spec.method} on {self.spec.task} are no numbers; {FEW}.")
+            raise DivergedError(f"the predictions of {self.spec.method} on {self.spec.task} are not finite; {FEW}.")
         if data.test.knows:
             seen["test_accuracy"] = data.test.accuracy(logits)
         over = self.phases[-1].step is None or self.state.step == self.phases[-1].recipe.steps
@@ -346,7 +346,7 @@ class Training:
         logits = _logits(self.spec, model, data, held_out.inputs)
         seen = {"source_accuracy": held_out.accuracy(logits)}
         if len(target_logits) > 1:
-            some = drawn(len(target_logits), SND_IMAGES, seed)  # every one is compared with every other
+            some = drawn(len(target_logits), SND_IMAGES, seed)  # each is compared with every other
             seen["snd"] = evaluation.neighbourhood_density(
                 target_logits[torch.from_numpy(some).to(target_logits.device)]
             )
@@ -359,7 +359,7 @@ class Training:
         return seen
 
     def update(self, phase: Phase, losses_of: Callable[[], Losses], progress: float, stream: str, step: int) -> Losses:
-        """One optimiser step.  Dropout and whatever else a step draws have a stream of their own for each step."""
+        """One optimiser step.  Dropout and whatever else a step draws have their own stream for each step."""
         state, spec = self.state, self.spec
         name = f"{phase.name} {stream}" if phase.name else stream
         seed_torch(spec.device, spec.seed, name, step, *processes.stream())
@@ -375,7 +375,7 @@ class Training:
 
 
 def _sum(values: Sequence[Tensor]) -> float:
-    """One after the other in double precision; the device is waited for once."""
+    """Sum in order, in double precision; waits for the device only once."""
     total = 0.0
     for value in torch.stack(list(values)).tolist():  # not ``sum``, which corrects for rounding since Python 3.12
         total += value
@@ -383,7 +383,7 @@ def _sum(values: Sequence[Tensor]) -> float:
 
 
 def _require_finite(means: dict[str, float], spec: Spec, step: int) -> None:
-    """NaN and infinity survive in an epoch's mean, so one look per epoch is enough and costs no synchronisation."""
+    """NaN and infinity survive in an epoch's mean, so one check per epoch is enough and needs no synchronisation."""
     for name, value in means.items():
         if not math.isfinite(value):
             raise DivergedError(
@@ -393,7 +393,7 @@ def _require_finite(means: dict[str, float], spec: Spec, step: int) -> None:
 
 
 def _logits(spec: Spec, model: nn.Module, data: Data, inputs: Inputs) -> Tensor:
-    """Logits in full precision; where one side is learned alone, and tests take much of the time, in the training's."""
+    """Logits in full precision; in the training's for one-sided training, where tests take much of the time."""
     with torch.autocast(spec.device, torch.bfloat16, enabled=data.alone and spec.precision == "bf16"):
         return evaluation.logits_of(model, inputs)
 
@@ -410,7 +410,7 @@ def _final_values(
     measured: dict[str, float] = {} if data.test.knows else _label_free(spec, history, model, data)
     if spec.protocol in HELD_OUT_CLASSES:
         measured |= data.test.among_tested(_logits(spec, model, data, data.test.inputs))
-    # Without a Network there is no bottleneck to look at, and one side alone has no other to be told from.
+    # Without a Network there is no bottleneck to look at, and with one side there is no other to compare it with.
     if not data.alone and any(isinstance(module, Network) for module in model.modules()):
         source, target = data.held_out.inputs if data.held_out else data.source.inputs, data.target
         parts = [subset(inputs, DISTANCE_IMAGES, spec.seed) for inputs in (source, target)]
@@ -428,7 +428,7 @@ def _final_values(
 
 
 def _label_free(spec: Spec, history: Sequence[dict[str, float]], model: nn.Module, data: Data) -> dict[str, float]:
-    """What a cell whose target has no labels has in the place of an accuracy; the last iterate's."""
+    """What a cell reports instead of an accuracy if its target has no labels; from the last iterate."""
     found = {"target_entropy": history[-1]["target_entropy"]}
     if len(data.target) > 1:
         logits = _logits(spec, model, data, subset(data.target, SND_IMAGES, spec.seed))
@@ -438,7 +438,7 @@ def _label_free(spec: Spec, history: Sequence[dict[str, float]], model: nn.Modul
 
 @torch.no_grad()
 def _diagnostics(method: Method, model: nn.Module, data: Data) -> dict[str, float]:
-    """What the method reports of its trained model; leaves the model's mode as it was."""
+    """What the method reports about its trained model; leaves the model's mode unchanged."""
     if method.diagnostics is None:
         return {}
     was_training = model.training
@@ -449,7 +449,7 @@ def _diagnostics(method: Method, model: nn.Module, data: Data) -> dict[str, floa
 
 
 def _matrices(method: Method, model: nn.Module, data: Data) -> dict[str, list[list[float]]]:
-    """The method's matrices and the confusion of the tested images, for a method that has any."""
+    """The method's matrices and the confusion matrix of the test images, if the method has matrices."""
     if method.matrices is None:
         return {}
     found = dict(method.matrices(model))
@@ -459,11 +459,11 @@ def _matrices(method: Method, model: nn.Module, data: Data) -> dict[str, list[li
 
 
 def subset(inputs: Inputs, most: int, seed: int) -> Inputs:
-    """A random part of the inputs, ``most`` at the most, the same for every method."""
+    """A random part of the inputs, at most ``most``, the same for every method."""
     return inputs.part(drawn(len(inputs), most, seed))
 
 
 def drawn(count: int, most: int, seed: int) -> NDArray[np.int64]:
-    """Which of ``count`` inputs are in a random part of ``most`` at the most, int64, (min(count, most),)."""
+    """Which of ``count`` inputs are in a random part of at most ``most``, int64, (min(count, most),)."""
     generator = np.random.default_rng(seed_of(seed, "distances"))
     return generator.permutation(count)[:most]

@@ -1,7 +1,7 @@
-"""Maps: the bottleneck's features of both domains laid out in the plane by t-SNE (van der Maaten, Hinton; 2008).
+"""Maps: the bottleneck features of both domains embedded in the plane by t-SNE (van der Maaten, Hinton; 2008).
 
-A map is a picture and decides nothing.  Its classes are the true ones, those of the target too: it is drawn after the
-training, for the eye.
+A map is a picture and decides nothing.  Its classes are the true ones, for the target too: it is drawn after training,
+for viewing only.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from benchmarks.networks.feeding import Inputs
 from benchmarks.records import files, schema
 
 IMAGES = 500
-"""Images of each domain, at most."""
+"""Maximum number of images per domain."""
 PERPLEXITY = 30.0
-"""The usual value; fewer for few images, as t-SNE needs more points than its perplexity."""
+"""The usual value; smaller for few images, as t-SNE needs more points than its perplexity."""
 
 
 def points(model: nn.Module, data: Data, seed: int) -> list[dict[str, str]]:
-    """A ``schema.POINT`` for each of up to ``IMAGES`` training images of the source and tested images of the target.
+    """A ``schema.POINT`` for each of up to ``IMAGES`` source training images and target test images.
 
     Args:
         model: trained; built on a ``Network``.
         data: of its cell.
         seed: of the draw and of t-SNE.
     """
-    from sklearn.manifold import TSNE  # it takes seconds, and no other command needs it
+    from sklearn.manifold import TSNE  # slow to import, and only needed here
 
     test = data.test
     rows = test.rows.cpu().numpy() if test.rows is not None else np.arange(len(test.inputs))
@@ -57,13 +57,13 @@ def points(model: nn.Module, data: Data, seed: int) -> list[dict[str, str]]:
 
 
 def _drawn(inputs: Inputs, rows: np.ndarray, labels: Tensor, seed: int) -> tuple[Inputs, np.ndarray]:
-    """Some labelled examples, the same for every method; ``labels`` are those of ``rows``, in their order."""
+    """Some labelled examples, the same for every method; ``labels`` belong to ``rows``, in their order."""
     order = np.random.default_rng(seed_of(seed, "map")).permutation(len(rows))[:IMAGES]
     return inputs.part(rows[order]), labels.cpu().numpy()[order]
 
 
 def write(path: Path, found: Sequence[dict[str, str]]) -> None:
-    """Keep the map of a cell.
+    """Save the map of a cell.
 
     Raises:
         UserError: it cannot be written.

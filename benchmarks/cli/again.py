@@ -1,4 +1,4 @@
-"""The commands ``rerun`` and ``audit``: committed cells run again, and their values beside the committed ones."""
+"""The commands ``rerun`` and ``audit``: committed cells run again, with their values beside the committed ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from datasets.store import Location
 @location_options
 @runs_option
 def rerun(cells: tuple[str, ...], mirror: str | None, data: Path, runs: Path, how: How) -> None:
-    """Run committed cells again and print the old values and the new ones.
+    """Run committed cells again and print the old and the new values.
 
     Their records are kept apart from all others, in the folder ``rerun`` of the runs folder.
     """
@@ -61,7 +61,7 @@ def _prepared(found: Sequence[Committed], location: Location) -> list[str]:
 
 
 def _show_again(committed: Committed, plan: Plan, records: Store) -> None:
-    """Old and new values of a cell, and where either was made."""
+    """Old and new values of a cell, and where each was computed."""
     (cell,) = plan.cells
     row, record = committed.rows[0], records.read(committed.cell)
     differences = again.compare(committed, plan, records)
@@ -86,18 +86,18 @@ def _show_again(committed: Committed, plan: Plan, records: Store) -> None:
     count = len(differences) - alone
     click.echo(f"{len(moved)} of {count} values differ." if moved else f"All {count} values agree to the last digit.")
     if alone:
-        click.echo(f"{plural(alone, 'further value')} on one side alone: code reports more, or less, than it did.")
+        click.echo(f"{plural(alone, 'further value')} on one side only: the code reports more, or less, than it did.")
     if moved and then != now:
         click.echo(
-            "It may have been made with other vector instructions, which sum in another order (REPRODUCIBILITY.md)."
+            "It may have been computed with other vector instructions, which sum in another order (REPRODUCIBILITY.md)."
         )
 
 
 @click.command("audit")
 @click.argument("papers", nargs=-1)
-@click.option("--dataset", "datasets", multiple=True, help="Cells on this data set alone; may be repeated.")
-@click.option("--draw", type=click.IntRange(min=1), help="So many of the cells, drawn at random; default: all.")
-@click.option("--under", type=click.FloatRange(min=0), help="Only cells that took less than so many seconds.")
+@click.option("--dataset", "datasets", multiple=True, help="Only cells on this data set; may be repeated.")
+@click.option("--draw", type=click.IntRange(min=1), help="Number of cells to draw at random; default: all.")
+@click.option("--under", type=click.FloatRange(min=0), help="Only cells that took less than this many seconds.")
 @how_options
 @location_options
 @runs_option
@@ -111,11 +111,11 @@ def audit(
     runs: Path,
     how: How,
 ) -> None:
-    """Run all committed cells again, or some drawn at random, and say which come out otherwise.
+    """Run all committed cells again, or some drawn at random, and say which results differ.
 
-    Those that would be other cells today are left out.  Records are kept in the folder ``audit`` of the runs folder, so
-    that the same command goes on where it was interrupted.  What was computed with the same vector unit must agree to
-    the last digit.
+    Cells that would be defined differently today are left out.  Records are kept in the folder ``audit`` of the runs
+    folder, so the same command resumes where it was interrupted.  Values computed with the same vector unit must agree
+    to the last digit.
     """
     location, records = Location(data, mirror), Store(runs / "audit")
     found = [
@@ -150,7 +150,7 @@ def audit(
 
 
 def _show_audit(outcomes: Sequence[Outcome], left_out: int) -> None:
-    """A line for each table, one for each cell that differs, and the whole."""
+    """A line for each table, one for each cell that differs, and a total."""
     tables_of: dict[str, list[Outcome]] = {}
     for one in outcomes:
         tables_of.setdefault(f"{one.committed.paper} {one.committed.experiment}", []).append(one)

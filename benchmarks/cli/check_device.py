@@ -1,10 +1,10 @@
-"""The command ``check-device``: every method takes steps on a device, and a report says how that went.
+"""The command ``check-device``: every method takes steps on a device, and the outcome is written to a report.
 
-No data are needed: cells are on random images, trunks have random weights.  Of every method, track and precision:
+No data are needed: cells run on random images, trunks have random weights.  For every method, track and precision:
 
 * the losses of a few steps agree with those of the CPU in float32, within ``BOUNDS``;
-* a further step waits for the device nowhere: while it runs, CUDA warns of each operation that does;
-* how many images a second the steps take at the batches of the recipes, and how much of the device's memory.
+* a further step never waits for the device: while it runs, CUDA warns of each operation that does;
+* throughput in images a second and use of the device's memory, in steps of ``--batch`` images of each domain.
 """
 
 from __future__ import annotations
@@ -54,43 +54,43 @@ TRACKS: Mapping[str, tuple[str, str]] = MappingProxyType(
 """What is checked -> backbone and track."""
 PRECISIONS = ("fp32", "bf16")
 BOUNDS: Mapping[str, float] = MappingProxyType({"fp32": 0.01, "bf16": 0.1})
-"""Precision -> by how much a loss may differ from the CPU's in float32, of the larger of it and 1.  A GPU's products of
-convolutions have ten bits (TF32) by default, those of bf16 seven."""
+"""Precision -> maximum difference of a loss from the CPU's in float32, relative to the larger of it and 1.  A GPU's
+convolutions multiply with ten bits (TF32) by default, bf16 with seven."""
 STEPS = 3
-"""Whose losses are compared."""
+"""Precisions whose losses are compared."""
 SMALL = 8
-"""Images of each domain in these."""
+"""Images of each domain in these steps."""
 WARM, TIMED = 3, 10
-"""Steps before time is taken, and while."""
+"""Steps before timing, and while timing."""
 CLASSES = 31
 
 
 @dataclass(frozen=True)
 class Line:
-    """What is found of one method, track and precision."""
+    """The outcome for one method, track and precision."""
 
     method: str
     track: str
     precision: str
     difference: float = 0.0
-    """The largest of a loss from the CPU's, as ``BOUNDS`` counts it."""
+    """The largest difference of a loss from the CPU's, as counted in ``BOUNDS``."""
     loss: str = ""
     """Which loss that is."""
     waits: tuple[str, ...] = ()
-    """Lines of code in which a step waits for the device."""
+    """Lines of code at which a step waits for the device."""
     images: float = 0.0
     """Images of both domains a second."""
     memory: int = 0
-    """Bytes of the device, at most; 0 where that is not known."""
+    """Peak bytes of device memory; 0 if unknown."""
     error: str = ""
-    """Why it could not be done."""
+    """Why it failed."""
     left_out: str = ""
     """Why the method makes no sense there."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is amiss."""
-        agrees = self.difference <= BOUNDS[self.precision]  # not so of a NaN
+        """Whether everything is all right."""
+        agrees = self.difference <= BOUNDS[self.precision]  # False for NaN
         return bool(self.left_out) or (not self.error and not self.waits and agrees)
 
     @property
@@ -107,7 +107,7 @@ class Line:
 @click.option("--method", "methods", multiple=True, help="May be repeated; else all.")
 @click.option("--track", "tracks", multiple=True, type=click.Choice(list(TRACKS)), help="May be repeated; else all.")
 @click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), help="Else both.")
-@click.option("--batch", type=click.IntRange(min=2), default=64, show_default=True, help="Images while time is taken.")
+@click.option("--batch", type=click.IntRange(min=2), default=64, show_default=True, help="Images while timing.")
 @click.option("--out", type=click.Path(path_type=Path), help="The report; default: runs/check-device-DEVICE.md.")
 def check_device(
     device: str,
@@ -130,12 +130,12 @@ def check_device(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, report(found, device, batch))
     bad = sum(not line.ok for line in found)
-    click.echo(f"{f'{bad} of {len(found)} are amiss' if bad else 'all is well'}; the report to send in is {path}")
+    click.echo(f"{f'{bad} of {len(found)} failed' if bad else 'all is well'}; the report to send in is {path}")
     sys.exit(1 if bad else 0)
 
 
 def report(found: Sequence[Line], device: str, batch: int) -> str:
-    """All that is found as Markdown, with what it was found on."""
+    """All outcomes as Markdown, with a description of the machine."""
     about = {"device": host.device_name(device), "commit": host.commit(), **host.versions()}
     if device == "cuda":
         about |= {"CUDA": str(torch.version.cuda), "cuDNN": str(torch.backends.cudnn.version())}  # type: ignore[no-untyped-call]
@@ -169,7 +169,7 @@ def report(found: Sequence[Line], device: str, batch: int) -> str:
 def lines(
     device: str, methods: Sequence[str], tracks: Sequence[str], precisions: Sequence[str], batch: int
 ) -> Iterator[Line]:
-    """What is found of every method on every track, one precision after the other."""
+    """The outcomes of every method on every track, one precision after another."""
     for track in tracks:
         for method in methods:
             yield from _of_method(device, method, track, precisions, batch)
@@ -193,12 +193,12 @@ def _of_method(device: str, method: str, track: str, precisions: Sequence[str], 
                 yield dataclasses.replace(line, images=images, memory=memory, waits=waits)
             else:
                 yield line
-        except Exception as error:  # whatever a device raises belongs into the report
+        except Exception as error:  # whatever a device raises belongs in the report
             yield dataclasses.replace(line, error=f"{type(error).__name__}: {str(error).splitlines()[0][:200]}")
 
 
 def _spec(method: str, track: str) -> tuple[Spec | None, str]:
-    """A short cell of a method on a track, its BatchNorm as usual or else by the source; or why there is none."""
+    """A short cell of a method on a track, with its usual BatchNorm mode or else ``source``; or why there is none."""
     backbone, on = TRACKS[track]
     recipe = Recipe(steps=STEPS, epoch=1, rate=0.01, batch=SMALL)
     found, reason = contract.load(method), ""
@@ -215,7 +215,7 @@ def _spec(method: str, track: str) -> tuple[Spec | None, str]:
 
 
 def losses(spec: Spec) -> list[dict[str, float]]:
-    """The losses of each step, and what is seen of the target after it; of what trains nothing what is seen at once."""
+    """The losses of each step and measures of the target after it; without training, only the measures."""
     with host.computing(spec.threads):
         task = begun(spec)
         task.run(time.perf_counter(), None)
@@ -223,9 +223,9 @@ def losses(spec: Spec) -> list[dict[str, float]]:
 
 
 def furthest(expected: Sequence[Mapping[str, float]], found: Sequence[Mapping[str, float]]) -> tuple[str, float]:
-    """The loss that differs most, and by how much, of the larger of it and 1; accuracies of random images are left out.
+    """The loss that differs most, and by how much, relative to the larger of it and 1; accuracies are left out.
 
-    NaN where one of them is no number.
+    NaN if one of them is not a number.
     """
     differences = {
         f"{name} at step {number}": abs(other[name] - value) / max(1.0, abs(value))
@@ -237,7 +237,7 @@ def furthest(expected: Sequence[Mapping[str, float]], found: Sequence[Mapping[st
 
 
 def _timed(spec: Spec, batch: int) -> tuple[float, int, tuple[str, ...]]:
-    """Images a second, bytes of memory, and where a step waits, as in ``Line``."""
+    """Images per second, bytes of memory, and where a step waits, as in ``Line``."""
     large = dataclasses.replace(Recipe(**spec.recipe), batch=batch)
     with host.computing(spec.threads):
         task = begun(dataclasses.replace(spec, recipe=dataclasses.asdict(large)))
@@ -267,7 +267,7 @@ def _timed(spec: Spec, batch: int) -> tuple[float, int, tuple[str, ...]]:
 
 
 def _update(task: Training, phase: Phase, batch: contract.Batch, step: int) -> None:
-    """All updates of a step."""
+    """All updates of one step."""
     for stream, objective in (("step", phase.step), ("second step", phase.second_step)):
         if objective is not None:
             losses_of = functools.partial(objective, task.state.model, batch)
@@ -309,8 +309,8 @@ def _shown(filename: str) -> str:
 def begun(spec: Spec) -> Training:
     """A cell on random data before its first step; its networks have random weights and no dropout.
 
-    The random numbers of a GPU are others than the CPU's, so that nothing may be drawn in a step.  What is trained
-    before takes as many steps as the main training.
+    A GPU's random numbers differ from the CPU's, so nothing may be drawn in a step.  Earlier phases take as many steps
+    as the main training.
     """
     recipe = Recipe(**spec.recipe)
     data = load_data(_problem(spec, 2 * recipe.batch), choice_of(spec), torch.device(spec.device))
@@ -324,7 +324,7 @@ def begun(spec: Spec) -> Training:
 
 
 def _problem(spec: Spec, count: int) -> Problem:
-    """Random images, or the random activations that stand for them."""
+    """Random images, or random activations in their place."""
     generator = np.random.default_rng(0)
     choice = choice_of(spec)
     known, side = choice.backbone.known, choice.backbone.side
@@ -372,7 +372,7 @@ def _model(spec: Spec, width: int) -> nn.Module:
 
 
 def _materialise(network: Network) -> None:
-    """Give a pretrained trunk, which is built without values, random ones that keep the size of its activations."""
+    """Give a pretrained trunk, built without values, random ones that preserve the scale of its activations."""
     if not any(tensor.is_meta for tensor in network.trunk.parameters()):
         return
     network.trunk.to_empty(device="cpu")

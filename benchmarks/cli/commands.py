@@ -79,6 +79,10 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
         click.echo(
             f"With {plural(jobs, 'job')} {running.how_long(todo, tables.expected_seconds(todo, records), jobs)}."
         )
+    if known := sum(tables.is_committed(cell, committed) for cell in todo):
+        click.echo(
+            f"Of these {known} have committed results; CONTINUE_COMMITTED=1 (--continue-committed) counts them as done."
+        )
     running.say(planned)
 
 
@@ -133,7 +137,7 @@ def reproduce(
     for reason in plan.not_run() if everything else []:
         click.echo(f"Not run: {reason}", err=True)
     summary.left_out += absent
-    asked = not everything or bool(options.datasets)  # of everything it is what the machine allows
+    asked = not everything or bool(options.datasets)  # for everything, whatever the machine allows
     running.finish(planned, summary, records, location, incomplete=asked and bool(summary.left_out))
 
 
@@ -159,7 +163,7 @@ def status(paper: str, options: Options, mirror: str | None, data: Path, runs: P
         for experiment in its.experiments
         or [one.name for one in contract.usual_experiments(plan.paper(name), its.datasets, its.track)]
     }
-    # A user's own folder fits many experiments: those that nobody has named or run are not missing there.
+    # A user's own folder fits many experiments: those that were never named or run do not count as missing there.
     counts = {
         place: of_place
         for place, of_place in counts.items()
@@ -177,9 +181,9 @@ def status(paper: str, options: Options, mirror: str | None, data: Path, runs: P
 
 @commands.command("export")
 @click.argument("paper")
-@datasets_option("Data sets; default: all but images of your own, which stay here.")
+@datasets_option("Data sets; default: all but your own images, which stay here.")
 @many("--experiment", "experiments", help="Experiments; default: all.")
-@click.option("--contributed", default="", metavar="NAME", help="Into results/contributed/NAME/, to be sent in.")
+@click.option("--contributed", default="", metavar="NAME", help="Write to results/contributed/NAME/, for sending in.")
 @location_options
 @runs_option
 def export(
@@ -191,12 +195,12 @@ def export(
     data: Path,
     runs: Path,
 ) -> None:
-    """Merge all that was run here into the committed tables under results/."""
+    """Merge everything run here into the committed tables under results/."""
     if own := [name for name in datasets if name.startswith(folders.PREFIX)]:
-        raise UserError(f"results on images of your own are not exported, and {own[0]} is that; see runs/tables.")
+        raise UserError(f"results on your own images are not exported, and {own[0]} is such a folder; see runs/tables.")
     if contributed and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", contributed):
         raise UserError(
-            f"{contributed!r} is no name of a contribution: take small letters, digits and hyphens, lab-a100."
+            f"{contributed!r} is not a valid name: use lower-case letters, digits and hyphens, as in lab-a100."
         )
     wanted = Options(experiments=experiments, datasets=datasets)
     subsets = [registry.suite(name).subset for name in datasets]
@@ -206,7 +210,7 @@ def export(
         names = [experiment.name for experiment in plan.chosen_experiments(one, options)]
         written |= tables.export(one, names, named, Store(runs), Location(data, mirror), contributed)
     if not written:
-        raise UserError(f"nothing of {paper} that was run here is to be exported; `make reproduce-{paper}` runs it.")
+        raise UserError(f"nothing of {paper} run here can be exported; `make reproduce-{paper}` runs it.")
     for path, cells in written.items():
         click.echo(f"{running.shown(path)}: {plural(cells, 'cell')}")
 
@@ -276,7 +280,7 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
 
 
 def _show_choice(study: choosing.Study, rows: Sequence[Mapping[str, str]]) -> None:
-    """The grid of a setting with what each value scored."""
+    """The grid of a setting with the score of each value."""
     click.echo(
         f"{study.method}.{study.parameter} of {study.variant} on {study.dataset} ({study.backbone}, {study.track}), "
         f"by {rules.SUITE}:"
@@ -304,7 +308,7 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
             prepared = store.prepare(domain, location)
             store.verify(prepared, location)
             click.echo(f"{prepared}: prepared and verified")
-        except DataError as error:  # the others may well be at hand
+        except DataError as error:  # the others may still be available
             failed[str(error)] = None
     for own in [name for name in named if name.startswith(folders.PREFIX)]:
         click.echo("\n".join(folders.summary(own)))
@@ -319,7 +323,7 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
     "--topic", "topics", multiple=True, type=click.Choice(list(speed.TOPICS)), help="May be repeated; else all."
 )
 @click.option("--rounds", type=click.IntRange(min=3), default=15, show_default=True, help="How often each is measured.")
-@click.option("--peers", is_flag=True, help="Time skada and pytorch-adapt as well, where they are installed.")
+@click.option("--peers", is_flag=True, help="Also time skada and pytorch-adapt, if they are installed.")
 @click.option("--out", type=click.Path(path_type=Path), default=host.ROOT / "results" / "speed" / "bench.csv")
 @location_options
 def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: str | None, data: Path) -> None:
@@ -327,7 +331,7 @@ def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: 
     others = speed.installed(peers)
     for name in (speed.SKADA, speed.ADAPT):
         if name not in others:
-            click.echo(f"{name} takes no part: {'it is not installed' if peers else 'PEERS=1 asks for it'}.")
+            click.echo(f"{name} does not take part: {'it is not installed' if peers else 'PEERS=1 includes it'}.")
     races = []
     for one in speed.run(rounds, others, Location(data, mirror), topics or speed.TOPICS):
         if isinstance(one, speed.Skipped):
@@ -343,7 +347,7 @@ def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: 
         ]
         headers = ["", "ms", "±", f"over {first}", *(["MB"] if one.memory else [])]
         click.echo(tabulate([row[: len(headers)] for row in cells], headers=headers, disable_numparse=True))
-        speed.write(out, [one], others)  # at once: a later topic may lack its weights or data
+        speed.write(out, [one], others)  # right away: a later topic may lack its weights or data
     found = speed.verdicts(races)
     cells = [
         [one.budget.says, one.budget.size, f"{one.budget.most:.2f}", f"{one.measured:.2f} ± {one.noise:.2f}",
@@ -357,7 +361,7 @@ def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: 
 
 
 def _domains(names: Sequence[str]) -> dict[str, None]:
-    """The domains of suites and the domains named by themselves, each once."""
+    """The domains of suites and the domains named directly, each once."""
     domains: dict[str, None] = {}
     for name in names:
         if name in registry.SUITES or name.startswith(folders.PREFIX):

@@ -1,4 +1,4 @@
-"""The command ``compare``: all methods on one data set, and the table that ``report compare`` reads."""
+"""The command ``compare``: all methods on one data set, and the table for ``report compare``."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from methods import contract
 
 
 @click.command("compare")
-@many("--methods", help="Methods, METHOD or METHOD/VARIANT; default: every one.")
+@many("--methods", help="Methods, METHOD or METHOD/VARIANT; default: all.")
 @click.option("--choose", is_flag=True, help="Choose the methods' weights here, without target labels; takes longer.")
-@click.option("--commit", is_flag=True, help="Write the comparison into results/, not into the runs folder.")
+@click.option("--commit", is_flag=True, help="Write the comparison to results/, not to the runs folder.")
 @running_options
 def compare(
     methods: tuple[str, ...],
@@ -42,13 +42,13 @@ def compare(
     continue_committed: bool,
     force: bool,
 ) -> None:
-    """Compare methods on a data set, and say which one to take; `python -m report compare` prints the table."""
+    """Compare methods on a data set, and say which one to use; `python -m report compare` prints the table."""
     if len(options.datasets) != 1 or options.experiments:
         raise UserError("compare takes one data set, DATASET=NAME or DATASET=folder:PATH, and no experiment.")
     location, records = Location(data, mirror), Store(runs)
     dataset = protocols.at_hand(options.datasets[0], location)
     if commit and (dataset.startswith(folders.PREFIX) or options.settings):
-        raise UserError("results on images of your own, and those of SET, are not committed; leave --commit out.")
+        raise UserError("results on your own images, or with SET, are not committed; leave --commit out.")
     _prepare(dataset, options, location)
     found = comparing.make(dataset, methods, options, location)
     if choose:
@@ -74,7 +74,7 @@ def compare(
 
 
 def _prepare(dataset: str, options: Options, location: Location) -> None:
-    """Get the data; a folder's content is summed up."""
+    """Get the data; prints a summary of a folder's contents."""
     experiment = comparing.template(dataset, options)
     choice = plan.chosen_backbone(experiment, options)
     plan.require_fitting(choice, dataset)
@@ -98,7 +98,7 @@ def _chosen(found: Comparison, options: Options, location: Location, records: St
 
 
 def table_path(found: Comparison, records: Store, commit: bool) -> Path:
-    """Where the comparison is written."""
+    """The file for the comparison."""
     name = found.dataset
     if name.startswith(folders.PREFIX):
         name = f"folder-{folders.plain(Path(name).name)}-{folders.mark(name)}"
@@ -113,7 +113,7 @@ MEASURED = ("accuracy", "target_entropy", "a_distance", "snd", "n_test", "second
 
 
 def _committed(found: Comparison, records: Store) -> dict[str, dict[str, str]]:
-    """Cell -> what the committed comparison on the same data has measured of it; nothing of one that failed there.
+    """Cell -> its row in the committed comparison on the same data, except cells that failed there.
 
     Raises:
         UserError: the committed file is damaged.
@@ -123,7 +123,7 @@ def _committed(found: Comparison, records: Store) -> dict[str, dict[str, str]]:
 
 
 def _rows(found: Comparison, records: Store, known: Mapping[str, Mapping[str, str]]) -> Iterator[dict[str, str]]:
-    """A row for each contestant, task and seed; ``known``: cell -> what is taken over and was not run."""
+    """A row for each contestant, task and seed; ``known``: cell -> what is taken over without being run."""
     for one in found.contestants:
         for cell in one.cells:
             spec = cell.spec
@@ -146,13 +146,13 @@ def _rows(found: Comparison, records: Store, known: Mapping[str, Mapping[str, st
 
 
 def is_sure(name: str) -> bool:
-    """Whether a method's predictions are probabilities, and not classes alone as those of a support vector machine."""
+    """Whether a method predicts probabilities, not only classes as a support vector machine does."""
     method = contract.load(name)
     return method.step is not None or method.needs is not None
 
 
 def _measured(cell: Cell, records: Store) -> dict[str, str]:
-    """What is known of a finished cell, or why it failed; its seconds with those of the networks it starts from."""
+    """What is known of a finished cell, or why it failed; its seconds include those of the networks it starts from."""
     name = cell.spec.hash
     if not records.has(name):
         return {"error": records.failure(name) or "not run"}
@@ -161,7 +161,7 @@ def _measured(cell: Cell, records: Store) -> dict[str, str]:
     seconds = record.seconds + sum(records.read(one).seconds for one in before if records.has(one))
     values = {name: record.find(name) for name in ("accuracy", "a_distance")}
     if is_sure(record.spec["method"]):
-        entropy = record.history[-1]["target_entropy"] if record.history else None  # one that is adopted has none
+        entropy = record.history[-1]["target_entropy"] if record.history else None  # adopted records have none
         values |= {"snd": record.find("snd"), "target_entropy": entropy}
     kept = records.kept_path(name)
     return {

@@ -1,4 +1,4 @@
-"""Cells on random data, which need nothing prepared: what races and the check of a device train."""
+"""Cells on random data, which need no preparation: used by races and by the check of a device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Drawn = np.ndarray[Any, Any]
 
 
 def spec(method: str, recipe: Recipe, backbone: str, track: str, *, batchnorm: str | None = None, **how: Any) -> Spec:
-    """A method's default variant on data that are nowhere recorded, on one thread of the CPU unless asked otherwise.
+    """A method's default variant on data without a record, on one CPU thread unless asked otherwise.
 
     Args:
         method: its name.
@@ -49,10 +49,10 @@ def problem(inputs: Callable[[int], Drawn], train: int, test: int, classes: int)
     """Two domains of random examples.
 
     Args:
-        inputs: number of examples -> these, as they are prepared.
-        train: examples of either domain.
-        test: further ones of the target.
-        classes: their labels are drawn from.
+        inputs: number of examples -> examples, as prepared.
+        train: training examples of each domain.
+        test: number of further target examples.
+        classes: number of classes that labels are drawn from.
     """
     generator = np.random.default_rng(1)
     source, target, tested = (

@@ -23,12 +23,12 @@ SUMMARIES = {
     "plan": "What `run` would do, and how long it may take.  Changes nothing.",
     "run": "Run the cells of a paper's experiments that have no record yet.",
     "reproduce": "Get the data, run what is missing and write the tables.",
-    "compare": "Compare methods on a data set, and say which one to take.",
+    "compare": "Compare methods on a data set, and say which one to use.",
     "predict": "Classify image files, or all in folders, with a kept network.",
     "status": "Cells done, committed, missing and failed, per experiment and data set.",
-    "export": "Merge all that was run here into the committed tables under results/.",
-    "rerun": "Run committed cells again and print the old values and the new ones.",
-    "audit": "Run all committed cells again, or some drawn at random, and say which come out otherwise.",
+    "export": "Merge everything run here into the committed tables under results/.",
+    "rerun": "Run committed cells again and print the old and the new values.",
+    "audit": "Run all committed cells again, or some drawn at random, and say which results differ.",
     "decide": "Run the replicates that results/replicates.csv asks for, and merge them into results/.",
     "choose": "Choose the open settings of a method, or of all, by the label-free rule.",
     "bench": "Time the suite against its floor and other suites.",
@@ -44,11 +44,11 @@ MODULES = {
     "rerun": "again",
     "audit": "again",
 }
-"""Command -> the module that it has to itself or shares; the others are in ``commands``."""
+"""Command -> its own or shared module; the others are in ``commands``."""
 
 
 class Commands(click.Group):
-    """Knows the names of its commands, and loads them where one is called."""
+    """Knows the names of its commands, and loads a command only when it is called."""
 
     def list_commands(self, _context: click.Context) -> list[str]:
         return list(SUMMARIES)
@@ -68,7 +68,7 @@ class Commands(click.Group):
 
 
 def _imported(name: str) -> ModuleType:
-    """A module and all that it imports: half a million objects, which no collection of garbage need look at."""
+    """A module and all that it imports: half a million objects, which the garbage collector need not look at."""
     gc.disable()
     try:
         return importlib.import_module(name)
@@ -83,8 +83,8 @@ def group() -> None:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence and exit status 2."""
-    for stream in (sys.stdout, sys.stderr):  # names of files need not be text of the terminal's encoding
+    """Entry point: a user's mistake gives one sentence and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):  # file names need not be valid in the terminal's encoding
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:

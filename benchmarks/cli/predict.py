@@ -1,4 +1,4 @@
-"""The command ``predict``: image files classified by a network that a cell left."""
+"""The command ``predict``: image files classified by a network that a cell kept."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from datasets.store import Location
 
 COLUMNS = schema.PREDICTIONS[:3]
 BATCH = 64
-"""Images that are decoded and classified at once."""
+"""Images decoded and classified at once."""
 
 
 @click.command("predict")
@@ -42,8 +42,8 @@ def predict(
 ) -> None:
     """Classify image files, or all in folders, with a kept network.
 
-    MODEL is a file network.pt below runs/kept/, or the hash of its cell, or the beginning of that.  Exit status 1 if
-    some images cannot be used; the others are classified.
+    MODEL is a file network.pt below runs/kept/, or the hash of its cell or a prefix of it.  Exit status 1 if some
+    images cannot be used; the others are classified.
     """
     network = kept.read(_file(model, Store(runs)))
     found = list(images(paths))
@@ -65,10 +65,10 @@ def predict(
 
 
 def _file(model: str, records: Store) -> Path:
-    """The file of a network that is named by its path or by its cell.
+    """The file of a network named by its path or by its cell.
 
     Raises:
-        UserError: no cell of that name has one, or several have.
+        UserError: no cell of that name has one, or several do.
     """
     path = path_of(model)
     if path.is_dir():
@@ -80,12 +80,12 @@ def _file(model: str, records: Store) -> Path:
         which = f"{len(fitting)} cells begin with" if fitting else "no cell that left a network is called"
         raise UserError(f"{which} {model!r}; name one of the folders in {records.root / 'kept'}, or a file network.pt.")
     if not (fitting[0] / kept.NETWORK).is_file():
-        raise UserError(f"the cell {fitting[0].name} left predictions and no network: its method has none to keep.")
+        raise UserError(f"the cell {fitting[0].name} left predictions but no network: its method has none to keep.")
     return fitting[0] / kept.NETWORK
 
 
 def images(paths: Sequence[str]) -> Iterator[tuple[str, Path]]:
-    """Name and file of every image; those of a folder are called by their place in it.
+    """Name and file of every image; images in a folder are named by their path in it.
 
     Raises:
         UserError: there is no image.
@@ -104,7 +104,7 @@ def images(paths: Sequence[str]) -> Iterator[tuple[str, Path]]:
 def _classified(
     network: kept.Kept, found: Sequence[tuple[str, Path]], location: Location, wrong: list[DataError]
 ) -> Iterator[dict[str, str]]:
-    """The rows of the images in their order; ``wrong`` gets what is said of those that cannot be used."""
+    """The rows of the images in order; messages about unusable ones are added to ``wrong``."""
     predicted = kept.predictor(network, location)
     names, files = [name for name, _ in found], [path for _, path in found]
     source = Photos(tuple(names), np.full(len(names), -1), lambda index: scan.content(files[index]))

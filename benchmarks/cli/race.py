@@ -1,4 +1,4 @@
-"""Timing things against one another: round robin, in CPU seconds, with the noise that was seen."""
+"""Timing contestants against each other: round robin, in CPU seconds, with the observed noise."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 
 QUARTILES = (25.0, 50.0, 75.0)
 LEAST = 0.02
-"""CPU seconds of one measurement, at least: what is faster is called several times."""
+"""Minimum CPU seconds of one measurement: faster calls are repeated."""
 
 
 @dataclass(frozen=True)
 class Race:
-    """What was measured of several contestants in the same rounds."""
+    """Measurements of several contestants in the same rounds."""
 
     topic: str
     size: str
     times: dict[str, NDArray[np.float64]]
-    """Contestant -> seconds of one call in each round, (rounds,)."""
+    """Contestant -> seconds per call in each round, (rounds,)."""
     wall: bool = False
-    """Whether these are wall-clock seconds: where other processes do the work."""
+    """Whether these are wall-clock seconds, used where other processes do the work."""
     memory: Mapping[str, float] = field(default_factory=dict)
-    """Contestant -> megabytes of its process at most, where they were taken."""
+    """Contestant -> peak megabytes of its process, if measured."""
 
     def seconds(self, name: str) -> tuple[float, float]:
-        """Median over the rounds, and half the distance between the quartiles."""
+        """Median over the rounds, and half the interquartile range."""
         return _middle(self.times[name])
 
     def ratio(self, over: str, under: str) -> tuple[float, float]:
-        """As ``seconds``, of the ratio of two contestants within a round."""
+        """As ``seconds``, for the ratio of two contestants within a round."""
         return _middle(self.times[over] / self.times[under])
 
 
@@ -44,14 +44,14 @@ def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
 def race(
     topic: str, size: str, contestants: Mapping[str, Callable[[], object]], *, rounds: int, wall: bool = False
 ) -> Race:
-    """Let contestants run in turn.
+    """Run contestants in turn.
 
     Args:
         topic: what the race is about.
-        size: of the task.
-        contestants: name -> one call of it; each is called once before, so that nothing is built while time is taken.
+        size: description of the task's size.
+        contestants: name -> one call of it; each is called once first, so that setup is not timed.
         rounds: how often each is measured.
-        wall: take the time of the clock, and call each but once a round.
+        wall: measure wall-clock time, with a single call per round.
     """
     clock = time.perf_counter if wall else time.process_time
     calls = {}

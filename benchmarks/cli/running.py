@@ -1,4 +1,4 @@
-"""What the commands share: their options, running the cells of a plan, and saying how it went."""
+"""What the commands share: their options, running the cells of a plan, and reporting the outcome."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from datasets.names import COMMON, PREFIX, parted
 from datasets.store import Location
 
 NAMED = 10
-"""How many cells a message names before it only counts."""
+"""How many cells a message names before only counting them."""
 
 
 def run(
@@ -39,14 +39,14 @@ def run(
     continue_committed: bool,
     force: bool = False,
 ) -> execute.Summary:
-    """Run what is missing of a plan.
+    """Run the missing cells of a plan.
 
     Args:
         continue_committed: whether cells with committed results count as done.
-        force: whether all of it is trained anew, with the networks that it starts from.
+        force: whether everything is trained again, including the networks that cells start from.
 
     Raises:
-        UserError: nothing of it can be run.
+        UserError: nothing can be run.
     """
     if force and processes.is_main():
         for cell in execute.with_needed(planned.cells):
@@ -60,7 +60,7 @@ def run(
         records.check_writable()
         records.tidy()
     if continue_committed and processes.is_main() and (adopted := reuse.reuse_committed(todo, records)):
-        click.echo(f"{adopted} cells that other tables have committed are taken from these.")
+        click.echo(f"{adopted} cells are taken over from other committed tables.")
     processes.barrier()
     todo = [cell for cell in todo if not execute.is_done(cell, records)]
     if not todo:
@@ -72,7 +72,7 @@ def run(
         if not todo:
             raise UserError(next(iter(unusable.values())))
         expected = tables.expected_seconds(todo, records)
-        processes.barrier()  # until all know what is to be done, before the first record of it is written
+        processes.barrier()  # all must know what is to be done before the first record is written
         at_once = min(workers.jobs, len(todo))
         about = how_long(todo, expected, at_once)
         click.echo(f"{len(todo)} of {plural(len(planned.cells), 'cell')} to run, {at_once} at once: {about}.")
@@ -82,7 +82,7 @@ def run(
 
 
 def _warn_of_other_code(planned: Plan, records: Store) -> None:
-    """Name the finished cells that other code of the same revision made."""
+    """Name the finished cells that were made by other code at the same revision."""
     made = [cell for cell in execute.with_needed(planned.cells) if records.has(cell.spec.hash)]
     read = {cell.spec.hash: records.read(cell.spec.hash).source for cell in made}
     older = [cell for cell in made if read[cell.spec.hash] not in ("", host.code_digest(cell.spec.method))]
@@ -91,23 +91,23 @@ def _warn_of_other_code(planned: Plan, records: Store) -> None:
         methods = ", ".join(dict.fromkeys(f"methods/{cell.spec.method}.py" for cell in older))
         click.echo(
             f"Warning: {methods} or what it imports has changed since {len(older)} finished cells were trained, at the "
-            f"same revision: {', '.join(cell.label for cell in older[:NAMED])}{more}.  FORCE=1 trains anew what is "
-            "asked for; a raised METHOD.revision makes every older record another cell.",
+            f"same revision: {', '.join(cell.label for cell in older[:NAMED])}{more}.  FORCE=1 retrains what is "
+            "asked for; raising METHOD.revision makes every older record another cell.",
             err=True,
         )
 
 
 def how_long(todo: Sequence[Cell], expected: Mapping[str, float], jobs: int) -> str:
-    """The time that cells may take, as far as anything is known of them."""
+    """The time that cells may take, as far as anything is known about them."""
     unknown = len(todo) - len(expected)
     if not expected:
-        return "no estimate of the time yet, nothing of that kind has been timed"
+        return "no estimate of the time yet: no such cell has been timed"
     about = f"about {execute.duration(sum(expected.values()) / jobs)}"
-    return f"{about}, and {plural(unknown, 'cell')} of which nothing has been timed" if unknown else about
+    return f"{about}, and {plural(unknown, 'cell')} of a kind not timed yet" if unknown else about
 
 
 def finish(planned: Plan, summary: execute.Summary, records: Store, location: Location, *, incomplete: bool) -> None:
-    """Say how it went, write the local tables, and exit with the status that tells."""
+    """Report the outcome, write the local tables, and exit with the matching status."""
     unwritten = ""
     try:
         for path, cells in (tables.write_local(planned, records, location) if processes.is_main() else {}).items():
@@ -124,7 +124,7 @@ def finish(planned: Plan, summary: execute.Summary, records: Store, location: Lo
 
 
 def require_complete(summary: execute.Summary, records: Store, but_diverged: bool = False) -> None:
-    """Exit with what went wrong unless all cells are done, or but for those that diverged."""
+    """Exit with what went wrong unless all cells are done, or only diverged ones are not."""
     failed = [one for one in summary.failed if not (but_diverged and one.diverged)]
     if failed or summary.interrupted or summary.left_out:
         conclude(summary, records)
@@ -132,7 +132,7 @@ def require_complete(summary: execute.Summary, records: Store, but_diverged: boo
 
 
 def conclude(summary: execute.Summary, records: Store) -> None:
-    """What went wrong, on standard error."""
+    """Print what went wrong to standard error."""
     for reason in summary.left_out:
         click.echo(f"Not run: {reason}", err=True)
     for outcome in summary.failed:
@@ -140,7 +140,7 @@ def conclude(summary: execute.Summary, records: Store) -> None:
         if records.failure_path(outcome.cell).exists():
             click.echo(f"  details in {shown(records.failure_path(outcome.cell))}", err=True)
     if summary.interrupted:
-        click.echo("Interrupted.  Finished cells are kept; the same command goes on from here.", err=True)
+        click.echo("Interrupted.  Finished cells are kept; the same command resumes from here.", err=True)
 
 
 def say(planned: Plan) -> None:
@@ -151,13 +151,13 @@ def say(planned: Plan) -> None:
 
 
 def shown(path: Path) -> str:
-    """A path relative to the working folder where that is shorter."""
+    """A path relative to the working folder, if that is shorter."""
     shown = os.path.relpath(path)
     return str(path) if shown.startswith("..") else shown
 
 
 def prepared(domains: Mapping[tuple[str, int | None], str], location: Location) -> list[str]:
-    """Prepare domains at the size of a backbone, each with its data set; the messages about what is not available."""
+    """Prepare domains at a backbone's size, each with its data set; returns messages about what is not available."""
     absent: dict[str, None] = {}
     for (domain, side), dataset in domains.items():
         if store.is_prepared(domain, location, side=side):
@@ -172,7 +172,7 @@ def prepared(domains: Mapping[tuple[str, int | None], str], location: Location) 
 
 Command = Callable[..., Any]
 LOCAL, RAY = "local", "ray"
-"""What runs cells: processes of this machine, or a cluster."""
+"""Where cells run: processes of this machine, or a cluster."""
 
 
 def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -181,40 +181,40 @@ def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[st
 
 
 def _datasets(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
-    """Data sets: names parted by blanks, then folders, whose paths may hold blanks."""
+    """Data sets: names separated by spaces, then folders, whose paths may contain spaces."""
     return tuple(name for text in value for name in (parted(text) if PREFIX in text else text.split()))
 
 
 def _common(value: tuple[str, ...], classes: str | None) -> tuple[str, ...]:
-    """The data sets, folders with their common classes alone if these are wanted."""
+    """The data sets, with folders restricted to their common classes if asked."""
     if classes is None:
         return value
     if not any(name.startswith(PREFIX) for name in value):
-        raise UserError("CLASSES=common is for images of your own: name them by DATASET=folder:PATH.")
+        raise UserError("CLASSES=common is for your own images: name them by DATASET=folder:PATH.")
     return tuple(f"{name.removesuffix(COMMON)}{COMMON}" if name.startswith(PREFIX) else name for name in value)
 
 
 def many(*names: str, help: str) -> Callable[[Command], Command]:
     """An option that may be given several times, or several words at once."""
     return click.option(
-        *names, multiple=True, callback=_words, metavar="NAMES", help=f"{help}  Several parted by blanks."
+        *names, multiple=True, callback=_words, metavar="NAMES", help=f"{help}  Several separated by spaces."
     )
 
 
 def datasets_option(words: str) -> Callable[[Command], Command]:
-    """The data sets; a text may name several."""
+    """The data sets; one text may name several."""
     return click.option(
         "--dataset",
         "datasets",
         multiple=True,
         callback=_datasets,
         metavar="NAMES",
-        help=f"{words}  Several parted by blanks.",
+        help=f"{words}  Several separated by spaces.",
     )
 
 
 def location_options(command: Command) -> Command:
-    """Where data are and come from."""
+    """Where data are kept and where they come from."""
     for option in (
         click.option("--mirror", envvar="DATA_MIRROR", help="Folder or URL with copies of the public files."),
         click.option(
@@ -242,7 +242,7 @@ def plan_options(command: Command) -> Command:
         values["datasets"] = _common(values["datasets"], values.pop("classes"))
         names = [field.name for field in dataclasses.fields(Options)]
         options = Options(**{name: values.pop(name) for name in names})
-        if not ("how" in values and values["how"].where == RAY):  # the machines of a cluster have the device
+        if not ("how" in values and values["how"].where == RAY):  # the cluster's machines have the device
             host.check_device(options.device, options.precision)
         processes.join(options.device)
         return command(options=options, **values)
@@ -259,14 +259,14 @@ def plan_options(command: Command) -> Command:
             type=click.IntRange(min=0),
             default=0,
             show_default=True,
-            help="Augmented views of each image that `late` and `frozen` cache.",
+            help="Augmented views of each image cached by `late` and `frozen`.",
         ),
         click.option(
             "--statistics",
             type=click.Choice(["imagenet", "source", "own"]),
             default="imagenet",
             show_default=True,
-            help="Whose BatchNorm statistics a frozen trunk has; own: each domain's its own.",
+            help="BatchNorm statistics of a frozen trunk; own: each domain's own.",
         ),
         click.option("--cut", help="Where the trunk is cut, instead of the track's default."),
         click.option("--backbone", help="Backbone, instead of the experiment's."),
@@ -274,12 +274,12 @@ def plan_options(command: Command) -> Command:
         click.option("--seeds", type=positive, help="Number of seeds, instead of the experiment's."),
         many("--set", "settings", help="Settings for exploring, METHOD.FIELD=VALUE or recipe.FIELD=VALUE."),
         click.option(
-            "--keep/--no-keep", default=None, help="Keep networks and predictions; default: of your own images."
+            "--keep/--no-keep", default=None, help="Keep networks and predictions; default: for your own images."
         ),
         click.option(
-            "--classes", type=click.Choice(["common"]), help="Of own images: the classes that all domains have."
+            "--classes", type=click.Choice(["common"]), help="Own images: only the classes shared by all domains."
         ),
-        click.option("--tasks", multiple=True, metavar="NAMES", help="Tasks, source:target, several parted by blanks."),
+        click.option("--tasks", multiple=True, metavar="NAMES", help="Tasks, source:target, separated by spaces."),
         datasets_option("Data sets; default: the experiment's first, and what is prepared."),
         many("--experiment", "experiments", help="Experiments; default: those marked as default."),
     ):
@@ -292,22 +292,22 @@ class How:
     """How cells are run."""
 
     jobs: int | None
-    """Cells at once; None: as many as there is room for."""
+    """Cells at once; None: as many as fit."""
     where: str
     """``local`` or ``ray``."""
     address: str | None
-    """Of the head of the Ray cluster; None: this machine alone."""
+    """Of the head of the Ray cluster; None: this machine only."""
     gpus: float
-    """Share of a GPU that a cell takes on a cluster."""
+    """Share of a GPU per cell on a cluster."""
     memory: float
-    """GB that a cell takes on a cluster; 0: not counted."""
+    """GB of memory per cell on a cluster; 0: not counted."""
 
     @contextlib.contextmanager
     def workers(self, options: Options, location: Location, records: Store) -> Iterator[execute.Workers]:
-        """Where the cells are run.
+        """Where the cells run.
 
         Raises:
-            UserError: this machine or the cluster does not offer what they take, or there is no Ray.
+            UserError: this machine or the cluster lacks what they need, or Ray is not installed.
         """
         if self.where != RAY:
             alone = processes.size() == 1
@@ -315,7 +315,7 @@ class How:
             yield execute.Local(location, records, jobs)
             return
         if processes.size() > 1:
-            raise UserError("processes that train one cell together cannot be cells of a cluster; start one process.")
+            raise UserError("several processes training one cell cannot run on a cluster; start one process.")
         try:
             from benchmarks.executors import cluster
         except ImportError as error:
@@ -339,18 +339,18 @@ def how_options(command: Command) -> Command:
     for option in (
         click.option(
             "--memory", type=click.FloatRange(min=0), default=0.0,
-            help="GB of memory that a cell takes on a cluster; default: not counted.",
+            help="GB of memory per cell on a cluster; default: not counted.",
         ),
         click.option(
             "--gpus", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
-            help="Share of a GPU that a cell takes on a cluster.",
+            help="Share of a GPU per cell on a cluster.",
         ),
-        click.option("--address", help="Head of the Ray cluster, host:port or auto; default: this machine alone."),
+        click.option("--address", help="Head of the Ray cluster, host:port or auto; default: this machine only."),
         click.option(
             "--executor", "where", type=click.Choice([LOCAL, RAY]), default=LOCAL, show_default=True,
             help="Processes of this machine, or a Ray cluster.",
         ),
-        click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: what there is room for."),
+        click.option("--jobs", type=click.IntRange(min=1), help="Cells at once; default: as many as fit."),
     ):  # fmt: skip
         wrapped = option(wrapped)
     return wrapped
@@ -358,7 +358,7 @@ def how_options(command: Command) -> Command:
 
 def running_options(command: Command) -> Command:
     """All of the above, and how to run."""
-    anew = click.option("--force", is_flag=True, help="Train all that is asked for again.")
-    words = "Count cells with committed results as done; one that another table has is taken from there."
+    anew = click.option("--force", is_flag=True, help="Train everything asked for again.")
+    words = "Count cells with committed results as done; cells of other tables are taken from there."
     go_on = click.option("--continue-committed", is_flag=True, help=words)
     return how_options(anew(go_on(plan_options(location_options(runs_option(command))))))

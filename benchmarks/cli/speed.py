@@ -1,8 +1,8 @@
-"""How fast the suite is, against what it cannot do without and against other suites: ``make bench``.
+"""How fast the suite is, compared with lower bounds and with other suites: ``make bench``.
 
-Every topic is a race in one process, on one thread: the suite's own code, a floor that it cannot be faster than or a
-plain way to do the same, and, where they are installed (``PEERS=1``), skada and pytorch-adapt.  Most budgets are ratios
-of two contestants of one race, so that they hold on any machine.
+Every topic is a race in one process, on one thread: the suite's own code, a lower bound on its time or a plain
+implementation of the same, and, if they are installed (``PEERS=1``), skada and pytorch-adapt.  Most budgets are ratios
+of two contestants of one race, so they hold on any machine.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ from methods.network import Network
 from methods.recipes import HEAD
 
 WIDTH, CLASSES = 256, 31
-"""Of the features and of Office-31, in the races of losses."""
+"""Width of the features and number of Office-31's classes, in the races of losses."""
 FEATURES = 1280
 """Of EfficientNet-Lite."""
 FIVE = kernels.powers(-2, 2, 1)
 STEPS, BATCH = 28, 64
-"""Of an epoch of LeNet."""
+"""Steps and batch size of an epoch of LeNet."""
 
 PLANS = (1, 4, 16, 64)
-"""Cells of the plans that are timed."""
+"""Numbers of cells of the timed plans."""
 
 Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A ratio within a race, or a time, that is not to be exceeded."""
+    """An upper limit on a ratio within a race, or on a time."""
 
     topic: str
     size: str
@@ -126,7 +126,7 @@ class Verdict:
 
     @property
     def ok(self) -> bool:
-        """Whether the budget is kept, or missed by no more than the noise."""
+        """Whether the budget is met, or missed by no more than the noise."""
         return self.measured - self.noise <= self.budget.most
 
 
@@ -170,7 +170,7 @@ def rows(races: Sequence[Race], peers: Sequence[str]) -> list[dict[str, str]]:
 
 
 def write(path: Path, races: Sequence[Race], peers: Sequence[str]) -> None:
-    """Put what was measured in the place of what stood there of the same races."""
+    """Write the measurements, replacing earlier ones of the same races."""
     new = rows(races, peers)
     fresh = {(row["topic"], row["size"]) for row in new}
     old = [row for row in files.read_csv(path, schema.SPEED) if (row["topic"], row["size"]) not in fresh]
@@ -188,7 +188,7 @@ def losses(rounds: int, peers: Sequence[str], sizes: Sequence[int] = (32, 256)) 
 
 
 def _random(n: int, width: int) -> Tensor:
-    """Two batches of features under one another, (2 n, width)."""
+    """Two batches of features stacked, (2 n, width)."""
     return torch.randn(2 * n, width, generator=torch.Generator().manual_seed(width))
 
 
@@ -255,7 +255,7 @@ _PEERS_MMD = {SKADA: _skada_mmd, ADAPT: _adapt_mmd}
 
 
 def growth(rounds: int, sizes: Sequence[int] = (32, 128, 512, 2048, 4096)) -> Iterator[Race]:
-    """MK-MMD over the size of the batch."""
+    """MK-MMD as the batch size grows."""
     for n in sizes:
         x = _random(n, WIDTH).requires_grad_()
         call = _backward(functools.partial(_mk_mmd, x, n), x)
@@ -263,7 +263,7 @@ def growth(rounds: int, sizes: Sequence[int] = (32, 128, 512, 2048, 4096)) -> It
 
 
 def cells_grow() -> Iterator[Race]:
-    """A cell of 60 steps on cached activations, over what it is given."""
+    """A cell of 60 steps on cached activations, as its inputs grow."""
     growing = {
         "images": [(f"{n} images", cached(60, n)) for n in (500, 2000, 8000)],
         "classes": [(f"{n} classes", cached(60, 800, classes=n)) for n in (10, 31, 65, 345)],
@@ -276,7 +276,7 @@ def cells_grow() -> Iterator[Race]:
 
 
 class Plain(nn.Module):
-    """LeNet as everyone writes it: ReLU before pooling, the usual layout in memory."""
+    """LeNet as commonly written: ReLU before pooling, the default memory layout."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -296,7 +296,7 @@ class Plain(nn.Module):
 
 
 def digits(method: str) -> tuple[Spec, Problem]:
-    """A cell of LeNet on random digits, of one epoch."""
+    """A cell of LeNet on random digits, one epoch long."""
     recipe = Recipe(steps=STEPS, epoch=STEPS, rate=0.03, batch=BATCH)
     spec = made_up.spec(method, recipe, "lenet", "finetune")
     generator = np.random.default_rng(0)
@@ -307,7 +307,7 @@ def digits(method: str) -> tuple[Spec, Problem]:
 
 def epoch(rounds: int, peers: Sequence[str]) -> Iterator[Race]:
     """The 28 steps of an epoch, both domains: LeNet with DAN as the harness trains it, the network alone, and the same
-    network, and the plain one, in the loops of other suites with their MMD of five kernels on the bottleneck alone."""
+    network, and the plain one, in the loops of other suites with their MMD of five kernels on the bottleneck only."""
     spec, problem = digits("dan")
     task = training.prepare(spec, problem, None, {})
     phase, sampler = task.phases[-1], Sampler(task.data, Recipe(**spec.recipe), spec.seed)
@@ -347,7 +347,7 @@ def epoch(rounds: int, peers: Sequence[str]) -> Iterator[Race]:
 
 
 def _skada_epoch(network: Network | Plain, problem: Problem) -> Call:
-    """An epoch in skada's loop, which is skorch's, with its batches of as many images of both domains."""
+    """An epoch in skada's loop, which is skorch's, with its batches of equally many images of both domains."""
     from skada.deep import DAN
 
     net = DAN(
@@ -357,7 +357,7 @@ def _skada_epoch(network: Network | Plain, problem: Problem) -> Call:
         batch_size=BATCH,
         max_epochs=1,
         train_split=None,
-        warm_start=True,  # every call is one more epoch
+        warm_start=True,  # each call trains one more epoch
         verbose=0,
         lr=0.03,
         optimizer=torch.optim.SGD,
@@ -366,13 +366,13 @@ def _skada_epoch(network: Network | Plain, problem: Problem) -> Call:
     ).initialize()
     count = len(problem.source.labels)
     x = np.concatenate([_pixels(problem.source.images), _pixels(problem.target.images)])
-    y = np.concatenate([problem.source.labels, np.full(count, -1)])  # how skada marks what has no label
+    y = np.concatenate([problem.source.labels, np.full(count, -1)])  # skada's mark for unlabelled samples
     domain = np.repeat([1, -2], count)
     return lambda: net.fit(x, y, sample_domain=domain)
 
 
 def _adapt_epoch(network: Network | Plain, problem: Problem) -> Call:
-    """An epoch of pytorch-adapt's hook for an alignment beside the classification, on ready batches of tensors."""
+    """An epoch of pytorch-adapt's hook for an alignment beside classification, on ready batches of tensors."""
     from pytorch_adapt.hooks import AlignerHook, AlignerPlusCHook
 
     upper, lower = nn.Sequential(network.trunk, network.bottleneck), nn.Sequential(network.dropout, network.classifier)
@@ -394,22 +394,22 @@ _PEERS_EPOCH = {SKADA: _skada_epoch, ADAPT: _adapt_epoch}
 
 
 def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """As a network takes them, (N, 1, 28, 28), in [-1, 1]."""
+    """In the form a network takes, (N, 1, 28, 28), in [-1, 1]."""
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
 
 
 def batch_of(problem: Problem) -> Tensor:
-    """As many images as a step sees of both domains, as the network takes them, (128, 1, 28, 28)."""
+    """As many images of both domains as in one step, in the network's input form, (128, 1, 28, 28)."""
     images = np.ascontiguousarray(problem.source.images[: 2 * BATCH])
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().sub(127.5).div(127.5).contiguous()
 
 
 TRUNKS = ("lite0", "googlenet")
-"""Whose activations are extracted on the CPU."""
+"""Backbones whose activations are extracted on the CPU."""
 
 
 def extraction(rounds: int, location: Location) -> Iterator[Race | Skipped]:
-    """Activations of photographs, cropping and normalisation included, and the network's forward pass alone."""
+    """Activations of photographs, including cropping and normalisation, and the network's forward pass alone."""
     for backbone in TRUNKS:
         known = pretrained.KNOWN[backbone]
         try:
@@ -454,7 +454,7 @@ def _extract(backbone: str, early: nn.Module, images: NDArray[np.uint8]) -> None
 
 
 def extract_once(backbone: str, path: str) -> None:
-    """The activations of one batch of photographs, in a process whose memory is taken."""
+    """The activations of one batch of photographs, in a process whose memory is measured."""
     known = pretrained.KNOWN[backbone]
     early = pretrained.features(backbone, Path(path), known.last_cut).to(memory_format=torch.channels_last)
     with host.computing(1):
@@ -509,11 +509,11 @@ def cached(
     """A cell on random activations.
 
     Args:
-        steps: of its training.
-        count: images of each domain, and of the test.
+        steps: number of training steps.
+        count: images per domain, and in the test.
         method: its method.
         classes: number of classes.
-        sources: domains that the source's images are shared out to.
+        sources: number of domains among which the source's images are divided.
     """
     recipe = dataclasses.replace(HEAD, steps=steps, epoch=max(1, steps // 10))
     generator = np.random.default_rng(0)
@@ -523,8 +523,7 @@ def cached(
 
 
 def frozen(rounds: int) -> Iterator[Race]:
-    """Whole cells of 600 steps on cached activations, and the matrix products that the baseline's steps cannot do
-    without."""
+    """Whole cells of 600 steps on cached activations, and only the matrix products that the baseline's steps need."""
     spec, problem = cached(HEAD.steps, 800)
     dan, _ = cached(HEAD.steps, 800, method="dan")
     x = torch.from_numpy(problem.source.images[:BATCH, 0].copy())
@@ -545,7 +544,7 @@ def frozen(rounds: int) -> Iterator[Race]:
 
 
 def overhead(rounds: int) -> Iterator[Race]:
-    """A cell of one step: everything but the training, its record included."""
+    """A cell of one step: everything except training, its record included."""
     spec, problem = cached(1, 800)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
@@ -561,8 +560,8 @@ def start(rounds: int) -> Iterator[Race]:
 
 
 def plans(location: Location) -> Iterator[Race]:
-    """A plan of short cells on real digits, over the number of cells and of jobs, each once by the clock: from the
-    start of its worker processes, or of a Ray cluster of this machine alone, to their end.
+    """A plan of short cells on real digits, by number of cells and of jobs, each run once in wall-clock time: from the
+    start of its worker processes, or of a Ray cluster of this machine only, to their end.
 
     Raises:
         DataError: the digits are not available.
@@ -574,7 +573,7 @@ def plans(location: Location) -> Iterator[Race]:
     made = plan.make("dan", options, location).cells
     recipe = recipe_values(Recipe(steps=20, epoch=20, rate=0.03))
     short = [dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=recipe)) for cell in made]
-    ways()["jobs"](short[:1], location, 1)  # what this process builds once is built before time is taken
+    ways()["jobs"](short[:1], location, 1)  # one-off setup of this process happens before timing
     for count in PLANS:
         times = {f"{n} {way}": _seconds(run, short[:count], location, n) for way, run in ways().items() for n in jobs}
         yield Race("plan over cells", str(count), times, wall=True)
@@ -584,14 +583,14 @@ RunPlan = Callable[[Sequence[plan.Cell], Location, int], None]
 
 
 def _seconds(run: RunPlan, cells: Sequence[plan.Cell], location: Location, jobs: int) -> NDArray[np.float64]:
-    """Of one run by the clock, (1,)."""
+    """Wall-clock time of one run, (1,)."""
     start = time.perf_counter()
     run(cells, location, jobs)
     return np.array([time.perf_counter() - start])
 
 
 def ways() -> dict[str, RunPlan]:
-    """How plans are run here; on Ray as well where it is installed."""
+    """How plans are run here; also on Ray if it is installed."""
     if importlib.util.find_spec("ray") is None:
         return {"jobs": _run_plan}
     return {"jobs": _run_plan, "jobs on Ray": _run_on_ray}
@@ -641,7 +640,7 @@ TOPICS: Mapping[str, Races] = MappingProxyType(
 def run(
     rounds: int, peers: Sequence[str], location: Location, topics: Iterable[str] = TOPICS
 ) -> Iterator[Race | Skipped]:
-    """Every race, or those of the named topics, one after the other; of a topic that lacks data or weights, why."""
+    """Every race, or those of the named topics, one after another; the reason if a topic lacks data or weights."""
     with host.computing(1):
         for name in topics:
             try:

@@ -1,6 +1,6 @@
-"""What a user waits for, by the clock and with its memory: whole commands in processes of their own, each timed once.
+"""What a user waits for, in wall-clock time and memory: whole commands in separate processes, each timed once.
 
-Data and weights are those that are prepared; where they are not, a race says what it lacks and is left out.
+Prepared data and weights are used; if some are missing, a race says so and is left out.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ WARMING = "amazon:webcam webcam:dslr"
 
 @dataclass(frozen=True)
 class Waited:
-    """A command that has ended."""
+    """A finished command."""
 
     seconds: float
     megabytes: float
-    """Of memory, at most, of the largest of its processes."""
+    """Peak memory of the largest of its processes."""
 
 
 LAUNCHER = """
@@ -46,7 +46,7 @@ memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 open(sys.argv[1], "w").write(f"{seconds} {memory}")
 sys.exit(status)
 """
-"""Starts a command from a small process: one that is started from here would be charged with the memory used here."""
+"""Starts a command from a small process: one started from here would be charged with the memory used here."""
 
 
 def wait_for(arguments: Sequence[str]) -> Waited:
@@ -71,7 +71,7 @@ def wait_for(arguments: Sequence[str]) -> Waited:
 
 
 def waited(topic: str, size: str, runs: Mapping[str, Callable[[], Waited]]) -> Race:
-    """A race whose contestants run once, one after the other."""
+    """A race whose contestants run once, one after another."""
     found = {name: call() for name, call in runs.items()}
     return Race(
         topic,
@@ -88,7 +88,7 @@ def _benchmarks(*arguments: str, location: Location, runs: Path) -> Waited:
 
 
 def require_office(location: Location) -> None:
-    """That Office-31 is prepared for the usual trunk, whose weights are at hand.
+    """Checks that Office-31 is prepared for the usual trunk and the trunk's weights are available.
 
     Raises:
         UserError, DataError: they are not.
@@ -101,7 +101,7 @@ def require_office(location: Location) -> None:
 
 
 def table(location: Location) -> Iterator[Race]:
-    """A table of Office-31 with one method, six tasks and five seeds, its activations computed before."""
+    """A table of Office-31 with one method, six tasks and five seeds, its activations already computed."""
     require_office(location)
     with tempfile.TemporaryDirectory() as folder:
 
@@ -118,7 +118,7 @@ def table(location: Location) -> Iterator[Race]:
 
 
 def compare(location: Location) -> Iterator[Race]:
-    """Every method on Office-31, one seed, its activations computed before."""
+    """Every method on Office-31, one seed, its activations already computed."""
     require_office(location)
     with tempfile.TemporaryDirectory() as folder:
         wanted = ("compare", "--dataset", "office31", "--seeds", "1")
@@ -129,7 +129,7 @@ def compare(location: Location) -> Iterator[Race]:
 
 
 def first(location: Location) -> Iterator[Race]:
-    """DAN's table on digits from nothing but the installed packages: data, training, tables."""
+    """DAN's table on digits starting from only the installed packages: data, training, tables."""
     with tempfile.TemporaryDirectory() as folder:
         nothing = Location(Path(folder, "data"), location.mirror)
         call = {OURS: lambda: _benchmarks("reproduce", "dan", location=nothing, runs=Path(folder, "runs"))}
@@ -146,5 +146,5 @@ def commands(location: Location, rounds: int) -> Iterator[Race]:
 
 
 def memory_of(call: str) -> float:
-    """Megabytes, at most, of a new process that makes a call of ``benchmarks.cli.speed``."""
+    """Peak megabytes of a new process that makes a call of ``benchmarks.cli.speed``."""
     return wait_for(["-c", f"from benchmarks.cli import speed; speed.{call}"]).megabytes

@@ -1,10 +1,10 @@
 """Running cells on a Ray cluster: many machines, one store.
 
-A machine of the cluster needs the suite's packages and Ray, nothing more: the code travels with the job, and the data
-that a cell reads are copied to a machine when its first cell needs them, unless it sees the same data folder under the
-same path.  What a cell leaves comes back as a whole to the store of the machine that started the run, and a trained
-network goes from there to the cells that start from it.  Ray starts the cells of a machine that is lost again on the
-others; on a machine that is not, a cell whose process died goes on from its checkpoint.
+A machine of the cluster needs only the suite's packages and Ray: the code travels with the job, and the data that a
+cell reads are copied to a machine when its first cell needs them, unless it sees the same data folder under the same
+path.  All files of a cell come back to the store of the machine that started the run, and trained networks go from
+there to the cells that start from them.  If a machine is lost, Ray restarts its cells on the others; if only a cell's
+process died, it resumes from its checkpoint.
 
 https://docs.ray.io/en/latest/ray-core/fault-tolerance.html
 """
@@ -69,7 +69,7 @@ class Share:
         return f"{self.cpus} CPU, {self.gpus:g} GPU{memory}"
 
     def fitting(self) -> int:
-        """How many cells the machines that are there bear at once."""
+        """How many cells the present machines can run at once."""
         return sum(
             int(min(node["Resources"].get(name, 0.0) / amount for name, amount in self.resources.items()))
             for node in _nodes()
@@ -78,14 +78,14 @@ class Share:
 
 @contextlib.contextmanager
 def joined(address: str | None, cores: int) -> Iterator[None]:
-    """Be part of a cluster, or of one that consists of this machine and ends with the context.
+    """Join a cluster, or start one of this machine only, which ends with the context.
 
     Args:
-        address: ``host:port`` of the cluster's head, or ``auto`` on one of its machines; None for this machine alone.
+        address: ``host:port`` of the cluster's head, or ``auto`` on one of its machines; None for this machine only.
         cores: what this machine offers if it is alone.
 
     Raises:
-        UserError: there is no such cluster, or its Ray or Python are others.
+        UserError: there is no such cluster, or its version of Ray or Python differs.
     """
     if address and "://" in address:
         raise UserError(f"{address} is an address for Ray clients: start on a machine of the cluster, with host:port.")
@@ -114,16 +114,16 @@ class Piece:
     folder: str
     files: tuple[str, ...]
     seal: bytes
-    """Content of the last of the files where it describes the others, else of none."""
+    """Content of the last file if it describes the others, otherwise empty."""
 
     def is_in(self, root: Path) -> bool:
-        """Whether a data folder has it; content is checked when it is used."""
+        """Whether a data folder has it; content is checked on use."""
         paths = [root / self.folder / name for name in self.files]
         return all(path.is_file() for path in paths) and (not self.seal or paths[-1].read_bytes() == self.seal)
 
 
 def pieces(cell: Cell, location: Location) -> list[Piece]:
-    """What a cell reads of the data folder.
+    """What a cell reads from the data folder.
 
     Raises:
         DataError: its data are not prepared.
@@ -149,7 +149,7 @@ def _weights(backbone: str, location: Location) -> Piece:
 
 
 class Files:
-    """Reads the files of the machine that started the run."""
+    """Reads files of the machine that started the run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -164,15 +164,15 @@ def place() -> Path:
 
 
 def arranged(wanted: Sequence[Piece], location: Location, files: Any) -> Location:
-    """The data folder of this machine that has all pieces.
+    """A data folder on this machine that has all pieces.
 
     Args:
         wanted: what is needed.
-        location: where the machine that started the run has it.
+        location: where they are on the machine that started the run.
         files: the actor ``Files`` there.
 
     Raises:
-        UserError: they cannot be kept here.
+        UserError: they cannot be stored here.
     """
     if all(piece.is_in(location.root) for piece in wanted):
         return Location(location.root)
@@ -198,19 +198,19 @@ def run_here(
     files: Any,
     *needed: Archive,
 ) -> tuple[Outcome, Archive]:
-    """Run a cell on this machine of the cluster; how it ended, and all that it leaves.
+    """Run a cell on this machine of the cluster; returns how it ended, and all files that it leaves.
 
     Args:
         cell, kept, commit: as for ``execute.run_one``.
         versions: of the packages on the machine that started the run.
         wanted, location, files: as for ``arranged``.
-        needed: what the cells left whose networks this one starts from, in the order of ``cell.needs``.
+        needed: files of the cells whose networks this one starts from, in the order of ``cell.needs``.
     """
     spec = cell.spec
     own = Store(place() / "cells" / spec.hash)
     with locks.held(own.root.with_suffix(".lock"), f"runs {cell.label}"):
         for path in own.root.iterdir() if own.root.is_dir() else ():
-            if path.name != own.checkpoint_path("").parent.name:  # of a process that died here
+            if path.name != own.checkpoint_path("").parent.name:  # left by a process that died here
                 shutil.rmtree(path)
         try:
             _check_versions(versions)
@@ -228,7 +228,7 @@ def run_here(
 
 
 def _check_versions(wanted: Mapping[str, str]) -> None:
-    """That this machine's packages are the wanted ones; another processor is no fault."""
+    """Checks that this machine has the wanted package versions; another processor is fine."""
     here = host.versions()
     other = [f"{name} {here[name]}" for name in wanted if name != "instructions" and here.get(name) != wanted[name]]
     if other:
@@ -236,7 +236,7 @@ def _check_versions(wanted: Mapping[str, str]) -> None:
 
 
 def extract(key: Key, wanted: Sequence[Piece], location: Location, files: Any) -> dict[str, bytes] | None:
-    """Compute activations on this machine of the cluster; None if they lie where they belong already."""
+    """Compute activations on this machine of the cluster; None if they are already in place."""
     there = arranged(wanted, location, files)
     activations.ensure([key], there, jobs=1)
     if there.root == location.root:
@@ -248,7 +248,7 @@ class Cluster:
     """The machines of a Ray cluster that this process has joined."""
 
     def __init__(self, location: Location, store: Store, share: Share, jobs: int | None) -> None:
-        """Raises UserError if no machine of the cluster bears a cell."""
+        """Raises UserError if no machine of the cluster can run a cell."""
         fitting = share.fitting()
         if not fitting:
             raise UserError(f"no machine of the cluster offers what a cell takes ({share}).")
@@ -308,13 +308,13 @@ class Cluster:
             raise
 
     def _has(self, cell: Cell, kept: bool) -> bool:
-        """Whether nothing is left to do for a cell."""
+        """Whether a cell is completely done."""
         return execute.is_done(cell, self.store) and (not kept or self.store.model_path(cell.spec.hash).is_file())
 
     def _start(self, cell: Cell, kept: bool, archives: dict[str, Any]) -> tuple[Any, Any]:
-        """References of the outcome and the archive to be; ``archives`` has those of cells that others start from."""
+        """References of the future outcome and archive; ``archives`` has those of the cells that others start from."""
         for need in cell.needs.values():
-            if need.spec.hash not in archives:  # it was done before this run
+            if need.spec.hash not in archives:  # finished before this run
                 archives[need.spec.hash] = ray.put(self.store.archive(need.spec.hash))
         needed = [archives[need.spec.hash] for need in cell.needs.values()]
         wanted = pieces(cell, self.location)
@@ -326,7 +326,7 @@ class Cluster:
         return outcome, archive
 
     def _task(self, function: Callable[..., Any], returns: int) -> Any:
-        """A function as Ray starts it: where there is room, and again where a process or a machine dies."""
+        """A function as Ray starts it: where there is room, and again if a process or a machine dies."""
         share = self.share
         return ray.remote(function).options(
             num_cpus=share.cpus,
@@ -337,7 +337,7 @@ class Cluster:
         )
 
     def _received(self, cell: Cell, outcome: Any, archive: Any) -> Outcome:
-        """How a cell ended; what it left is in the store."""
+        """How a cell ended; its files are then in the store."""
         spec = cell.spec
         try:
             said, files = ray.get([outcome, archive])
@@ -353,10 +353,10 @@ class Cluster:
         return ended
 
     def _count(self, before: frozenset[str]) -> frozenset[str]:
-        """The machines that are there now.
+        """The machines present now.
 
         Raises:
-            UserError: none of them bears a cell.
+            UserError: none of them can run a cell.
         """
         now = _alive()
         if gone := len(before - now):
@@ -364,7 +364,7 @@ class Cluster:
         if before != now and not self.share.fitting():
             raise UserError(
                 f"no machine is left in the cluster that offers what a cell takes ({self.share}); what was finished "
-                "is kept, and the same command goes on from here."
+                "is kept, and the same command resumes from here."
             )
         return now
 
@@ -374,10 +374,10 @@ def _alive() -> frozenset[str]:
 
 
 def _nodes() -> list[dict[str, Any]]:
-    """The machines that are there."""
+    """The machines present."""
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _line(error: BaseException) -> str:
-    """The last line of an error that Ray hands on with its traceback."""
+    """The last line of an error that Ray passes on with its traceback."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]

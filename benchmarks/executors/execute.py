@@ -1,4 +1,4 @@
-"""Running cells: one, with what it needs and what it leaves, and those of a plan in parallel."""
+"""Running cells: a single one, with what it needs and leaves, and those of a plan in parallel."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Outcome:
     cell: str
     label: str
     accuracy: float | None
-    """Last iterate, in percent; None if the cell failed, or its target has no labels."""
+    """Last iterate, in percent; None if the cell failed or its target has no labels."""
     seconds: float
     error: str = ""
     diverged: bool = False
-    """Whether it failed since a loss became NaN or infinite."""
+    """Whether it failed because a loss became NaN or infinite."""
 
 
 def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: bool = False) -> Outcome:
@@ -59,7 +59,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
         error, diverged = str(failure), isinstance(failure, training.DivergedError)
     except Exception as failure:  # a bug in one method must not stop the others
         error, detail = f"{type(failure).__name__}: {failure}", traceback.format_exc()
-        if processes.size() > 1:  # the other processes cannot know of it and would wait for this one
+        if processes.size() > 1:  # the other processes cannot know and would wait for this one
             raise
     try:
         store.write_failure(spec, error, detail)
@@ -69,7 +69,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
 
 
 def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: bool) -> None:
-    """Leave the record of a cell, and its trained network where that is kept; do nothing that is done."""
+    """Write a cell's record, and its trained network if that is kept; skips what is already done."""
     spec = cell.spec
     network = store.model_path(spec.hash)
     with processes.main_only(store.lock(spec.hash)):
@@ -93,7 +93,7 @@ def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: boo
 
 
 def _map(cell: Cell, location: Location, store: Store) -> None:
-    """Leave the map of a finished cell's features."""
+    """Write the map of a finished cell's features."""
     spec, path = cell.spec, store.tsne_path(cell.spec.hash)
     if path.is_file():
         return
@@ -110,13 +110,13 @@ def has_record(cell: Cell, store: Store) -> bool:
 
 
 def is_done(cell: Cell, store: Store) -> bool:
-    """Whether a cell has its record, and its map and its network where there are to be any."""
+    """Whether a cell has its record, and its map and network if it should have them."""
     drawn = not cell.tsne or store.tsne_path(cell.spec.hash).is_file()
     return has_record(cell, store) and drawn and (not cell.keep or store.has_kept(cell.spec.hash))
 
 
 def _network_of(cell: Cell, location: Location, store: Store, commit: str) -> training.Parameters:
-    """The trained network of a cell; trained here if no other process has done it."""
+    """The trained network of a cell; trained here unless another process has done so."""
     _finish(cell, location, store, commit, kept=True)
     return training.load_parameters(store.model_path(cell.spec.hash))
 
@@ -129,14 +129,14 @@ class Summary:
     failed: list[Outcome] = field(default_factory=list)
     interrupted: bool = False
     left_out: list[str] = field(default_factory=list)
-    """Why something that was planned was not even begun."""
+    """Reasons why parts of the plan were not started."""
 
 
 def jobs_for(wanted: int | None, threads: int, device: str = "cpu") -> int:
-    """Number of cells to run at once: as many as the cores bear, on a GPU one, unless a number is wanted.
+    """Number of cells to run at once: as many as the cores allow, one on a GPU, unless a number is given.
 
     Raises:
-        UserError: more threads in all than cores.
+        UserError: more threads in total than cores.
     """
     cores = host.cores()
     if wanted is None:
@@ -150,7 +150,7 @@ def jobs_for(wanted: int | None, threads: int, device: str = "cpu") -> int:
 
 
 class Workers(Protocol):
-    """Where cells are run: on the cores of this machine (``local``) or on a cluster (``cluster``)."""
+    """Where cells run: on the cores of this machine (``Local``) or on a cluster (``cluster``)."""
 
     jobs: int
     """Cells at once."""
@@ -158,16 +158,16 @@ class Workers(Protocol):
     """Where the records go."""
 
     def ensure(self, keys: Sequence[activations.Key]) -> None:
-        """Compute what is missing of some activations and keep them in the data folder.
+        """Compute missing activations and keep them in the data folder.
 
         Raises:
             UserError, DataError: they cannot be computed or kept.
         """
 
     def outcomes(self, cells: Sequence[Cell]) -> Generator[Outcome]:
-        """Run cells; each is in the store by the time that its outcome is yielded, in any order.
+        """Run cells; each is in the store before its outcome is yielded, in any order.
 
-        Closing the generator, or an interrupt, ends what is under way.
+        Closing the generator, or an interrupt, stops running cells.
         """
 
 
@@ -177,22 +177,22 @@ def needed(cells: Iterable[Cell]) -> set[str]:
 
 
 def lost(cell: Cell, store: Store) -> Outcome:
-    """Note that the processes that ran a cell died, again and again."""
-    error = "its worker process was ended from outside, perhaps for want of memory; try fewer --jobs"
+    """Note that the processes running a cell died repeatedly."""
+    error = "its worker process was killed from outside, perhaps for lack of memory; try fewer --jobs"
     store.write_failure(cell.spec, error, "")
     return Outcome(cell.spec.hash, cell.label, None, 0.0, error)
 
 
 def run(cells: Sequence[Cell], workers: Workers, *, expected: Mapping[str, float]) -> Summary:
-    """Run cells and report each as it ends: those that others start from first, then the longest.
+    """Run cells and report each as it ends: first those that others start from, then the longest.
 
-    A cell that fails is recorded with its error and stops no other.  An interrupt ends the run at once; what
-    was finished is kept.
+    A cell that fails is recorded with its error and stops no other.  An interrupt ends the run at once; finished cells
+    are kept.
 
     Args:
         cells: what to run.
         workers: where.
-        expected: hash -> estimated seconds, for those that something is known of.
+        expected: hash -> estimated seconds, for the cells that have an estimate.
     """
     summary = Summary()
     cells = with_needed(cells)
@@ -243,8 +243,8 @@ def prepare(cells: Sequence[Cell], location: Location, workers: Workers) -> dict
     """Compute the activations that cells share, before the first of them is run.
 
     Returns:
-        Backbone -> why its cells cannot be run: its weights are not available, or its activations cannot be computed
-        or kept.
+        Backbone -> why its cells cannot run: its weights are not available, or its activations cannot be computed or
+        kept.
     """
     unusable = {}
     cells = with_needed(cells)
@@ -267,7 +267,7 @@ def prepare(cells: Sequence[Cell], location: Location, workers: Workers) -> dict
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: ``45 s``, ``3 min``, ``1 h 20 min``."""
+    """Seconds in a readable form: ``45 s``, ``3 min``, ``1 h 20 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -275,7 +275,7 @@ def duration(seconds: float) -> str:
 
 
 ATTEMPTS = 3
-"""How often the cells that are left are started when worker processes die."""
+"""How many times the remaining cells are started when worker processes die."""
 
 
 @dataclass
@@ -294,7 +294,7 @@ class Local:
         for attempt in range(ATTEMPTS):
             ended: set[str] = set()
             tasks = [(cell, self.location, self.store, commit, cell.spec.hash in kept) for cell in left]
-            # One cell alone needs no process of its own, unless that is what was ended.
+            # A single cell needs no process of its own, unless that is what was killed.
             jobs = min(self.jobs, len(tasks)) if attempt == 0 else self.jobs
             try:
                 for outcome in processes.results(run_one, tasks, jobs):
@@ -304,6 +304,6 @@ class Local:
             except LostWorkerError:
                 left = [cell for cell in left if cell.spec.hash not in ended]
                 last = attempt == ATTEMPTS - 1
-                tqdm.write(f"A worker process was ended from outside; {'giving up' if last else 'going on'}.")
+                tqdm.write(f"A worker process was killed from outside; {'giving up' if last else 'continuing'}.")
         for cell in left:
             yield lost(cell, self.store)

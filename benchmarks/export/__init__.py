@@ -1,4 +1,4 @@
-"""From records to committed tables, and back: reuse of committed rows, reruns, estimates of time.
+"""From records to committed tables, and back: reuse of committed rows, reruns, time estimates.
 
 Nothing here trains.
 """

@@ -1,4 +1,4 @@
-"""Committed cells run again, and their values beside the committed ones."""
+"""Committed cells run again, with their values beside the committed ones."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from datasets.store import Location
 from methods.contract import Row
 
 COMPARED = ("accuracy", "a_distance")
-"""Of what a comparison has of a cell, that which its record names alike."""
+"""Columns of a comparison that a record names the same way."""
 BOUND = 2.0
-"""Points by which one accuracy may move between processors; REPRODUCIBILITY.md says what was measured."""
+"""Points by which an accuracy may differ between processors; REPRODUCIBILITY.md gives the measurements."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Committed:
     cell: str
     spec: Spec
     rows: tuple[dict[str, str], ...]
-    """Of the experiment's table; at least one."""
+    """Rows of the experiment's table; at least one."""
     instructions: str
-    """The vector unit that it was computed with; empty where older code did not record it."""
+    """The vector unit it was computed with; empty if older code did not record it."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One value of a cell, as committed and as it comes out here."""
+    """One value of a cell, as committed and as computed here."""
 
     metric: str
     selection: str
@@ -53,16 +53,16 @@ class Difference:
 
     @property
     def size(self) -> float:
-        """New less old, in the metric's unit; 0 where the two are written alike, infinite where one is missing."""
+        """New minus old, in the metric's unit; 0 if the two are written alike, infinite if one is missing."""
         if self.old == self.new:
             return 0.0
         return float("inf") if self.alone else float(self.new) - float(self.old)
 
 
 def find(cells: Sequence[str]) -> list[Committed]:
-    """The committed cells of these hashes, or of their beginnings, in the order asked for.
+    """The committed cells with these hashes, or prefixes of them, in the order given.
 
-    A cell that stands in several tables is found in the first one.
+    A cell in several tables is found in the first one.
 
     Raises:
         UserError: no committed cell has such a hash, or several have.
@@ -72,7 +72,7 @@ def find(cells: Sequence[str]) -> list[Committed]:
 
 
 def every(papers: Sequence[str] = ()) -> list[Committed]:
-    """All committed cells that have a specification, each in the first table that has it.
+    """All committed cells with a specification, each in the first table that has it.
 
     Args:
         papers: names of modules; none: all.
@@ -102,7 +102,7 @@ def _tables() -> Iterator[tuple[Path, Path]]:
 
 
 def _compared(path: Path) -> list[dict[str, str]]:
-    """What a committed comparison has of each cell's last iterate, as rows of a table; not where that was made."""
+    """Each cell's last iterate in a committed comparison, as rows of a table, which do not say where it was run."""
     rows = [row for row in files.read_csv(path, schema.COMPARISON) if not row["error"]]
     known = {"torch": "unknown", "device": "device unknown", "selection": "last"}
     return [{**row, **known, "metric": name, "value": row[name]} for row in rows for name in COMPARED if row[name]]
@@ -123,7 +123,7 @@ def planned(committed: Committed, location: Location) -> Plan:
     """The plan of one committed cell, with nothing else in it.
 
     Raises:
-        UserError: it would be another cell today.
+        UserError: it would be a different cell today.
         DataError: its data are not prepared.
     """
     cell = plan.today(committed.spec, location)
@@ -140,11 +140,11 @@ def planned(committed: Committed, location: Location) -> Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the committed accuracy of a cell stands beside the one that it has here."""
+    """How a cell's committed accuracy compares with the one computed here."""
 
     committed: Committed
     moved: float
-    """Largest difference of an accuracy, in points."""
+    """Largest difference in accuracy, in points."""
     equal: bool
     """Whether all values agree to the last digit."""
     same_unit: bool
@@ -152,12 +152,12 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """Equal, or elsewhere computed and within ``BOUND``."""
+        """Equal, or computed on another unit and within ``BOUND``."""
         return self.equal or (not self.same_unit and self.moved <= BOUND)
 
 
 def outcome(committed: Committed, again: Plan, store: Store) -> Outcome:
-    """What the second run of a cell says of the first."""
+    """Compares the second run of a cell with the first."""
     differences = compare(committed, again, store)
     moved = max((abs(one.size) for one in differences if one.metric == "accuracy"), default=0.0)
     unit = store.read(committed.cell).versions.get("instructions", "")
@@ -165,9 +165,9 @@ def outcome(committed: Committed, again: Plan, store: Store) -> Outcome:
 
 
 def compare(committed: Committed, again: Plan, store: Store) -> list[Difference]:
-    """The committed values of a cell beside those of its new record, in the order of the table."""
+    """The committed values of a cell and those of its new record, in the order of the table."""
     old = {(row["metric"], row["selection"]): row["value"] for row in committed.rows}
-    if committed.paper == comparing.NAME:  # which keeps less of a cell than a table does
+    if committed.paper == comparing.NAME:  # it keeps less of a cell than a table does
         values = store.read(committed.cell).values
         found = {(one["metric"], one["selection"]): f"{one['value']:.6g}" for one in values}
         return [Difference(*key, old[key], found.get(key, "")) for key in sorted(old)]

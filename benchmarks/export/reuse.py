@@ -1,4 +1,4 @@
-"""Records of cells that a table lacks and another one has committed: papers share baselines, experiments more."""
+"""Records of cells that one table lacks and another has committed: papers share baselines, experiments even more."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from benchmarks.records.store import Record, Store, read_specs
 
 
 def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
-    """Keep a record of each cell that is committed anywhere, made of its committed rows and spec.
+    """Write a record for each cell committed anywhere, from its committed rows and spec.
 
     It says by its commit, versions and time in seconds where it was computed.  It has no history, so a cell whose
     experiments show curves, matrices or maps, or whose network is kept, is left to be run.
 
     Args:
         cells: unfinished cells.
-        store: gets the records.
+        store: receives the records.
 
     Returns:
         The number of records.
@@ -43,9 +43,9 @@ def reuse_committed(cells: Iterable[Cell], store: Store) -> int:
 
 
 def _record(rows: list[dict[str, str]], origin: Mapping[str, Any]) -> Record:
-    """The record that committed rows were made of, as far as they tell."""
+    """The record that committed rows came from, as far as they tell."""
     first = rows[0]
-    single = [row for row in rows if "@" not in row["metric"]]  # the others are of a history or a matrix
+    single = [row for row in rows if "@" not in row["metric"]]  # the others come from a history or a matrix
     return Record(
         cell=first["cell"],
         spec=origin["spec"],

@@ -21,14 +21,14 @@ from methods import contract
 from methods.contract import Experiment
 
 TSNE_CELL = schema.TSNE[: schema.TSNE.index("cell") + 1]
-"""Whose features a row of the t-SNE file is of."""
+"""Columns that say whose features a row of the t-SNE file holds."""
 
 LEAST_ENTRY = 0.001
-"""Entries of matrices that are smaller are left out of the tables; most of a matrix is."""
+"""Smaller entries of matrices are left out of the tables; most entries are."""
 
 
 def committed_path(paper: str, experiment: str, contributor: str = "") -> Path:
-    """The committed table of an experiment, or what a contributor has sent in of it."""
+    """The committed table of an experiment, or a contributor's version of it."""
     results = host.ROOT / "results"
     return (results / "contributed" / contributor if contributor else results) / paper / f"{experiment}.csv"
 
@@ -47,7 +47,7 @@ Committed = Mapping[tuple[str, str], Collection[str]]
 
 
 def committed_cells(*papers: str) -> Committed:
-    """What is committed of some papers; comparisons, which are no tables of theirs, are left out."""
+    """What is committed of some papers; comparisons, which are not tables of theirs, are left out."""
     known = [paper for paper in papers if paper != comparing.NAME]
     paths = [path for paper in known for path in sorted((host.ROOT / "results" / paper).glob("*.csv"))]
     return {(path.parent.name, path.stem): {cell for cell, _ in _times(path)} for path in paths}
@@ -59,7 +59,7 @@ def _times(path: Path) -> list[tuple[str, ...]]:
 
 
 def committed_times() -> Iterator[tuple[dict[str, Any], float]]:
-    """Spec and seconds of every committed cell of which both are known."""
+    """Spec and seconds of every committed cell for which both are known."""
     for path in sorted((host.ROOT / "results").glob("*/specs/*.json")):
         table = committed_path(path.parent.parent.name, path.stem)
         seconds = {cell: float(taken) for cell, taken in _times(table)}
@@ -92,13 +92,13 @@ def rows_of(plan: Plan, store: Store) -> Iterator[dict[str, str]]:
 
 
 def _figures(record: Record) -> Iterator[dict[str, Any]]:
-    """What the method reports of its trained model, as values."""
+    """What the method reports about its trained model, as values."""
     for name, value in record.diagnostics.items():
         yield {"selection": "last", "metric": name, "value": value}
 
 
 def _curves(record: Record, use: Use) -> Iterator[dict[str, Any]]:
-    """The entries of the training history that the experiment shows: as curves, ``name@step``, or the last one."""
+    """The training history's entries shown by the experiment: as curves, ``name@step``, or the last value."""
     experiment = experiment_of(use.paper, use.experiment)
     for epoch in record.history:
         for name in experiment.curve:
@@ -110,7 +110,7 @@ def _curves(record: Record, use: Use) -> Iterator[dict[str, Any]]:
 
 
 def _matrices(record: Record, use: Use) -> Iterator[dict[str, Any]]:
-    """The matrices that the experiment shows, ``name@row,column`` with the names of classes; without small entries."""
+    """The matrices shown by the experiment, ``name@row,column`` with class names; without small entries."""
     for name in experiment_of(use.paper, use.experiment).matrices:
         if name not in record.matrices:
             continue
@@ -147,20 +147,20 @@ def _row(record: Record, place: Mapping[str, str], value: Mapping[str, Any]) -> 
 
 
 def merge(path: Path, new: Sequence[dict[str, str]], store: Store, location: Location) -> int:
-    """Put rows into a table.
+    """Merge rows into a table.
 
-    A place that new rows fill loses its old ones.  So does a place of the same line of the table whose old cell
-    would be another one today, because a revision, a setting or the data have changed: one line never mixes two
+    New rows replace old ones in the same slot.  A slot on the same line of the table is also dropped if its old cell
+    would be a different one today, because a revision, a setting or the data have changed: one line never mixes two
     states of the suite.  Every other row stays.
 
     Args:
         path: the table.
         new: rows of finished cells.
         store: their records.
-        location: the data, to tell what an old cell would be today.
+        location: the data, to find out what an old cell would be today.
 
     Returns:
-        The number of cells that the table then holds.
+        The number of cells in the table afterwards.
     """
     filled = {_slot(row) for row in new}
     today = {_line(row): row["cell"] for row in new}
@@ -174,7 +174,7 @@ def merge(path: Path, new: Sequence[dict[str, str]], store: Store, location: Loc
 
 
 def _is_current(row: Mapping[str, str], template: Record, location: Location) -> bool:
-    """Whether a row's cell has the hash that it would get today; True where the data are not here to tell.
+    """Whether a row's cell has the hash it would get today; True if the data to tell are not here.
 
     Args:
         row: an old row.
@@ -209,9 +209,9 @@ def write_local(plan: Plan, store: Store, location: Location) -> dict[Path, int]
 
 
 def _drop_outdated(plan: Plan, store: Store) -> None:
-    """Take out of the local tables what planned cells would replace but have not: a revision or a run that failed.
+    """Remove from the local tables what planned cells should have replaced and did not, by a revision or a failure.
 
-    A table then lacks a value rather than showing one that the code of today did not give.
+    A table then lacks a value rather than showing one that today's code did not give.
     """
     today = {_slot_of(use, cell): cell for cell in plan.cells for use in cell.uses}
     paths = dict.fromkeys(store.table_path(use.paper, use.experiment) for cell in plan.cells for use in cell.uses)
@@ -238,7 +238,7 @@ def _is_outdated(row: Mapping[str, str], cell: Cell | None, store: Store) -> boo
 
 
 def _is_wanted(dataset: str, datasets: Sequence[str]) -> bool:
-    """Whether rows of a data set are exported: of those that were named, or of all; never of a user's own images."""
+    """Whether rows of a data set are exported: one of the named, or any if none is; never a user's own images."""
     return not dataset.startswith(folders.PREFIX) and (not datasets or dataset in datasets)
 
 
@@ -250,15 +250,15 @@ def export(
     location: Location,
     contributor: str = "",
 ) -> dict[Path, int]:
-    """Merge tables, maps and specs of the runs folder into the committed ones: all that was run here, of any options.
+    """Merge tables, maps and specs of the runs folder into the committed ones: everything run here, with any options.
 
     Args:
         paper: whose tables.
         experiments: names of its experiments.
-        datasets: which data sets; if empty all but folders of the user's own.
+        datasets: which data sets; if empty, all but the user's own folders.
         store: the runs folder.
         location: the data.
-        contributor: whose machine it is, for tables that stand apart from the suite's own; empty for these.
+        contributor: whose machine it is, for tables kept apart from the suite's own; empty for these.
 
     Returns:
         The tables written and the number of cells in each.
@@ -279,15 +279,15 @@ def export(
 
 
 def _export_tsne(path: Path, table: Sequence[dict[str, str]], store: Store) -> int:
-    """Put the maps of a table's cells into the committed file of its experiment.
+    """Merge the maps of a table's cells into the committed file of its experiment.
 
     Args:
-        path: the file; the maps of other cells in it stay, unless a new one takes their place.
+        path: the file; the maps of other cells in it stay, unless a new one replaces them.
         table: rows of results.
         store: where the maps are.
 
     Returns:
-        The number of maps that the file then holds; 0 if there is none.
+        The number of maps in the file afterwards; 0 if there is none.
 
     Raises:
         UserError: a map or the file is damaged, or the file cannot be written.
@@ -314,18 +314,18 @@ def _tsne_slot(row: dict[str, str]) -> tuple[str, ...]:
 
 
 RECENT = 500
-"""Records that times are taken from; to read thousands of them takes seconds."""
+"""Number of records that times are taken from; reading thousands of them takes seconds."""
 
 
 def expected_seconds(cells: Iterable[Cell], store: Store) -> dict[str, float]:
-    """Hash -> expected seconds, from the newest records of the same method, data set, recipe, backbone and device.
+    """Hash -> expected seconds, from the newest records with the same method, data, recipe, backbone, track and device.
 
-    Where there are none, a quarter of the committed ones took less: they were made on machines that were busy with
-    other work, which only ever adds.
+    Without any, the lower quartile of the committed times is used: those machines were busy with other work, which only
+    ever adds time.
     """
     known: dict[tuple[object, ...], list[float]] = {}
     for finished in store.newest(RECENT):
-        with contextlib.suppress(UserError):  # a record of another cell that is damaged costs an estimate, no more
+        with contextlib.suppress(UserError):  # a damaged record of another cell only costs an estimate
             record = store.read(finished)
             known.setdefault(_kind(record.spec), []).append(record.seconds)
     kinds = {cell.spec.hash: _kind(vars(cell.spec)) for cell in cells}
@@ -338,6 +338,6 @@ def expected_seconds(cells: Iterable[Cell], store: Store) -> dict[str, float]:
 
 
 def _kind(spec: Mapping[str, object]) -> tuple[object, ...]:
-    """What cells have in common that take about as long."""
+    """What cells that take about the same time have in common."""
     names = ("method", "dataset", "backbone", "track", "device", "threads")
     return canonical(spec["recipe"]), *(spec[name] for name in names)

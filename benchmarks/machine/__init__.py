@@ -1,4 +1,4 @@
-"""The machine and this process on it: devices, threads, several processes, random streams, a user's errors.
+"""The machine and this process on it: devices, threads, several processes, random streams, user errors.
 
-Knows nothing of cells, networks or papers.
+Knows nothing about cells, networks or papers.
 """

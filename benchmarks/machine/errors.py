@@ -1,9 +1,9 @@
-"""What a user can mend: reported as one sentence with a non-zero exit status, never as a traceback."""
+"""What a user can fix: reported as one sentence with a non-zero exit status, never as a traceback."""
 
 from __future__ import annotations
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, as in shells."""
 
 
 class UserError(Exception):

@@ -1,6 +1,6 @@
-"""What makes a number reproducible on this machine: threads, kernels and allocator, random streams, versions and code.
+"""What makes numbers reproducible on this machine: threads, kernels and allocator, random streams, versions and code.
 
-Random streams are named: what one part of a cell draws never depends on what another part draws.
+Random streams are named: the draws of one part of a cell never depend on those of another.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def cores() -> int:
 
 
 def check_device(device: str, precision: str) -> None:
-    """That this machine can compute on ``device``.
+    """Checks that this machine can compute on ``device``.
 
     Raises:
         UserError: it cannot.
@@ -50,7 +50,7 @@ def check_device(device: str, precision: str) -> None:
 
 
 def device_name(device: str) -> str:
-    """What the ``device`` column of the results holds: the device's kind."""
+    """Value of the ``device`` column of the results: the kind of device."""
     return torch.cuda.get_device_name() if device == "cuda" else "cpu"
 
 
@@ -58,8 +58,8 @@ def device_name(device: str) -> str:
 def tune_allocator() -> None:
     """Let glibc keep freed memory instead of returning it to the kernel after every layer.
 
-    Activations are allocated and freed at each step; by default each large one is mapped, zeroed page by page
-    and unmapped again, which costs up to half of the time on a CPU.  Changes no number.  A no-op elsewhere.
+    Activations are allocated and freed at each step; by default each large one is mapped, zeroed page by page and
+    unmapped again, which costs up to half of the time on a CPU.  Changes no numbers; does nothing elsewhere.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -92,9 +92,9 @@ def computing(threads: int) -> Iterator[None]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers, and ``instructions``: the processor's vector unit.
+    """Versions of Python and of the packages that determine numbers, and ``instructions``: the processor's vector unit.
 
-    Under another one, ``AVX2`` or ``AVX512``, sums are taken in another order.
+    Under a different one, ``AVX2`` or ``AVX512``, sums are computed in another order.
     """
     packages = ("torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pillow")
     own = {"python": platform.python_version(), "instructions": torch.backends.cpu.get_cpu_capability()}
@@ -103,7 +103,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def commit() -> str:
-    """The checkout's commit, twelve digits, with ``+`` if code differs from it; ``unknown`` outside git."""
+    """The checkout's commit, twelve digits, with ``+`` if the code differs from it; ``unknown`` outside git."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]
@@ -124,10 +124,10 @@ def seed_of(seed: int, *name: str | int) -> int:
 
 
 def seed_torch(device: str, seed: int, *name: str | int) -> None:
-    """Set torch's global random state, of the CPU and of the device, to the beginning of a stream.
+    """Set torch's global random state, on the CPU and the device, to the beginning of a stream.
 
-    ``torch.manual_seed`` would set that of every kind of device, and for those that are not in use it keeps a formatted
-    stack trace at each call: as much time as a fifth of a step on cached activations, and memory that is never freed.
+    ``torch.manual_seed`` would set it for every kind of device, and for unused ones it keeps a formatted stack trace at
+    each call: as much time as a fifth of a step on cached activations, and memory that is never freed.
     """
     number = seed_of(seed, *name)
     torch.default_generator.manual_seed(number)
@@ -136,14 +136,14 @@ def seed_torch(device: str, seed: int, *name: str | int) -> None:
 
 
 class Batches:
-    """Endless stream of mini-batch indices: shuffled passes over a domain, laid end to end.
+    """Endless stream of mini-batch indices: shuffled passes over a domain, one after another.
 
-    The batch of a step is a function of (seed, name, step) alone, so training resumes at any step without
-    stored state.  A batch may span two passes, and a domain may be smaller than a batch.
+    The batch of a step depends only on (seed, name, step), so training resumes at any step without stored state.  A
+    batch may span two passes, and a domain may be smaller than a batch.
 
     Args:
         n: number of examples, at least 1.
-        size: examples in a batch.
+        size: examples per batch.
         seed: the cell's seed.
         name: the stream's name, such as "source".
     """
@@ -166,7 +166,7 @@ class Batches:
     def _pass(self, number: int) -> NDArray[np.int64]:
         if number not in self._passes:
             generator = np.random.default_rng(seed_of(self.seed, self.name, number))
-            # Two passes at most are ever needed at once.
+            # At most two passes are ever needed at once.
             self._passes = {k: v for k, v in self._passes.items() if k == number - 1}
             self._passes[number] = generator.permutation(self.n)
         return self._passes[number]
@@ -178,9 +178,9 @@ DESCRIBING = frozenset({"contract", "errors"})
 
 @functools.cache
 def code_digest(method: str) -> str:
-    """Sixteen hexadecimal digits over the module of a method and what it imports of ``methods/``.
+    """Sixteen hexadecimal digits over a method's module and what it imports from ``methods/``.
 
-    Comments and docstrings are left out.  Empty for a method that has no module.
+    Comments and docstrings are left out.  Empty for a method without a module.
     """
     if not _path(method).is_file():
         return ""
@@ -195,7 +195,7 @@ def _path(name: str) -> Path:
 
 
 def _code(path: Path) -> str:
-    """A module's syntax tree: what is the same for other comments and line breaks; docstrings left out."""
+    """A module's syntax tree without docstrings; unaffected by comments and line breaks."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -205,7 +205,7 @@ def _code(path: Path) -> str:
 
 
 def _is_text(node: ast.AST) -> bool:
-    """Whether a statement is a text alone, as docstrings are."""
+    """Whether a statement is only a string, as docstrings are."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

@@ -1,14 +1,14 @@
-"""Several processes: workers that train a cell each, and ranks that train one cell together.
+"""Several processes: workers that train one cell each, and ranks that train one cell together.
 
-Workers are forked from a server that has imported what cells need, so that a worker is there at once: importing PyTorch
-takes each new process seconds.
+Workers are forked from a server that has already imported what cells need, so a worker starts at once: importing
+PyTorch takes each new process seconds.
 
 Ranks are data parallelism by ``torch.distributed``: ``torchrun --nproc-per-node 4 -m benchmarks reproduce ...`` starts
 them, one per GPU.  Each takes its share of every batch and averages its gradient with the others'
-(``DistributedDataParallel``); all go through the same cells in the same order.  One of them, the leader, writes;
-nothing is written by the others.  Started alone, a process is its own leader and nothing here does anything.
+(``DistributedDataParallel``); all go through the same cells in the same order.  One of them, the leader, writes; the
+others write nothing.  A process started alone is its own leader, and nothing here has any effect.
 
-The average of the shares' losses is the loss of the batch where that is a mean over examples.  What is computed over
+The average of the shares' losses is the loss of the batch if that is a mean over examples.  Whatever is computed over
 the batch as a whole, BatchNorm's statistics or a discrepancy between domains, is computed over each share instead.
 """
 
@@ -49,23 +49,23 @@ def rank() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process writes and speaks for all."""
+    """Whether this process writes and reports for all."""
     return rank() == 0
 
 
 def join(device: str) -> None:
-    """Meet the other processes, once; those that do not lead fall silent."""
+    """Connect to the other processes, once; all but the leader stop printing."""
     if size() == 1 or distributed.is_initialized():
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     if not is_main():
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for as long as the process lives
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  # for the lifetime of the process
 
 
 def barrier() -> None:
-    """Go on when all have come here."""
+    """Wait until all processes arrive here."""
     if size() > 1:
         distributed.barrier()
 
@@ -89,12 +89,12 @@ def mean(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def main_only(context: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
-    """A context that the leader alone enters."""
+    """A context that only the leader enters."""
     return context if is_main() else contextlib.nullcontext()
 
 
 def stream() -> tuple[int, ...]:
-    """What a random stream's name has in addition where processes must not draw alike."""
+    """Added to a random stream's name where processes must not draw the same."""
     return (rank(),) if size() > 1 else ()
 
 
@@ -116,19 +116,19 @@ class _Step(nn.Module):
 
 
 def step_of(method: Method, model: nn.Module, batch: int) -> nn.Module | None:
-    """The method's step with gradients averaged over all processes; None where there is but one.
+    """The method's step with gradients averaged over all processes; None if there is only one.
 
     Args:
-        batch: images of a step; each process takes as many of them.
+        batch: images per step; each process takes the same number of them.
 
     Raises:
-        UserError: the batch cannot be shared out, or the method does more than one step on a batch.
+        UserError: the batch cannot be divided equally, or the method takes more than one step per batch.
     """
     if size() == 1:
         return None
     more = (method.phases, method.second_step, method.epoch_step, method.before_epoch, method.begin)
     if method.step is None or any(part is not None for part in more):
-        raise UserError("several processes train only what learns by one step on each batch; start one process.")
+        raise UserError("several processes can only train methods with one step per batch; start one process.")
     if batch % size():
         raise UserError(f"{size()} processes cannot share batches of {batch} images equally; start another number.")
     return DistributedDataParallel(_Step(method, model))
@@ -139,21 +139,21 @@ def step_of(method: Method, model: nn.Module, batch: int) -> nn.Module | None:
 T = TypeVar("T")
 
 PRELOADED = ["benchmarks.executors.execute", "sklearn.linear_model"]
-"""What the server imports, by name as this module is below the first: what runs cells, and what the test of two samples
-imports on its first call, which would cost every worker two seconds."""
+"""What the server imports (by name, since this package is below the first): what runs cells, and what the two-sample
+test imports on its first call, which would cost every worker two seconds."""
 
 LostWorkerError = BrokenProcessPool
-"""A worker was ended from outside, and the others with it."""
+"""A worker was killed from outside; the others have been stopped."""
 
 
 def results(call: Callable[..., T], tasks: Iterable[tuple[Any, ...]], jobs: int) -> Generator[T]:
-    """The results of a call, one for each tuple of arguments, as they come.
+    """The results of a call, one for each tuple of arguments, as they become available.
 
-    One job runs in this process, one task after the other; of several, each in a worker.  Whatever goes wrong ends all
+    A single job runs in this process, one task after another; with several, each runs in a worker.  Any error ends all
     workers at once; so does closing the generator.
 
     Raises:
-        LostWorkerError: a worker was ended from outside.
+        LostWorkerError: a worker was killed from outside.
     """
     if jobs == 1:
         for task in tasks:
@@ -182,7 +182,7 @@ def _context() -> BaseContext:
 
 
 def _settle() -> None:
-    """Leave interrupts to the parent, and end when it has died: nobody would hear of this process's results."""
+    """Leave interrupts to the parent, and exit when it has died: nobody would receive this process's results."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""Backbones, their pretrained weights, what they are fed, and their cached activations.
+"""Backbones, their pretrained weights, their inputs, and their cached activations.
 
 No method, no data set, no formula of a paper.
 """

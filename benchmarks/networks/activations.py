@@ -1,14 +1,14 @@
 """Activations of a pretrained trunk at a cut: computed once, cached, shared by all cells and jobs.
 
-What they depend on is the key; its hash names the folder below ``activations/`` of the data folder::
+Everything they depend on is in the key; its hash names the folder below ``activations/`` of the data folder::
 
     activations/<backbone>-<domain>-<hash>/values.npy    float32, (N, 1 + views, width) or (N, 1 + views, H, W, C)
     activations/<backbone>-<domain>-<hash>/meta.json     the key and the digest of the values
     activations/<backbone>-<domain>-<hash>.partial/      the finished blocks of an extraction under way
 
-An extraction goes block by block.  Every finished block is kept, so one that was killed goes on where it stopped, and a
-second process that needs the same activations waits for the first and then finds them.  A block is computed on one
-thread, in batches that never depend on the number of jobs, so the bits do not either.
+An extraction proceeds block by block.  Every finished block is kept, so an interrupted extraction resumes where it
+stopped, and a second process that needs the same activations waits for the first and then finds them.  A block is
+computed on one thread, in batches that never depend on the number of jobs, so neither do the bits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from datasets.store import Location
 from methods import bn_statistics
 
 REVISION = 1
-"""Raised by hand when a change of this module or of ``pretrained`` alters the values."""
+"""Raised by hand when a change to this module or to ``pretrained`` alters the values."""
 
 VALUES, META = "values.npy", "meta.json"
 """The files of a finished folder."""
@@ -56,15 +56,15 @@ BATCH = 16
 """Images that go through the trunk at once."""
 
 BLOCK = 128
-"""Images whose activations are kept together while an extraction is under way."""
+"""Images whose activations are saved together during an extraction."""
 
 STATISTICS_IMAGES = 256
-"""Images of a domain, at most, that its BatchNorm statistics are taken of."""
+"""Maximum number of images used for a domain's BatchNorm statistics."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """All that decides the values."""
+    """Everything that determines the values."""
 
     backbone: str
     weights: str
@@ -78,10 +78,10 @@ class Key:
     views: int
     """Augmented views beside the centre crop."""
     precision: str
-    """``fp32`` or ``bf16`` (autocast; the values are stored as float32 all the same)."""
+    """``fp32`` or ``bf16`` (autocast; the values are stored as float32 either way)."""
     statistics: str
-    """BatchNorm statistics that the trunk uses: ``imagenet``, or a domain's, with its name, its digest, and the number
-    of its images at most."""
+    """BatchNorm statistics of the trunk: ``imagenet``, or a domain's, with its name, its digest and the maximum number
+    of its images used."""
     device: str
     revision: int
     pooled: bool = False
@@ -89,7 +89,7 @@ class Key:
 
     @property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits of the SHA-256 of the canonical JSON form; ``pooled`` is in it only if set."""
+        """Sixteen hexadecimal digits of the SHA-256 of the canonical JSON form; ``pooled`` is included only if set."""
         return digest(self, added=("pooled",))
 
 
@@ -108,8 +108,8 @@ def key_of(
     """The key of a prepared domain's activations.
 
     Args:
-        backbone, domain, cut, location, views, precision, device, pooled: what is computed, of what, and where.
-        statistics_of: the prepared domain whose BatchNorm statistics the trunk has; empty for ImageNet's.
+        backbone, domain, cut, location, views, precision, device, pooled: what is computed, from what, and where.
+        statistics_of: the prepared domain whose BatchNorm statistics the trunk uses; empty for ImageNet's.
 
     Raises:
         DataError: the domain is not prepared.
@@ -136,7 +136,7 @@ def key_of(
 
 
 def transform(known: Pretrained) -> str:
-    """What is done to an image, in words that change when it does."""
+    """The preprocessing of an image, in words that change when it does."""
     order = ", blue first" if known.bgr else ""
     return f"shorter side {known.side} bicubic, crop {known.crop}, mean {known.mean}, deviation {known.std}{order}"
 
@@ -154,7 +154,7 @@ def is_complete(key: Key, location: Location) -> bool:
 
 
 def load(key: Key, location: Location) -> NDArray[np.float32]:
-    """The activations of a domain, in the order of its images: a copy-on-write memory map; computed if need be.
+    """The activations of a domain, in the order of its images: a copy-on-write memory map; computed if necessary.
 
     float32, (N, 1 + views, width) or (N, 1 + views, height, width, channels); view 0 is the centre crop.
 
@@ -164,7 +164,7 @@ def load(key: Key, location: Location) -> NDArray[np.float32]:
     ensure([key], location, jobs=1)
     values = _open_intact(folder(key, location))
     if values is None:
-        # A cache is nobody's only copy, so damage is mended and not merely reported.
+        # A cache is never the only copy, so damage is repaired, not just reported.
         print(
             f"note: the cached activations in {folder(key, location)} are damaged; computing them again.",
             file=sys.stderr,
@@ -180,13 +180,13 @@ def load(key: Key, location: Location) -> NDArray[np.float32]:
 
 
 def ensure(keys: Iterable[Key], location: Location, *, jobs: int) -> None:
-    """Compute what is missing of some activations.
+    """Compute missing activations.
 
     Args:
-        jobs: processes to compute with; on a GPU one, whatever is given.
+        jobs: processes to compute with; always one on a GPU.
 
     Raises:
-        UserError, DataError: the images, the weights or the space on the disk are missing.
+        UserError, DataError: the images, the weights or the disk space are missing.
     """
     for key in dict.fromkeys(keys):
         if is_complete(key, location):
@@ -200,24 +200,24 @@ def adopt(key: Key, location: Location, files: Mapping[str, bytes]) -> None:
     """Keep activations that another machine computed.
 
     Args:
-        files: name -> content, of all that is in their folder there.
+        files: name -> content, of everything in their folder there.
 
     Raises:
-        UserError: they cannot be kept.
+        UserError: they cannot be stored.
     """
     partial = folder(key, location).with_name(folder(key, location).name + ".partial")
     with _told(location), _locked(key, location):
         if is_complete(key, location):
             return
         partial.mkdir(parents=True, exist_ok=True)
-        for name in (VALUES, META):  # in the order of an extraction: with the last the folder is whole
+        for name in (VALUES, META):  # in the order of an extraction: the last one completes the folder
             write_whole(partial / name, files[name])
         _publish(partial, folder(key, location))
 
 
 @contextlib.contextmanager
 def _told(location: Location) -> Iterator[None]:
-    """What keeps an extraction from going on, as a sentence."""
+    """Errors that stop an extraction, as a sentence."""
     try:
         yield
     except OSError as error:
@@ -228,7 +228,7 @@ def _told(location: Location) -> Iterator[None]:
         ) from error
     except LostWorkerError as error:
         raise UserError(
-            "a process that computed activations was ended from outside, perhaps for want of memory; try fewer --jobs."
+            "a process that computed activations was killed from outside, perhaps for lack of memory; try fewer --jobs."
         ) from error
 
 
@@ -243,7 +243,7 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
     images = store.load(key.domain, "train", location, side=known.side).images
     partial = folder(key, location).with_name(folder(key, location).name + ".partial")
     partial.mkdir(parents=True, exist_ok=True)
-    if (partial / META).is_file():  # a process was killed right after it had finished
+    if (partial / META).is_file():  # a process was killed right after finishing
         _publish(partial, folder(key, location))
         return
     starts = range(0, len(images), BLOCK)
@@ -262,10 +262,10 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
 
 
 def _domain_statistics(key: Key, weights_path: Path, location: Location, partial: Path) -> Path:
-    """The file with the state of the early part of the network under the BatchNorm statistics of a domain.
+    """The file with the state of the network's early part under a domain's BatchNorm statistics.
 
-    They are those of a random part of the domain, which passes as one batch: layer after layer, every response is under
-    the new statistics of the layers before.
+    They come from a random part of the domain, passed as one batch: layer by layer, every response is computed with the
+    new statistics of the layers before it.
     """
     path = partial / "statistics.pt"
     known = pretrained.KNOWN[key.backbone]
@@ -277,13 +277,13 @@ def _domain_statistics(key: Key, weights_path: Path, location: Location, partial
         bn_statistics.replace_at_once(early, pretrained.centre_crop(batch, known))
     content = io.BytesIO()
     torch.save(early.state_dict(), content)
-    path.write_bytes(content.getvalue())  # torch itself would report a full disk as an error of its own
-    _early.cache_clear()  # what is kept of a backbone has ImageNet's statistics
+    path.write_bytes(content.getvalue())  # torch itself would report a full disk as a different error
+    _early.cache_clear()  # the cached network has ImageNet's statistics
     return path
 
 
 def _shape(key: Key) -> tuple[int, ...]:
-    """Of one activation as it is stored: (width,) or (height, width, channels)."""
+    """Shape of one activation as stored: (width,) or (height, width, channels)."""
     known = pretrained.KNOWN[key.backbone]
     if key.pooled or key.cut == pretrained.LOGITS:
         return (known.places[key.cut],)
@@ -296,7 +296,7 @@ def _block(partial: Path, start: int) -> Path:
 
 
 def _is_usable(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether a block is there and whole."""
+    """Whether a block is there and complete."""
     try:
         values = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -307,7 +307,7 @@ def _is_usable(path: Path, shape: tuple[int, ...]) -> bool:
 def _compute(
     key: Key, weights_path: Path, images_file: str, start: int, partial: Path, state: Path | None = None
 ) -> int:
-    """Compute and keep one block; the number of its images.  ``state``: the network's, where it is not as published."""
+    """Compute and save one block; returns the number of its images.  ``state``: the network's, if not as published."""
     block = np.load(images_file, mmap_mode="c")[start : start + BLOCK]
     with host.computing(threads=1), torch.inference_mode():
         early = _early(key.backbone, key.cut, weights_path, key.device, key.pooled, state)
@@ -323,7 +323,7 @@ def _compute(
 def _early(
     backbone: str, cut: str, weights_path: Path, device: str, pooled: bool, state: Path | None = None
 ) -> nn.Module:
-    """The part of the network before the cut, ready to infer; kept from block to block."""
+    """The part of the network before the cut, ready for inference; reused from block to block."""
     if pooled or cut == pretrained.LOGITS:
         early = pretrained.features(backbone, weights_path, cut)
     else:
@@ -337,16 +337,16 @@ def views_of(early: nn.Module, batch: NDArray[np.uint8], first: int, key: Key) -
     """Activations of a batch's centre crops and augmented views, float32, (B, 1 + views, ...).
 
     Args:
-        early: the network up to the cut, ready to infer.
+        early: the network up to the cut, ready for inference.
         batch: uint8, (B, side, side, 3).
-        first: place of the batch's first image in its domain.
+        first: position of the batch's first image in its domain.
         key: what is wanted.
     """
     known = pretrained.KNOWN[key.backbone]
     images = torch.from_numpy(batch).to(key.device)
     views = [pretrained.centre_crop(images, known)]
     for view in range(key.views):
-        # A view is a function of its number and of the image's place alone.
+        # A view depends only on its number and the image's position.
         generator = torch.Generator().manual_seed(seed_of(0, "view", view, first))
         views.append(pretrained.random_crops(images, known, generator))
     with torch.autocast(key.device, torch.bfloat16, enabled=key.precision == "bf16"):
@@ -355,7 +355,7 @@ def views_of(early: nn.Module, batch: NDArray[np.uint8], first: int, key: Key) -
 
 
 def early(spec: Spec, pooled: bool, weights_path: Path) -> nn.Module:
-    """The part of a cell's network before its cut, with ImageNet's statistics, ready to infer.
+    """The part of a cell's network before its cut, with ImageNet's statistics, ready for inference.
 
     Args:
         spec: a cell with a cut.
@@ -395,16 +395,16 @@ def _assemble(key: Key, blocks: Sequence[Path], count: int, partial: Path) -> No
 
 
 def _publish(partial: Path, final: Path) -> None:
-    """Make a whole ``partial`` the finished folder, without its blocks and what a killed process left of one."""
+    """Turn a complete ``partial`` into the finished folder, without its blocks and leftovers of killed processes."""
     for path in partial.iterdir():
         if path.name not in (VALUES, META):
             path.unlink()
-    shutil.rmtree(final, ignore_errors=True)  # without a meta.json it is a remainder of nothing that can be used
+    shutil.rmtree(final, ignore_errors=True)  # without a meta.json it is an unusable leftover
     partial.rename(final)
 
 
 _intact: set[tuple[str, int, int]] = set()
-"""Path, size and time of the last change (ns) of the values that this process has checked."""
+"""Path, size and modification time (ns) of the values this process has checked."""
 
 
 def _open_intact(path: Path) -> NDArray[np.float32] | None:

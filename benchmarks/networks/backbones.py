@@ -1,13 +1,13 @@
-"""Backbones: the networks that methods are built on, and what is known of each.
+"""Backbones: the networks that methods are built on, and what is known about each.
 
-LeNet and the perceptrons learn from scratch (track ``finetune``).  A pretrained backbone (``pretrained``) is used on
-three tracks:
+LeNet and the perceptrons are trained from scratch (track ``finetune``).  A pretrained backbone (``pretrained``) is used
+on three tracks:
 frozen    the trunk is fixed; its outputs are computed once and cached; bottleneck and classifier are trained on them;
           it may be cut earlier, where the activations are averaged over space, or at the ImageNet classifier's logits
-late      the same cache taken at an earlier cut; the blocks after the cut are trained at a tenth of the rate
+late      the same cache at an earlier cut; the blocks after the cut are trained at a tenth of the rate
 finetune  the whole network is trained, the trunk at a tenth of the rate, with augmentation on the fly
 
-LeNet's ReLU follows the pooling, which gives the same function as the usual order for a third of the work.
+LeNet's ReLU comes after pooling, which gives the same function as the usual order for a third of the work.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TRUNK_RATE = 0.1
 """Learning rate of pretrained layers as a multiple of the new ones' (DAN, section 4.1)."""
 
 PIXELS = 28
-"""Height and width of the images that a perceptron takes."""
+"""Height and width of a perceptron's input images."""
 
 Scaling = Literal["joint", "per-domain"]
 """Features are standardised over both domains, or each domain over its own examples."""
@@ -45,29 +45,30 @@ class Backbone:
 
     title: str
     kind: str
-    """Of the data that it takes: ``digits``, ``features`` or ``photos`` (``datasets.registry.Domain.kind``)."""
+    """Kind of data it takes: ``digits``, ``features`` or ``photos`` (``datasets.registry.Domain.kind``)."""
     bottleneck_size: int
     dropout: float
     tracks: Mapping[str, BatchNormMode]
-    """Track -> BatchNorm mode unless another one is asked for; "none" if the network then has no such layers."""
+    """Track -> default BatchNorm mode; "none" if the network then has no such layers."""
     scratch: Callable[[int], tuple[nn.Module, int]] | None = None
-    """Channels (of images) or width (of features) -> trunk that learns from scratch, and the size of its output."""
+    """Channels (of images) or width (of features) -> trunk trained from scratch, and the size of its output."""
     known: Pretrained | None = None
-    """Where the trunk is pretrained: its description."""
+    """Description of the pretrained trunk, if it has one."""
     batchnorm_head: bool = field(default=False, kw_only=True)
     """Whether the bottleneck has BatchNorm wherever the network has any."""
     window: Window | None = field(default=None, kw_only=True)
-    """Where images are learned from scratch in their colours and at a size of its own: how they are cut from."""
+    """How images are cropped, if it is trained from scratch on colour images at its own size."""
     grey_side: int | None = field(default=None, kw_only=True)
-    """Where photographs are learned from scratch: height and width that they are scaled to, then made grey."""
+    """If it is trained from scratch on photographs: height and width they are scaled to before being made grey."""
     scaling: Scaling = field(default="joint", kw_only=True)
-    """Where it takes features: over which examples they get mean 0 and deviation 1 (``feeding.scaled``)."""
+    """If it takes features: over which examples they are standardised to mean 0 and deviation 1
+    (``feeding.scaled``)."""
     start: Start = field(default="he", kw_only=True)
-    """How its layers are drawn where a method draws them itself."""
+    """How its layers are drawn if a method draws them itself."""
 
     @property
     def side(self) -> int | None:
-        """Height and width of the prepared photographs that it needs; None for other kinds of data."""
+        """Height and width of the prepared photographs it needs; None for other kinds of data."""
         if self.window is not None:
             return self.window.side if self.kind == "photos" else None
         return self.grey_side if self.known is None else self.known.side
@@ -99,14 +100,14 @@ def _pixels_trunk(channels: int) -> tuple[nn.Module, int]:
 
 
 _DIGIT = 127.5
-"""Mean of the pixel range, and what scales it to -1 .. 1."""
+"""Mean of the pixel range, and the divisor that scales it to -1 .. 1."""
 _LAYERS = "eight layers (5 convolutional, 3 fully connected)"
 _EIGHT = f"{_LAYERS} without BatchNorm, from scratch"
 _COLOURS = Window(side=32, crop=32, padding=4, mirrored=True, mean=(_DIGIT,), scale=_DIGIT / 2)
 
 
 def _eight_layers(kind: str, shape: Shape, window: Window, title: str) -> Backbone:
-    """A network from scratch whose trunk is the first six of eight layers."""
+    """A network trained from scratch whose trunk is the first six of eight layers."""
     return Backbone(
         title,
         kind,
@@ -123,7 +124,7 @@ def _eight_layers(kind: str, shape: Shape, window: Window, title: str) -> Backbo
 def _photo_backbone(known: Pretrained) -> Backbone:
     """A pretrained backbone with a bottleneck of 256.
 
-    Where its BatchNorm statistics are trained upon, they stay ImageNet's unless another mode is asked for, as in the
+    Where its BatchNorm layers are trained, their statistics stay ImageNet's unless another mode is asked for, as in the
     released PyTorch code of DAN and JAN.
     """
     kept: BatchNormMode = "kept" if known.has_batchnorm else "none"
@@ -207,13 +208,13 @@ def backbone(name: str) -> Backbone:
 
 @dataclass(frozen=True)
 class Choice:
-    """A backbone as it is used in a cell."""
+    """A backbone as used in a cell."""
 
     name: str
     track: str
     batchnorm: BatchNormMode
     cut: str
-    """Where the trunk is cut; empty where nothing is cached."""
+    """Cut of the trunk; empty if nothing is cached."""
 
     @property
     def backbone(self) -> Backbone:
@@ -226,14 +227,14 @@ class Choice:
         return known is not None and self.track == "frozen" and known.is_map(self.cut)
 
     def adjusted(self, recipe: Recipe) -> Recipe:
-        """A recipe as it is here: on a fixed trunk, at the rate that its features ask for."""
+        """A recipe adapted to this choice: on a fixed trunk, at the rate its features need."""
         known = self.backbone.known
         factor = known.head_rate if known is not None and self.track == "frozen" else 1.0
         return recipe if factor == 1 else replace(recipe, rate=recipe.rate * factor)
 
     @property
     def is_default(self) -> bool:
-        """Whether BatchNorm mode and cut are the usual ones of backbone and track."""
+        """Whether BatchNorm mode and cut are the defaults of backbone and track."""
         return self == choose(self.name, self.track)
 
 
@@ -263,7 +264,7 @@ def takes(name: str, track: str, mode: str) -> bool:
         UserError: the backbone does not exist.
     """
     usual = backbone(name).tracks.get(track)
-    if track == "frozen":  # its network is the head, which has BatchNorm only where it is asked for
+    if track == "frozen":  # its network is the head, which has BatchNorm only if asked for
         return usual is not None and mode != "kept"
     return usual is not None and (usual == "none") == (mode == "none")
 
@@ -306,7 +307,7 @@ def build(choice: Choice, *, width: int, classes: int, weights: Path | None = No
 
     Args:
         choice: what to build.
-        width: channels of the images or width of the features that a network from scratch takes; else not used.
+        width: channels of the images or width of the features for a network from scratch; otherwise unused.
         classes: number of classes.
         weights: the pretrained weights; None builds untrained layers of the same shapes.
     """
@@ -319,13 +320,13 @@ def build(choice: Choice, *, width: int, classes: int, weights: Path | None = No
 
 
 def look(choice: Choice) -> Network:
-    """A network that cannot compute, for methods to say whether they make sense on it (``pretrained.outline``)."""
+    """A network that cannot compute, for methods to tell whether they make sense on it (``pretrained.outline``)."""
     fixed = choice.backbone.known is None or choice.track == "frozen"
     return _around(choice, 1, 2, None if fixed else pretrained.outline(choice.name))
 
 
 def _around(choice: Choice, width: int, classes: int, whole: nn.Module | None) -> Network:
-    """A network; ``whole`` is the pretrained trunk where layers of it are trained."""
+    """A network; ``whole`` is the pretrained trunk if layers of it are trained."""
     known = choice.backbone
     trunk, size, rate = _trunk(choice, width, whole)
     head = known.batchnorm_head or (choice.track == "frozen" and choice.batchnorm != "none")

@@ -1,10 +1,10 @@
-"""Reading trained weights of Caffe: its own file, and the same arrays as raw files in an archive.
+"""Reading trained Caffe weights: from Caffe's own file, or as raw files in an archive.
 
-Both give what ``shapes`` asks for: name -> float32 array, where ``conv2.3x3.weight`` is the first blob of Caffe's layer
-``conv2/3x3`` and ``conv2.3x3.bias`` the second.  Other layers are passed over.
+Both return what ``shapes`` asks for: name -> float32 array, where ``conv2.3x3.weight`` is the first blob of Caffe's
+layer ``conv2/3x3`` and ``conv2.3x3.bias`` the second.  Other layers are skipped.
 
 A ``.caffemodel`` is a Protocol Buffers message, ``NetParameter`` of ``caffe.proto``; the few fields that hold weights
-are read here without the package, which would need Caffe's compiled schema beside it.
+are read here without the protobuf package, which would also need Caffe's compiled schema.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Arrays = dict[str, NDArray[np.float32]]
 
 _LAYERS = {2: (4, 6), 100: (1, 7)}
 """Field of ``NetParameter`` that holds a layer -> the layer's fields with its name and its blobs: ``V1LayerParameter``,
-as nets of 2014 are written, and ``LayerParameter``."""
+used for nets of 2014, and ``LayerParameter``."""
 _DATA = 5
 """Field of ``BlobProto`` with its values, packed or one by one."""
 
@@ -31,7 +31,7 @@ def from_caffemodel(path: Path, shapes: Shapes) -> Arrays:
     """The weights in a ``.caffemodel``.
 
     Raises:
-        ValueError, KeyError: it is none, or has no such layers.
+        ValueError, KeyError: it is not such a file, or lacks these layers.
     """
     layers: dict[str, list[NDArray[np.float32]]] = {}
     for number, layer in _fields(memoryview(path.read_bytes())):
@@ -45,13 +45,13 @@ def from_caffemodel(path: Path, shapes: Shapes) -> Arrays:
 
 
 def from_archive(path: Path, shapes: Shapes) -> Arrays:
-    """The weights in an archive of ``bvlc_googlenet/weights/LAYER_{filter,bias}.bin``, wherever that folder lies in it.
+    """The weights in an archive with ``bvlc_googlenet/weights/LAYER_{filter,bias}.bin``, wherever that folder is in it.
 
-    The files are raw little-endian float32; a filter lies in memory as (out, height, width, in).
+    The files are raw little-endian float32; filters are stored as (out, height, width, in).
 
     Raises:
-        DataError: it is no archive.
-        ValueError, KeyError: it has no such layers.
+        DataError: it is not an archive.
+        ValueError, KeyError: it lacks these layers.
     """
     folder = "bvlc_googlenet/weights/"
     members = archives.members(path, lambda name: folder in name)
@@ -78,7 +78,7 @@ def _blob(message: memoryview) -> NDArray[np.float32]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and content of every field of a message that has a content of bytes; whole numbers are passed over."""
+    """Number and content of every field of a message that is stored as bytes; whole numbers are skipped."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -96,7 +96,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A whole number, seven bits a byte, lowest first; and where the next thing begins."""
+    """A whole number, seven bits per byte, lowest first; and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):

@@ -1,4 +1,4 @@
-"""Networks of eight layers from scratch: five convolutional and three fully connected, as Caffe's reference network.
+"""Networks of eight layers from scratch: five convolutional and three fully connected, as in Caffe's reference network.
 
 A trunk is the first six, ``conv1`` to ``conv5`` and ``fc6``; the seventh and eighth are the suite's bottleneck and
 classifier.  The small ones have the same depth and roles without groups and response normalisation, and pool after the
@@ -24,21 +24,21 @@ class Shape:
     sides: tuple[int, int, int, int, int]
     """Height and width of the filters."""
     units: int
-    """Of the sixth layer."""
+    """Units of the sixth layer."""
     map_side: int
     """Height and width of the fifth layer's pooled output."""
     pool: int
-    """Height and width that a maximum is taken over, at steps of 2, in layers 1, 2 and 5."""
+    """Height and width of the max-pooling windows, at stride 2, in layers 1, 2 and 5."""
     stride: int = 1
-    """Of the first layer."""
+    """Stride of the first layer."""
     grouped: bool = False
-    """Whether layers 2, 4 and 5 are in two groups, and layers 1 and 2 normalise their responses."""
+    """Whether layers 2, 4 and 5 have two groups, and layers 1 and 2 local response normalisation."""
     start: Start = "he"
-    """How its layers are drawn where a method draws them itself."""
+    """How its layers are drawn if a method draws them itself."""
     dropout: float = 0.0
     """Probability of dropping a unit of layers 6 and 7 in training."""
     batchnorm: bool = False
-    """Whether BatchNorm stands in front of the ReLU of layers 1 to 6."""
+    """Whether there is BatchNorm before the ReLU of layers 1 to 6."""
 
 
 REFERENCE = Shape(
@@ -54,9 +54,9 @@ TINY = Shape((16, 32, 48, 48, 32), (3, 3, 3, 3, 3), 128, 2, pool=2)
 
 
 def trunk(shape: Shape, channels: int) -> tuple[nn.Module, int]:
-    """The first six layers and the dropout in front of the seventh, and the number of units.
+    """The first six layers and the dropout before the seventh, and the number of units.
 
-    (N, channels, height, width) -> (N, units).  ReLU follows the pooling, which gives the same function as the usual
+    (N, channels, height, width) -> (N, units).  ReLU comes after pooling, which gives the same function as the usual
     order for less work.
     """
     layers: dict[str, nn.Module] = {}

@@ -1,7 +1,7 @@
 """From prepared data to the batches that a network sees.
 
-Every kind of input has the same abilities: its length, the examples of some indices as a batch, the same as training
-sees them (augmented, where it augments), and a part of itself.
+Every kind of input has the same interface: its length, a batch of examples by their indices, the same as training sees
+them (augmented, if it augments), and a subset of itself.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from benchmarks.networks.pretrained import Pretrained
 Indices = NDArray[np.int64]
 
 BATCH = 512
-"""Examples at once where all of them are passed in order."""
+"""Batch size when all examples are passed in order."""
 MOST_CACHED = 2**30
-"""Bytes, at most, of images that a GPU holds at once, and of activations of fixed layers that are kept in memory."""
+"""Maximum bytes of images kept on a GPU, and of fixed layers' activations kept in memory."""
 
 PHOTO_BATCH = 64
-"""The same of whole photographs, whose activations in the first layers take megabytes each."""
+"""The same for whole photographs, whose activations in the first layers take megabytes each."""
 
 
 class Inputs(Protocol):
     """The examples of one domain on a device."""
 
     batch: int
-    """Examples at once where all of them are passed in order."""
+    """Batch size when all examples are passed in order."""
 
     def __len__(self) -> int: ...
 
     def __call__(self, indices: Indices) -> Tensor:
-        """The examples as the evaluation sees them, float32, (B, ...)."""
+        """The examples as seen in evaluation, float32, (B, ...)."""
 
     def training(self, indices: Indices, generator: torch.Generator) -> Tensor:
-        """The examples as training sees them; what is random is drawn from the generator."""
+        """The examples as seen in training; anything random is drawn from the generator."""
 
     def part(self, indices: Indices) -> Self:
-        """These examples alone, copied."""
+        """Only these examples, copied."""
 
 
 def in_order(inputs: Inputs) -> Iterator[Tensor]:
-    """All examples in their order, ``inputs.batch`` at a time."""
+    """All examples in order, ``inputs.batch`` at a time."""
     for start in range(0, len(inputs), inputs.batch):
         yield inputs(np.arange(start, min(start + inputs.batch, len(inputs))))
 
@@ -58,8 +58,8 @@ class Digits:
     """Small images, normalised to [-1, 1].
 
     Args:
-        images: uint8, (N, height, width, channels), channels 1 or 3; kept as it is, no copy on the CPU.
-        channels: what the network takes; grey images are repeated if it is 3.
+        images: uint8, (N, height, width, channels), channels 1 or 3; used as is, not copied on the CPU.
+        channels: number the network takes; grey images are repeated if it is 3.
         device: where batches go.  On a GPU the whole domain is moved there once, as uint8.
     """
 
@@ -90,7 +90,7 @@ class Digits:
 
 
 class Photos:
-    """Photographs for a network that is trained as a whole: random crops and flips in training, the centre crop else.
+    """Photographs for a network trained as a whole: random crops and flips in training, otherwise the centre crop.
 
     Args:
         images: uint8, (N, side, side, 3), a memory map; only the images of a batch are moved to the device.
@@ -125,20 +125,20 @@ class Photos:
 
 @dataclass(frozen=True)
 class Window:
-    """How a network that learns from scratch sees images: a square cut from each, in training where chance puts it."""
+    """How a network trained from scratch sees images: a square crop, at a random position in training."""
 
     side: int
     """Height and width that images are scaled to."""
     crop: int
-    """Height and width of the square; in evaluation it is the one in the middle."""
+    """Height and width of the square, which is central in evaluation."""
     padding: int = 0
-    """Pixels of the mean colour around the image, from which training may cut as well."""
+    """Pixels of the mean colour padded around the image, so that training crops may reach beyond it."""
     mirrored: bool = False
     """Whether training mirrors half of the images."""
     mean: tuple[float, ...] = (0.0,)
-    """Of each channel, or of all; pixels are in 0 .. 255."""
+    """Mean of each channel, or of all; pixels are in 0 .. 255."""
     scale: float = 1.0
-    """What the difference from the mean is divided by."""
+    """Divisor of the difference from the mean."""
 
     @property
     def augments(self) -> bool:
@@ -147,14 +147,14 @@ class Window:
 
 
 class Windows:
-    """Images as ``Window`` says.
+    """Images seen through a ``Window``.
 
     Args:
-        images: uint8, (N, height, width, channels), channels 1 or 3; a memory map unless they have to be scaled.
-        window: what is cut.
-        channels: what the network takes; grey images are repeated if it is 3.
+        images: uint8, (N, height, width, channels), channels 1 or 3; a memory map unless they need scaling.
+        window: how they are cropped.
+        channels: number the network takes; grey images are repeated if it is 3.
         device: where batches go.  Images of at most ``MOST_CACHED`` bytes are moved to a GPU once.
-        views: number of augmented views of each image that there are, drawn once; 0: new ones at each step.
+        views: number of augmented views of each image, drawn once; 0: new ones at each step.
     """
 
     batch = 128
@@ -175,17 +175,17 @@ class Windows:
 
     @property
     def fixed(self) -> bool:
-        """Whether training sees nothing but what ``view`` gives."""
+        """Whether training sees only what ``view`` returns."""
         return self.views > 0 or not self._window.augments
 
     def __call__(self, indices: Indices) -> Tensor:
-        """The squares in the middle, float32, (B, channels, crop, crop), channels last in memory."""
+        """The central squares, float32, (B, channels, crop, crop), channels last in memory."""
         window = self._window
         middle = torch.full((len(indices), 1), (window.side - window.crop) // 2 + window.padding)
         return self._cut(indices, middle, middle, torch.zeros((len(indices), 1), dtype=torch.bool))
 
     def training(self, indices: Indices, generator: torch.Generator) -> Tensor:
-        """Squares at random, shaped like those in the middle; where views are fixed, of these one at random."""
+        """Random squares, shaped like the central ones; if views are fixed, a random one of these."""
         if not self._window.augments:
             return self(indices)
         if not self.views:
@@ -198,14 +198,14 @@ class Windows:
         return self._cut(indices, rows, columns, mirrored)
 
     def view(self, number: int, indices: Indices) -> Tensor:
-        """View 0, the squares in the middle, or one of the fixed augmented views 1 .. ``views``."""
+        """View 0, the central squares, or one of the fixed augmented views 1 .. ``views``."""
         if number == 0:
             return self(indices)
         rows, columns, mirrored = (drawn[indices] for drawn in self._drawn[number - 1])
         return self._cut(indices, rows, columns, mirrored)
 
     def part(self, indices: Indices) -> Windows:
-        """A fixed view of an image stays what it was."""
+        """An image keeps its fixed views."""
         part = Windows(np.asarray(self._images[indices]), self._window, self._channels, self._device)
         part.views = self.views
         part._drawn = [(a[indices], b[indices], c[indices]) for a, b, c in self._drawn]
@@ -221,7 +221,7 @@ class Windows:
 
     def _cut(self, indices: Indices, rows: Tensor, columns: Tensor, mirrored: Tensor) -> Tensor:
         window = self._window
-        # All that says what is cut goes to the device at once.
+        # All crop parameters go to the device at once.
         cuts = torch.cat([torch.from_numpy(indices)[:, None], rows, columns, mirrored], 1).to(self._device)
         picked, rows, columns, mirrored = torch.split(cuts, 1, 1)
         if self._moved is not None:
@@ -246,7 +246,7 @@ def _generator(view: int) -> torch.Generator:
 
 
 def _shrunk(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Images scaled to ``side`` x ``side``, each new pixel the mean of those that it covers."""
+    """Images scaled to ``side`` x ``side``, each new pixel the mean of those it covers."""
     x = torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2).to(torch.float32)
     scaled: NDArray[np.uint8] = (
         nn.functional.adaptive_avg_pool2d(x, side).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
@@ -258,8 +258,8 @@ class Cached:
     """Activations at a cut of a trunk.
 
     Args:
-        values: float32 or bfloat16, (N, 1 + views, ...): the centre crop's, then those of the augmented views; (width,)
-            or (height, width, channels) each.
+        values: float32 or bfloat16, (N, 1 + views, ...): for the centre crop, then for the augmented views; (width,) or
+            (height, width, channels) each.
         device: where batches go.  On a GPU all activations are moved there once.
     """
 
@@ -274,11 +274,11 @@ class Cached:
 
     def __call__(self, indices: Indices) -> Tensor:
         """float32, (B, width) or (B, channels, height, width), channels last in memory."""
-        # Whole rows are copied much faster than what two tensors of indices pick.
+        # Copying whole rows is much faster than picking with two index tensors.
         return _channels_first(self._values[:, 0].index_select(0, torch.from_numpy(indices).to(self._device)))
 
     def training(self, indices: Indices, generator: torch.Generator) -> Tensor:
-        """Of the augmented views, where there are any, one at random for each example."""
+        """A random one of the augmented views for each example, if there are any."""
         views = self._values.shape[1] - 1
         if not views:
             return self(indices)
@@ -320,10 +320,10 @@ class Features:
 
 @torch.no_grad()
 def passed(inputs: Windows, layers: Callable[[Tensor], Tensor], *, trained: bool) -> Cached | None:
-    """What fixed layers make of all images, each computed once; None if it is too much to be kept.
+    """Outputs of fixed layers for all images, each computed once; None if they are too large to keep.
 
     Args:
-        trained: whether the augmented views are wanted too.
+        trained: whether the augmented views are needed too.
     """
     views = range(1 + (inputs.views if trained else 0))
     first = layers(inputs(np.arange(1)))
@@ -358,7 +358,7 @@ def scaled(values: NDArray[np.uint8], *domains: NDArray[np.uint8]) -> NDArray[np
 
     Args:
         values: counts, (N, width).
-        domains: the histograms of both domains, or of the own one; no labels are needed.
+        domains: the histograms of both domains, or of its own; no labels are needed.
 
     Returns:
         float32, (N, width); a bin that is constant over the domains is 0.

@@ -1,11 +1,12 @@
-"""GoogLeNet as BVLC trained it: Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015), without the two auxiliary
-classifiers, which serve training alone, and without dropout before the last one, which does nothing at inference.
+"""GoogLeNet as trained by BVLC: Szegedy et al., "Going Deeper with Convolutions" (CVPR 2015), without the two auxiliary
+classifiers, which are only used in training, and without the last dropout, which does nothing at inference.
 
-Layers are named as in Caffe's definition (``models/bvlc_googlenet/deploy.prototxt``), a dot in the place of the slash:
-``inception_3a.3x3_reduce``.  torchvision's network of the name has BatchNorm, no local response normalisation and other
-filters: it is not this one.  The input is blue, green and red in 0 .. 255 less the mean of each (``pretrained``).
+Layers are named as in Caffe's definition (``models/bvlc_googlenet/deploy.prototxt``), with a dot instead of the slash:
+``inception_3a.3x3_reduce``.  torchvision's network of the same name has BatchNorm, no local response normalisation and
+other filters, so it is a different one.  The input is blue, green and red in 0 .. 255 less the mean of each
+(``pretrained``).
 
-ReLU follows pooling where Caffe has it before: the same function at a quarter of the work.
+ReLU comes after pooling where Caffe has it before: the same function at a quarter of the work.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WIDTHS = {
     "inception_5a": (832, 256, 160, 320, 32, 128, 128),
     "inception_5b": (832, 384, 192, 384, 48, 128, 128),
 }
-"""Block -> channels that enter it, then those of its convolutions: 1x1, 3x3_reduce, 3x3, 5x5_reduce, 5x5, pool_proj
+"""Block -> its input channels, then those of its convolutions: 1x1, 3x3_reduce, 3x3, 5x5_reduce, 5x5, pool_proj
 (Szegedy et al., Table 1)."""
 
 

@@ -1,10 +1,10 @@
-"""Backbones with ImageNet weights: where they can be cut, what they take, and how their weights are loaded.
+"""Backbones with ImageNet weights: where they can be cut, what input they take, and how their weights are loaded.
 
-A *trunk* maps normalised images (N, 3, crop, crop) to (N, size); the ImageNet classifier is left out.  A trunk can be
-*cut*: ``split`` gives the part before the cut and the part after it, which together are the trunk, sharing its layers.
-Where nothing after a cut is trained, ``features`` gives vectors: early activations averaged over space, or the logits.
+A *trunk* maps normalised images (N, 3, crop, crop) to (N, size), without the ImageNet classifier.  A trunk can be
+*cut*: ``split`` returns the parts before and after the cut, which together are the trunk and share its layers.  If
+nothing after a cut is trained, ``features`` returns vectors: early activations averaged over space, or the logits.
 
-Importing timm and torchvision takes seconds, so it is done where they are used.
+Importing timm and torchvision takes seconds, so they are imported where they are used.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ class Pretrained:
 
     title: str
     side: int
-    """Height and width of the prepared photographs: the crop by the share of the side that it was trained on."""
+    """Height and width of the prepared photographs: the crop over the fraction of the side in pretraining."""
     crop: int
     mean: tuple[float, float, float]
-    """Of red, green and blue, pixels in 0 .. 1."""
+    """Of red, green and blue, for pixels in 0 .. 1."""
     std: tuple[float, float, float]
     cuts: Mapping[str, tuple[int, ...]]
     """Cut -> shape of one image's activation there, from input to output; the last one is the trunk's output."""
     late_cut: str
-    """Where the track ``late`` cuts unless asked otherwise."""
+    """Default cut of the track ``late``."""
     has_batchnorm: bool = True
     bgr: bool = False
     """Whether the network takes blue, green and red, in this order."""
     repeats: tuple[int, ...] = ()
-    """Of EfficientNet-Lite: number of blocks of each stage."""
+    """For EfficientNet-Lite: number of blocks in each stage."""
     head_rate: float = 1.0
-    """What the learning rate of a head on the fixed trunk (``methods.recipes.HEAD``, and all that is made of it) is
-    multiplied by, as features of another scale ask for."""
+    """Factor on the learning rate of a head on the fixed trunk (``methods.recipes.HEAD`` and everything derived from
+    it), since features of another scale need another rate."""
 
     @property
     def size(self) -> int:
@@ -78,7 +78,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def _lite(
     number: int, crop: int, channels: tuple[int, ...], sides: tuple[int, ...], repeats: tuple[int, ...]
 ) -> Pretrained:
-    """EfficientNet-Lite; ``channels`` and ``sides`` are those of the activations that enter blocks 1 to 6."""
+    """EfficientNet-Lite; ``channels`` and ``sides`` are those of the inputs of blocks 1 to 6."""
     cuts = {f"blocks.{i}": (c, s, s) for i, (c, s) in enumerate(zip(channels, sides, strict=True), start=1)}
     return Pretrained(
         title=f"EfficientNet-Lite{number}, ImageNet weights",
@@ -93,7 +93,7 @@ def _lite(
 
 
 _GOOGLENET_SPACE = {"3": (28, 28), "4": (14, 14), "5": (7, 7)}
-"""Stage -> height and width of what enters its inception blocks."""
+"""Stage -> height and width of the input of its inception blocks."""
 
 KNOWN: dict[str, Pretrained] = {
     "lite0": _lite(0, 224, (16, 24, 40, 80, 112, 192), (112, 56, 28, 14, 14, 7), (1, 2, 2, 3, 3, 4, 1)),
@@ -132,11 +132,11 @@ KNOWN: dict[str, Pretrained] = {
         has_batchnorm=False,
         bgr=True,
         # Chosen like HEAD's own rate: 0.03, 0.05, 0.1 and 0.2 gave source_only errors of 7.2, 6.7, 6.9 and 9.5 % on a
-        # tenth of Office-31's source that was held out, three sources and five seeds.
+        # held-out tenth of Office-31's source, over three sources and five seeds.
         head_rate=0.5,
     ),
 }
-"""Name -> description.  A cut named after a block or layer lies before it; AlexNet's lie after the layer and its ReLU:
+"""Name -> description.  A cut named after a block or layer is before it; AlexNet's are after the layer and its ReLU:
 ``conv3`` is the paper's border between fixed and fine-tuned layers, and the trunk ends with fc7, dropout included."""
 
 
@@ -158,7 +158,7 @@ def classifier(name: str, weights: Path) -> nn.Module:
 
 
 def _state(name: str, weights: Path) -> Mapping[str, Tensor]:
-    """The tensors of a weights file under the names of the network's layers."""
+    """The tensors of a weights file, named as the network's layers."""
     if name == "googlenet":
         return safetensors.torch.load_file(weights)
     state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
@@ -175,17 +175,17 @@ def trunk(name: str, weights: Path) -> nn.Module:
 
 
 def untrained(name: str) -> nn.Module:
-    """The trunk with meaningless weights, on no device: for a look at its layers."""
+    """The trunk with meaningless weights, on no device: for inspecting its layers."""
     with torch.device("meta"):
         return _without_classifier(name, _architecture(name))
 
 
 def outline(name: str) -> nn.Module:
-    """As ``untrained``; of EfficientNet-Lite the BatchNorm layers alone, because timm takes seconds to import."""
+    """As ``untrained``; for EfficientNet-Lite only the BatchNorm layers, because importing timm takes seconds."""
     repeats = KNOWN[name].repeats
     if not repeats:
         return untrained(name)
-    # A block normalises after each of its convolutions: two in the first stage, which expands nothing, three elsewhere.
+    # A block has BatchNorm after each convolution: two in the first stage, which does not expand, three elsewhere.
     norms = {"stem": 1, **{f"blocks_{i}": n * (3 if i else 2) for i, n in enumerate(repeats)}, "head": 1}
     whole = nn.Sequential()
     for key, count in norms.items():
@@ -210,9 +210,9 @@ def _architecture(name: str) -> nn.Module:
 
 
 def _timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The names of timm's layers for those of the package that the Lite weights come in.
+    """timm's layer names instead of those of the package that the Lite weights come from.
 
-    The blocks are numbered through there, and by stage and block here.
+    There the blocks are numbered consecutively, here by stage and block.
     """
     outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
     full = {
@@ -240,14 +240,14 @@ def _timm_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _stages(state: Mapping[str, Tensor]) -> list[tuple[int, int]]:
-    """Stage and block of each of the blocks that are numbered through; a stage begins where the width changes."""
+    """Stage and block of each consecutively numbered block; a stage begins where the width changes."""
     count = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("_blocks."))
     widths = [len(state[f"_blocks.{number}._project_conv.weight"]) for number in range(count)]
     return [(stage, block) for stage, (_, run) in enumerate(groupby(widths)) for block, _ in enumerate(run)]
 
 
 def _without_classifier(name: str, model: nn.Module) -> nn.Module:
-    """The layers in their order, one child each, named as the cuts before them."""
+    """The layers in order, one child each, named like the cuts before them."""
     children: dict[str, Any]
     if name.startswith("lite"):
         m: Any = model
@@ -321,7 +321,7 @@ def centre_crop(images: Tensor, known: Pretrained) -> Tensor:
 
 
 def random_crops(images: Tensor, known: Pretrained, generator: torch.Generator) -> Tensor:
-    """As ``centre_crop``, with a window of its own for each image, and half of them mirrored.
+    """As ``centre_crop``, with a separate random window for each image, and half of them mirrored.
 
     Args:
         images: uint8, (N, side, side, 3).

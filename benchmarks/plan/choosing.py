@@ -20,7 +20,7 @@ from methods import contract
 from methods.contract import Experiment, Row
 
 FINAL = ("source_error", "a_distance")
-"""Of what the rules look at, that which is measured of the last iterate alone, and not after every epoch."""
+"""Measures used by the rules that are taken at the last iterate only, not after every epoch."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Study:
 
 
 def check(name: str, options: Options) -> None:
-    """That there is something to choose, under conditions that the committed file can tell apart.
+    """Checks that there is something to choose, under conditions that the committed file can distinguish.
 
     Raises:
-        UserError: there is not.
+        UserError: there is nothing, or the conditions differ.
     """
     if not plan.paper(name).experiments or not contract.load(name).chosen:
         raise UserError(f"{name} has no setting that the label-free rule chooses.")
@@ -52,7 +52,7 @@ def check(name: str, options: Options) -> None:
 
 
 def methods_of(name: str, options: Options) -> list[str]:
-    """The method, or with ``all`` every one that has an open setting and runs by default on the named data sets.
+    """The method, or with ``all`` every one with an open setting that runs by default on the named data sets.
 
     Raises:
         UserError: there is no such method, or it has nothing to choose.
@@ -69,7 +69,7 @@ def methods_of(name: str, options: Options) -> list[str]:
 def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
     """One study per open setting, variant and data set, on the tasks of the method's first default experiment.
 
-    Of those with all source labels, if there is one.  The variants are those of its rows.  One seed unless
+    That is the one with all source labels, if there is one.  The variants are those of its rows.  One seed unless
     ``options.seeds`` says otherwise; a tenth of the source is held out.
     """
     method = contract.load(name)
@@ -94,16 +94,16 @@ def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
 
 
 def open_variants(name: str, experiment: Experiment) -> list[str]:
-    """The method's variants among an experiment's rows that keep no values of their own, the full form first."""
+    """The method's variants among an experiment's rows that have no values of their own, the full form first."""
     fixed = contract.load(name).fixed
     found = [row.variant for row in experiment.rows if row.method == name and row.variant not in fixed]
     return sorted(dict.fromkeys(found), key=lambda one: one != "default")
 
 
 def score(study: Study, store: Store) -> list[dict[str, str]]:
-    """The rows of ``results/choices.csv`` for a study whose cells are all finished, but for those that diverged.
+    """The rows of ``results/choices.csv`` for a study whose cells are all finished, except those that diverged.
 
-    A value of which a training diverged is ranked last.
+    A value for which any training diverged is ranked last.
 
     Raises:
         UserError: a domain has too few images for the rule.
@@ -123,7 +123,7 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
     except KeyError as error:
         raise UserError(
             f"the label-free rule cannot choose {study.parameter} of {study.method} on {study.dataset}: it needs "
-            f"{error.args[0]}, and that a network and two held-out images of the source, which is twenty images."
+            f"{error.args[0]}, and that needs a network and two held-out source images, which takes twenty images."
         ) from None
     rows = []
     for (value, cells), of_value, score in zip(study.cells.items(), measured, scores, strict=True):
@@ -151,7 +151,7 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
 
 
 def _measured(records: Sequence[Record]) -> dict[str, NDArray[np.float64]]:
-    """What the rules look at of some cells' last iterates, (cells,): of each metric that all of them have."""
+    """What the rules look at in some cells' last iterates, (cells,): each metric that all of them have."""
     found = {}
     for name in rules.METRICS:
         values = [record.find(name) if name in FINAL else _last(record, name) for record in records]
@@ -162,5 +162,5 @@ def _measured(records: Sequence[Record]) -> dict[str, NDArray[np.float64]]:
 
 
 def _last(record: Record, name: str) -> float | None:
-    """What the training's history ends with."""
+    """The last value in the training's history."""
     return record.history[-1].get(name) if record.history else None

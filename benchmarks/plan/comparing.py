@@ -33,9 +33,9 @@ class Contestant:
     row: Row
     config: Any
     batchnorm: str = ""
-    """How BatchNorm sees the domains where the method needs another way than the others; else empty."""
+    """BatchNorm mode if the method needs another one than the others; otherwise empty."""
     notes: list[str] = field(default_factory=list)
-    """Where its settings are from."""
+    """Where its settings come from."""
     cells: list[Cell] = field(default_factory=list)
 
 
@@ -50,7 +50,7 @@ class Comparison:
     left_out: list[str] = field(default_factory=list)
     """Method and reason."""
     looks: Plan = field(default_factory=Plan)
-    """What networks were looked at, so that each is built but once."""
+    """Networks already looked at, so that each is built only once."""
 
     @property
     def plan(self) -> Plan:
@@ -66,7 +66,7 @@ def make(dataset: str, methods: Sequence[str], options: Options, location: Locat
         methods: names, ``METHOD`` or ``METHOD/VARIANT``; empty for every method.
 
     Raises:
-        UserError, DataError: a method, task, backbone or setting that does not exist.
+        UserError, DataError: a method, task, backbone or setting does not exist.
     """
     experiment = template(dataset, options)
     tasks = plan.chosen_tasks(experiment, dataset, dataclasses.replace(options, experiments=(NAME,)), location)
@@ -82,7 +82,7 @@ def make(dataset: str, methods: Sequence[str], options: Options, location: Locat
 
 
 def template(dataset: str, options: Options) -> Experiment:
-    """The setting that most papers of the suite use on a data set: recipe, backbone and track.
+    """The setting that most of the suite's papers use on a data set: recipe, backbone and track.
 
     Raises:
         UserError: no method runs there without target labels.
@@ -126,7 +126,7 @@ def named(text: str, experiment: Experiment) -> Row:
 
 
 def _everybody(dataset: str, found: Comparison) -> Iterator[Row]:
-    """Every method, as its paper's table on such data has it; methods without a paper in all variants."""
+    """Every method as in its paper's table on such data; methods without a paper in all variants."""
     for name in contract.names():
         method = contract.load(name)
         if method.paper is None:
@@ -151,7 +151,7 @@ def _own_rows(name: str, method: Method, dataset: str, like: Experiment) -> list
 
 
 def _label(row: Row) -> str:
-    """How the tables of the papers name a row."""
+    """Name of a row in the papers' tables."""
     if row.method == BASELINE.method:
         return BASELINE.label
     for paper in contract.papers().values():
@@ -163,7 +163,7 @@ def _label(row: Row) -> str:
 
 
 def _contestant(row: Row, of: Comparison, options: Options, location: Location) -> Contestant | None:
-    """A method with its cells; None, and a reason, where it makes no sense on the backbone."""
+    """A method with its cells; None, with a reason, if it makes no sense on the backbone."""
     method = contract.load(row.method)
     usual = _template(of, of.tasks[0], 0, options, "", location)
     config, notes = _settled(row, method, usual, options)
@@ -216,7 +216,7 @@ def _settled(row: Row, method: Method, spec: Spec, options: Options) -> tuple[An
 
 
 def studies(of: Comparison, options: Options, location: Location) -> Iterator[tuple[Contestant, Study]]:
-    """The grids of all open settings on the tasks of the comparison: one seed, a tenth of the source held out."""
+    """The grids of all open settings on the comparison's tasks: one seed, a tenth of the source held out."""
     for one in of.contestants:
         method = contract.load(one.row.method)
         if one.row.variant in method.fixed:
@@ -239,7 +239,7 @@ def studies(of: Comparison, options: Options, location: Location) -> Iterator[tu
 def decide(
     of: Comparison, found: Sequence[tuple[Contestant, Study]], records: Store, options: Options, location: Location
 ) -> Comparison:
-    """The comparison with the settings that the label-free rule takes.
+    """The comparison with the settings picked by the label-free rule.
 
     Args:
         found: the studies, whose cells are all finished.

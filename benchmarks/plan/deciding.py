@@ -1,4 +1,4 @@
-"""The replicates that tables are to have to decide their claims, as a plan: rows of ``results/replicates.csv``."""
+"""The replicates that tables need to decide their claims, as a plan: rows of ``results/replicates.csv``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def wanted(name: str, options: Options) -> list[Replicates]:
     """The rows of the tables that ``reproduce`` would fill with these options.
 
     Raises:
-        UserError: there is no such paper, or no row of what is named.
+        UserError: there is no such paper, or no row for what is named.
     """
     kept = replicates.read(host.ROOT / "results")
     found: dict[tuple[str, ...], Replicates] = {}
@@ -35,7 +35,7 @@ def wanted(name: str, options: Options) -> list[Replicates]:
 
 
 def options_of(row: Replicates, options: Options, seeds: int) -> tuple[str, Options]:
-    """Paper and options of the plan of a table."""
+    """Paper and options of a table's plan."""
     place = {"experiments": (row.experiment,), "datasets": (row.dataset,)}
     return row.paper, dataclasses.replace(options, **place, seeds=seeds, backbone=row.backbone, track=row.track)  # type: ignore[arg-type]
 
@@ -46,10 +46,10 @@ def make(
     location: Location,
     committed: Mapping[tuple[str, str], Collection[str]],
 ) -> Plan:
-    """The plan of the replicates that tables are to have by now.
+    """The plan of the replicates that tables should have by now.
 
-    Where the number is open, or cells of the first stage would be other ones today, by their data, a setting or a
-    revision, that is the first stage alone: its spread then fixes the number.
+    If the number is open, or cells of the first stage would be different ones today, because of their data, a setting
+    or a revision, that is the first stage only: its spread then fixes the number.
 
     Args:
         rows: the tables.
@@ -58,7 +58,7 @@ def make(
         committed: paper and experiment -> hashes of committed cells.
 
     Raises:
-        UserError, DataError: something of it cannot be planned.
+        UserError, DataError: part of it cannot be planned.
     """
     every = []
     for row in rows:

@@ -43,9 +43,9 @@ class Options:
     precision: str = "fp32"
     threads: int = 1
     settings: tuple[str, ...] = ()
-    """``METHOD.FIELD=VALUE`` and ``recipe.FIELD=VALUE``, in place of what the experiment has."""
+    """``METHOD.FIELD=VALUE`` and ``recipe.FIELD=VALUE``, overriding the experiment's."""
     keep: bool | None = None
-    """Whether networks and predictions are kept for use; None: those of a user's own images."""
+    """Whether networks and predictions are kept for use; None: only for a user's own images."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Use:
     experiment: str
     row: Row
     setting: str
-    """Swept values and choices other than the default ones, ``k=v;k=v``; empty if none."""
+    """Swept values and non-default choices, ``k=v;k=v``; empty if none."""
 
 
 @dataclass
 class Cell:
-    """A unit of work and the places that it fills."""
+    """A unit of work and the places it fills."""
 
     spec: Spec
     task: Task
@@ -74,11 +74,11 @@ class Cell:
     course: bool = False
     """Whether an experiment shows the course of its training, or matrices: a record made of committed rows has none."""
     keep: bool = False
-    """Whether its network and its predictions are kept for use."""
+    """Whether its network and predictions are kept for use."""
 
     @property
     def label(self) -> str:
-        """What messages call it: ``dan mnist:optdigits seed 0``."""
+        """Its name in messages: ``dan mnist:optdigits seed 0``."""
         number = f"seed {self.spec.seed}" if self.spec.protocol == "full" else f"{self.spec.protocol} {self.spec.split}"
         if not self.uses:
             return f"{self.spec.method} {self.spec.task} {number}, for others to start from"
@@ -88,7 +88,7 @@ class Cell:
 
     @property
     def depth(self) -> int:
-        """Length of the longest chain of cells that have to be trained before."""
+        """Length of the longest chain of cells that must be trained first."""
         return 1 + max((need.depth for need in self.needs.values()), default=-1)
 
 
@@ -98,17 +98,17 @@ class Plan:
 
     cells: list[Cell] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What a user should know: defaults taken, rows that make no sense, data that are missing."""
+    """What a user should know: defaults used, rows that make no sense, missing data."""
     missing: list[str] = field(default_factory=list)
     """Reasons why something that was asked for cannot be planned on this machine."""
 
     @property
     def papers(self) -> list[str]:
-        """Whose tables it fills."""
+        """Papers whose tables it fills."""
         return list(dict.fromkeys(use.paper for cell in self.cells for use in cell.uses))
 
     looks: dict[Choice, Network] = field(default_factory=dict, repr=False)
-    """Untrained networks, for methods to say whether they make sense on them."""
+    """Untrained networks, for methods to tell whether they make sense on them."""
 
     def note(self, text: str) -> None:
         """Add a note once."""
@@ -117,7 +117,7 @@ class Plan:
 
 
 def paper(name: str) -> Paper:
-    """The paper of module ``methods/<name>.py``, or what is run of a method without one.
+    """The paper of module ``methods/<name>.py``, or the trial of a method without one.
 
     Raises:
         UserError: there is no such paper.
@@ -132,11 +132,11 @@ ALL = "all"
 
 
 def wanted(name: str, options: Options) -> list[tuple[str, Options]]:
-    """Paper and options of everything asked for: of one paper, or of ``all``.
+    """Paper and options of everything asked for: for one paper, or for ``all``.
 
-    Of all papers, on named data sets: the experiments that run by default there, on the wanted track or else on
-    ``frozen`` where a paper has it, or those that were named.  With no data set named it is every experiment on every
-    data set that it is defined on.
+    For all papers, on named data sets: the experiments that were named, or those that run by default there, on the
+    wanted track or else on ``frozen`` if a paper has it.  If no data set is named, every experiment on every data set
+    it is defined on.
 
     Raises:
         UserError: there is no such paper, or no paper has what was named.
@@ -160,7 +160,7 @@ def wanted(name: str, options: Options) -> list[tuple[str, Options]]:
 
 
 def _of_all(its: Paper, options: Options) -> list[Experiment]:
-    """The experiments of a paper that are wanted where all papers are."""
+    """The experiments of a paper that are included when all papers are asked for."""
     for key in options.datasets:
         registry.suite(key)
     if options.experiments:
@@ -174,10 +174,10 @@ def _of_all(its: Paper, options: Options) -> list[Experiment]:
 def chosen_experiments(name: str, options: Options) -> list[Experiment]:
     """The experiments that were named, or those that run by default on the named data sets.
 
-    Of the latter, those of the wanted track, or of the first one's.  With nothing named it is the paper's first one.
+    Of the latter, those on the wanted track, or on the first one's.  With nothing named, the paper's first default one.
 
     Raises:
-        UserError: one that was named does not exist, or none is defined on a named data set.
+        UserError: a named one does not exist, or none is defined on a named data set.
     """
     known = {experiment.name: experiment for experiment in paper(name).experiments}
     for wanted in options.experiments:
@@ -209,11 +209,11 @@ def is_defined(experiment: Experiment, dataset: str) -> bool:
 def chosen_datasets(experiment: Experiment, options: Options, location: Location) -> dict[str, list[Task]]:
     """Data set -> tasks of an experiment.
 
-    Those that were named; or the experiment's first one, and of every further one the tasks whose data are
-    already prepared on this machine.
+    The named ones; or the experiment's first one, plus the tasks of each further one whose data are already prepared on
+    this machine.
 
     Raises:
-        UserError, DataError: a data set or task that was named does not exist.
+        UserError, DataError: a named data set or task does not exist.
     """
     if options.datasets:
         for wanted in options.datasets:
@@ -242,11 +242,11 @@ def chosen_datasets(experiment: Experiment, options: Options, location: Location
 def chosen_tasks(experiment: Experiment, dataset: str, options: Options, location: Location) -> list[Task]:
     """The tasks of an experiment on a data set.
 
-    A named task is run even if the experiment does not list it; where the experiment itself was not named, only those
+    A named task is run even if the experiment does not list it; if the experiment itself was not named, only the tasks
     of its own list are.
 
     Raises:
-        DataError: a task that was named does not exist.
+        DataError: a named task does not exist.
     """
     own = experiment.tasks.get(contract.recipe_key(dataset))
     if not options.tasks:
@@ -259,17 +259,17 @@ def chosen_tasks(experiment: Experiment, dataset: str, options: Options, locatio
 
 
 def is_ready(task: Task, location: Location, side: int | None) -> bool:
-    """Whether both domains of a task are prepared, photographs at the size that the backbone needs."""
+    """Whether both domains of a task are prepared, photographs at the size the backbone needs."""
     return all(store.is_prepared(domain, location, side=side) for domain in task.domains)
 
 
 def make(name: str, options: Options, location: Location) -> Plan:
-    """The plan of a paper's experiments, or of those of ``all``.  Trains nothing, fetches nothing.
+    """The plan of a paper's experiments, or of ``all`` papers'.  Trains nothing, fetches nothing.
 
     Tasks whose data are not prepared are named in ``Plan.missing`` and left out.
 
     Raises:
-        UserError, DataError: an experiment, data set, task, track, backbone or mode that does not exist.
+        UserError, DataError: an experiment, data set, task, track, backbone or mode does not exist.
     """
     every = wanted(name, options)
     if options.settings:
@@ -289,12 +289,12 @@ def of(every: Iterable[tuple[str, Options]], location: Location) -> Plan:
 
 
 def _add(plan: Plan, cells: dict[str, Cell], name: str, options: Options, location: Location) -> None:
-    """Adds the cells of one paper to those that are planned, and to the plan what is to be said of them."""
+    """Adds the cells of one paper, and to the plan the notes about them."""
     for experiment in chosen_experiments(name, options):
         choice = chosen_backbone(experiment, options)
         chosen = chosen_datasets(experiment, options, location)
         if not chosen:
-            plan.missing.append(f"{experiment.name} runs on images of your own: name them by DATASET=folder:PATH.")
+            plan.missing.append(f"{experiment.name} runs on your own images: name them by DATASET=folder:PATH.")
         for dataset, tasks in chosen.items():
             require_fitting(choice, dataset)
             absent = [task.label for task in tasks if not is_ready(task, location, choice.backbone.side)]
@@ -314,7 +314,7 @@ def _add(plan: Plan, cells: dict[str, Cell], name: str, options: Options, locati
 
 
 def is_kept(options: Options, dataset: str, protocol: str) -> bool:
-    """Whether the networks of some cells are kept for use; those of single sides of a data set are not."""
+    """Whether the networks of some cells are kept for use; never for the single sides of a data set."""
     wanted = options.keep if options.keep is not None else dataset.startswith(folders.PREFIX)
     return wanted and protocol != "transfer"
 
@@ -327,21 +327,21 @@ def _unprepared(name: str, dataset: str, tasks: Sequence[Task], choice: Choice) 
 
 
 def _variations(experiment: Experiment, options: Options) -> list[Options]:
-    """The options at every cut, and under all statistics of the trunk, that an experiment compares."""
+    """The options at every cut, and with all trunk statistics, that an experiment compares."""
     cuts = experiment.cuts if experiment.cuts and not options.cut else (options.cut,)
     everybodys = experiment.bn_statistics or (options.statistics,)
     return [dataclasses.replace(options, cut=cut, statistics=whose) for cut in cuts for whose in everybodys]
 
 
 def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
-    """The backbone of an experiment as the options want it.
+    """The backbone of an experiment, with the options applied.
 
     Raises:
-        UserError: it does not exist, or its track, BatchNorm mode or cut does not, or views are asked for in vain.
+        UserError: it does not exist, or its track, BatchNorm mode or cut does not, or views are asked for but not used.
     """
     name, track = options.backbone or experiment.backbone, options.track or experiment.track
     same = (name, track) == (experiment.backbone, experiment.track)
-    # The mode is part of what the experiment compares, so it holds on another backbone too, where there is such a mode.
+    # The mode is part of what the experiment compares, so it also applies to another backbone if that has the mode.
     wanted = experiment.batchnorm if track == experiment.track else ""
     batchnorm = options.batchnorm or (wanted if wanted and (same or backbones.takes(name, track, wanted)) else None)
     cut = options.cut or (experiment.cut if same else "") or None
@@ -355,7 +355,7 @@ def chosen_backbone(experiment: Experiment, options: Options) -> Choice:
 
 
 def require_fitting(choice: Choice, dataset: str) -> None:
-    """That a backbone takes the kind of data that a data set holds.
+    """Checks that a backbone takes the kind of data that a data set holds.
 
     Raises:
         UserError: it takes another kind.
@@ -403,7 +403,7 @@ def _cells_of(
 
 
 def _trained_by(template: Spec, training: Mapping[str, Any]) -> Spec:
-    """The template of a row with some fields of the recipe changed."""
+    """A row's template with some fields of the recipe changed."""
     if not training:
         return template
     changed = dataclasses.replace(Recipe(**template.recipe), **training)
@@ -418,7 +418,7 @@ def _longer(template: Spec, times: int) -> Spec:
 
 
 def with_method(template: Spec, name: str, config: Any, task: Task, location: Location) -> Cell:
-    """A template as the cell of a method in a configuration, with the cells that it starts from.
+    """A template turned into the cell of a method in a configuration, with the cells it starts from.
 
     Raises:
         UserError, DataError: a needed cell cannot be planned.
@@ -439,7 +439,7 @@ def today(spec: Spec, location: Location) -> Cell:
     """The cell of a spec as it would be planned today: with today's data, revision and needed cells.
 
     Raises:
-        UserError: its configuration does not fit the method any more.
+        UserError: its configuration no longer fits the method.
         DataError: the data are not prepared, or there is no such task or split.
     """
     (task,) = protocols.tasks(spec.dataset, [spec.task], location)
@@ -483,11 +483,11 @@ def variant_config(row: Row, method: Method) -> Any:
 def template_spec(
     experiment: Experiment, dataset: str, task: Task, number: int, options: Options, location: Location
 ) -> Spec:
-    """The spec of the ``number``-th seed of any row, or of the ``number``-th split, its method still open.
+    """The spec of the ``number``-th seed, or ``number``-th split, of any row, with its method still open.
 
     Raises:
-        UserError: the backbone, its track, its BatchNorm mode or its cut does not exist, or the statistics that the
-            trunk is to have are those of several domains.
+        UserError: the backbone, its track, its BatchNorm mode or its cut does not exist, or the trunk's statistics
+        would be those of several domains.
         DataError: the data are not prepared, or there is no such split.
     """
     choice = chosen_backbone(experiment, options)
@@ -525,7 +525,7 @@ def template_spec(
 def data_digests(
     dataset: str, task: Task, protocol: str, split: int, choice: Choice, location: Location
 ) -> dict[str, str]:
-    """What a spec's ``data`` holds: digests of the data by role, of the split, and of pretrained weights.
+    """A spec's ``data``: digests of the data by role, of the split, and of pretrained weights.
 
     Raises:
         DataError: the data are not prepared, or there is no such split.
@@ -545,19 +545,19 @@ def why_not(method: Method, config: Any, choice: Choice, plan: Plan) -> str | No
 
 
 def _sweep(experiment: Experiment, method: Method) -> list[dict[str, Any]]:
-    """The swept values of an experiment that are fields of the method; one empty setting if there are none."""
+    """An experiment's swept values that are fields of the method; one empty setting if there are none."""
     names = [field.name for field in dataclasses.fields(method.config)]
     swept: Mapping[str, Sequence[Any]] = {k: v for k, v in experiment.sweep.items() if k in names}
     return _combinations(swept)
 
 
 def _combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the values; one empty one where there are none."""
+    """Every combination of the values; a single empty one if there are none."""
     return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
 def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice, experiment: Experiment) -> str:
-    """Swept values, then what differs from the experiment's and the harness's defaults; the cut where it is swept."""
+    """Swept values, then what differs from the experiment's and the harness's defaults; the cut if it is swept."""
     shown = dict(values)
     if spec.batchnorm != usual.batchnorm:
         shown["batchnorm"] = spec.batchnorm
@@ -577,7 +577,7 @@ def _setting(values: Mapping[str, Any], spec: Spec, usual: Choice, experiment: E
 
 
 def further(name: str, options: Options, location: Location) -> list[str]:
-    """What else exists for a paper, each with the command that gets it: one line each."""
+    """What else exists for a paper, one line each, with the command to get it."""
     lines = []
     first = chosen_experiments(name, Options())
     for experiment in paper(name).experiments:
@@ -596,14 +596,14 @@ def further(name: str, options: Options, location: Location) -> list[str]:
 
 
 def not_run() -> list[str]:
-    """What of the papers is not reproduced, and why: one line each."""
+    """What is not reproduced of the papers, and why: one line each."""
     return [
         f"{what} ({name}): {reason}" for name, one in contract.papers().items() for what, reason in one.not_run.items()
     ]
 
 
 def _absent(experiment: Experiment, dataset: str, location: Location) -> list[str]:
-    """The tasks of an experiment whose data are not prepared; none where that cannot be told."""
+    """The tasks of an experiment whose data are not prepared; none if that cannot be determined."""
     side = backbones.backbone(experiment.backbone).side
     try:
         tasks = protocols.tasks(dataset, experiment.tasks.get(dataset), location)

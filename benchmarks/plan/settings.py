@@ -1,7 +1,7 @@
 """Settings from the command line, for exploring: ``dan.weight=4 recipe.steps=1200``.
 
-They are part of a cell's configuration or recipe like any other value, and stand in the column ``setting`` of the local
-tables as ``set.dan.weight=4``.  Rows that have such a setting are never exported.
+They are part of a cell's configuration or recipe like any other value, and appear in the column ``setting`` of the
+local tables as ``set.dan.weight=4``.  Rows with such a setting are never exported.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from methods.contract import Recipe
 
 RECIPE = "recipe"
 MARK = "set."
-"""How such settings begin in the tables."""
+"""Prefix of such settings in the tables."""
 
 
 def is_explored(setting: str) -> bool:
@@ -27,15 +27,15 @@ def is_explored(setting: str) -> bool:
 
 
 def shown(texts: Sequence[str]) -> dict[str, str]:
-    """What the tables call some settings."""
+    """Names of some settings in the tables."""
     return {f"{MARK}{owner}.{name}": value for owner, name, value in map(_parts, texts)}
 
 
 def check(texts: Sequence[str], methods: Iterable[str]) -> None:
-    """That every setting is of the recipe or of one of the methods that are planned.
+    """Checks that every setting belongs to the recipe or to one of the planned methods.
 
     Raises:
-        UserError: it is not.
+        UserError: one does not.
     """
     known = list(dict.fromkeys([RECIPE, *methods]))
     for text in texts:
@@ -51,13 +51,13 @@ def check(texts: Sequence[str], methods: Iterable[str]) -> None:
 
 
 def of_recipe(recipe: Recipe, texts: Sequence[str]) -> Recipe:
-    """A recipe with the settings that are its own."""
+    """A recipe with its settings applied."""
     changed: Recipe = _with(recipe, RECIPE, texts)
     return changed
 
 
 def of_method(name: str, config: Any, texts: Sequence[str]) -> Any:
-    """A method's configuration with the settings that are its own."""
+    """A method's configuration with its settings applied."""
     return _with(config, name, texts)
 
 
@@ -85,7 +85,7 @@ def _changed(whole: Any, owner: str, name: str, text: str) -> Any:
         value = _like(getattr(whole, name), text)
     except ValueError:
         kind = type(getattr(whole, name)).__name__
-        raise UserError(f"{owner}.{name} takes a value of the kind {kind}, not {text!r}.") from None
+        raise UserError(f"{owner}.{name} takes a value of type {kind}, not {text!r}.") from None
     try:
         return dataclasses.replace(whole, **{name: value})
     except (ValueError, TypeError) as error:
@@ -93,7 +93,7 @@ def _changed(whole: Any, owner: str, name: str, text: str) -> Any:
 
 
 def _like(old: Any, text: str) -> Any:
-    """A text as a value of the kind that another one has."""
+    """A text as a value of the same type as another one."""
     if isinstance(old, bool):
         if text.lower() not in ("true", "false", "1", "0"):
             raise ValueError(text)

@@ -1,4 +1,4 @@
-"""Files of results: read strictly, written atomically."""
+"""Result files: read strictly, written atomically."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.machine.errors import UserError
 
 
 def numbered_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and fields of every row of a CSV file that has exactly ``columns`` in its header, in any order.
+    """Line number and fields of every row of a CSV file whose header is exactly ``columns``, in any order.
 
     Raises:
         UserError: the file is unreadable, a column is missing or unknown, or a row has too few or too many fields.
@@ -24,7 +24,7 @@ def numbered_rows(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, dic
 
 
 def read_fields(path: Path, columns: Iterable[str], names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Some fields, two or more, of every row of such a file, faster than whole rows; none if there is no file.
+    """Some fields (two or more) of every row of such a file, faster than whole rows; none if there is no file.
 
     Raises:
         UserError: as ``numbered_rows``.
@@ -38,7 +38,7 @@ def read_fields(path: Path, columns: Iterable[str], names: Sequence[str]) -> lis
 
 
 def _lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of the header, and then of every row."""
+    """Line number and fields of the header, then of every row."""
     wanted = set(columns)
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -49,7 +49,7 @@ def _lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[int, list[str]]
             if unknown := sorted({*header} - wanted):
                 raise UserError(f"{path}, line 1: unknown column {', '.join(unknown)}.")
             yield 1, header
-            for fields in filter(None, reader):  # an empty line is no row
+            for fields in filter(None, reader):  # an empty line is not a row
                 if len(fields) != len(header):
                     raise UserError(f"{path}, line {reader.line_num}: expected {len(wanted)} fields.")
                 yield reader.line_num, fields

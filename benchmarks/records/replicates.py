@@ -1,7 +1,7 @@
 """How many replicates the rows of a table have: fixed by the spread of a first stage, recorded, then run.
 
-``results/replicates.csv`` has a row for every table that ``make decide-PAPER`` was asked for.  The report computes it
-from committed results, the harness runs what it asks for, and the report's intervals take the spread of the first stage
+``results/replicates.csv`` has a row for every table that ``make decide-PAPER`` was run for.  The report computes it
+from committed results, the harness runs what it asks for, and the report's intervals use the spread of the first stage
 (``report.statistics``).
 """
 
@@ -18,7 +18,7 @@ from benchmarks.records import files, schema
 
 @dataclass(frozen=True)
 class Replicates:
-    """A row of the file: a table, and how many replicates all of its lines are to have."""
+    """A row of the file: a table, and how many replicates all of its lines should have."""
 
     paper: str
     experiment: str
@@ -29,19 +29,19 @@ class Replicates:
     first: int
     """Replicates of the first stage."""
     most: int | None = None
-    """No more than these are run; None, like all that follows, until the first stage is complete."""
+    """Maximum to run; None, like all that follows, until the first stage is complete."""
     claim: str = ""
-    """The claim that asks for most, as the ledger names it."""
+    """The claim that asks for the most, as named in the ledger."""
     spread: float | None = None
     """Standard deviation of its effect over the first stage, mean over tasks."""
     delta: float | None = None
-    """The half-width that its interval is to have at most, in the same unit."""
+    """The maximum half-width of its interval, in the same unit."""
     planned: int | None = None
-    """Replicates in all."""
+    """Total number of replicates."""
 
     @property
     def table(self) -> tuple[str, ...]:
-        """What it is about: no two rows share it."""
+        """What it is about: unique among the rows."""
         return self.paper, self.experiment, self.dataset, self.protocol, self.backbone, self.track
 
 
@@ -92,6 +92,6 @@ def _fields(row: Replicates) -> dict[str, str]:
 
 
 def of_experiment(results: Path, paper: str, experiment: str) -> dict[tuple[str, ...], tuple[int, int]]:
-    """Data set, protocol, backbone and track -> replicates of the first stage and in all, where fixed."""
+    """Data set, protocol, backbone and track -> replicates of the first stage and in total, if fixed."""
     rows = [row for row in read(results) if (row.paper, row.experiment) == (paper, experiment)]
     return {row.table[2:]: (row.first, row.planned) for row in rows if row.planned}

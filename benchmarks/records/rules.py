@@ -1,6 +1,6 @@
-"""Rules that choose a setting without target labels: what each takes the least of.
+"""Rules that choose a setting without target labels: what each of them minimises.
 
-They look at what a training with held-out source leaves behind of its last iterate:
+They look at what a training with held-out source records at its last iterate:
 
 ``source_error``    error on the held-out source, in [0, 1]
 ``a_distance``      proxy A-distance of held-out source and target in the bottleneck, at most 2
@@ -8,12 +8,12 @@ They look at what a training with held-out source leaves behind of its last iter
 ``snd``             soft neighbourhood density of the target
 ``iwcv``, ``dev``   importance-weighted risks of the held-out source
 
-``benchmarks.cell.evaluation`` measures them and names their sources.  A rule ranks the values of a grid in every
-training, and takes the value of the least mean rank over the trainings, which are one per task and seed: tasks count
-alike, also where one of them is much harder, or its importance weights explode.
+``benchmarks.cell.evaluation`` measures these and names their sources.  A rule ranks the values of a grid in every
+training, and picks the value with the lowest mean rank over the trainings, one per task and seed: all tasks count the
+same, even if one of them is much harder, or its importance weights explode.
 
-``report.tuning`` compares the rules, among which the suite's is the one that loses least to a choice by target labels
-on data sets other than the one it is used for.
+``report.tuning`` compares the rules; the suite's is the one that loses least to a choice by target labels on data sets
+other than the one it is used for.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ RULES: Mapping[str, Callable[[Mapping[str, Any]], Any]] = MappingProxyType(
         "DEV": lambda m: m["dev"],
     }
 )
-"""Rule -> what it likes little of: of numbers, or of arrays of one shape.  A ``KeyError`` says what is not known."""
+"""Rule -> the quantity it wants small: of numbers, or of arrays of one shape.  A ``KeyError`` says what is missing."""
 
 
 def mean_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a rule takes the least of.
+    """The quantity that a rule minimises.
 
     Args:
-        scores: what the rule likes little of, (..., trainings, values).
+        scores: the quantity that the rule wants small, (..., trainings, values).
 
     Returns:
-        Mean over the trainings of the value's rank among all values, from 1, equal ones sharing theirs; (..., values).
+        Mean over the trainings of the value's rank among all values, from 1, ties sharing their ranks; (..., values).
     """
-    from scipy.stats import rankdata  # half a second, which commands that choose nothing are spared
+    from scipy.stats import rankdata  # takes half a second, not needed by commands that choose nothing
 
     return np.asarray(rankdata(scores, axis=-1).mean(-2))

@@ -29,18 +29,18 @@ COMPARISON = (
     *("dataset", "protocol", "backbone", "track", "method", "variant", "label", "setting", "note", "task", "seed"),
     *("accuracy", "target_entropy", "a_distance", "snd", "n_test", "seconds", "error", "commit", "cell", "network"),
 )
-"""``compare/<data set>.csv``: one row per method, task and seed; what is not known of a cell is empty."""
+"""``compare/<data set>.csv``: one row per method, task and seed; unknown values of a cell are empty."""
 
 PREDICTIONS_FILE = "predictions.csv"
 PREDICTIONS = ("file", "predicted", "probability", "label")
-"""``kept/<cell>/predictions.csv``: one row per image; the label is empty where it is not known."""
+"""``kept/<cell>/predictions.csv``: one row per image; the label is empty if unknown."""
 
 PER_CLASS_FILE = "per-class.csv"
 PER_CLASS = ("class", "images", "accuracy")
-"""``kept/<cell>/per-class.csv``: one row per class, where labels are known; no accuracy where it has no image."""
+"""``kept/<cell>/per-class.csv``: one row per class, if labels are known; no accuracy for a class without images."""
 
 CONFUSION_FILE = "confusion.csv"
-"""``kept/<cell>/confusion.csv``: beside it, a row and a column for each class."""
+"""``kept/<cell>/confusion.csv``: likewise, a row and a column for each class."""
 
 REPLICATES = (
     *("paper", "experiment", "dataset", "protocol", "backbone", "track"),
@@ -49,7 +49,7 @@ REPLICATES = (
 """``results/replicates.csv``: one row per table whose number of replicates follows from a first stage."""
 
 POINT = ("domain", "class", "predicted", "x", "y")
-"""A t-SNE point: ``source`` or ``target``; class and prediction from 0 on; coordinates without unit."""
+"""A t-SNE point: ``source`` or ``target``; class and prediction counted from 0; coordinates without unit."""
 TSNE = (
     *("paper", "experiment", "method", "variant", "setting", "dataset", "task", "split", "seed", "cell"),
     *POINT,
@@ -60,4 +60,4 @@ SPEED = (
     *("topic", "size", "contestant", "seconds", "spread", "rounds", "clock", "threads", "device", "instructions"),
     *("torch", "peers", "commit", "memory"),
 )
-"""``results/speed/speed.csv``: one row per entry of a benchmark; memory in megabytes, empty where it was not taken."""
+"""``results/speed/speed.csv``: one row per entry of a benchmark; memory in megabytes, empty if not measured."""

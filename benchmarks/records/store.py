@@ -1,7 +1,7 @@
-"""Cells on disk: the spec that is a cell's identity, its record, and the store of both.
+"""Cells on disk: the spec that identifies a cell, its record, and the store of both.
 
-The spec holds everything that decides a cell's numbers on one machine, but for the versions of the packages: the record
-keeps these, and ``constraints.txt`` fixes them.  Who changes them starts a new runs folder.
+The spec holds everything that determines a cell's numbers on one machine, except package versions: the record keeps
+these, and ``constraints.txt`` fixes them.  If you change them, start a new runs folder.
 
 The store has one atomic file per cell, named by the hash of its spec.
 
@@ -9,18 +9,18 @@ Layout under the runs folder::
 
     cells/<hash>.json         finished cells
     failed/<hash>.json        cells that ended in an error, with it
-    checkpoints/<hash>.pt     cells under way that take long
+    checkpoints/<hash>.pt     unfinished cells that take long
     models/<hash>.pt          trained networks that other cells start from, or whose features are mapped
     maps/<hash>.csv           maps of their features
     kept/<hash>/              networks for use, with their predictions (``benchmarks.cell.kept``)
     locks/<hash>.lock         held by the process that runs a cell
     tables/<paper>/<experiment>.csv   the finished cells as tidy tables
 
-The specs of committed cells, so that a number's origin is known where the records are not at hand.
+The specs of committed cells, so that a number's origin is known without the records.
 
-``results/<paper>/specs/<experiment>.json`` holds a list whose first entry is the data that cells name by number, each a
-mapping of roles to digests, and whose further ones are groups of cells that share all of their spec but task, split,
-seed, data and the networks they start from::
+``results/<paper>/specs/<experiment>.json`` holds a list whose first entry is the data, which cells refer to by number,
+each a mapping of roles to digests; its further entries are groups of cells that share all of their spec except task,
+split, seed, data and the networks they start from::
 
     {"spec": {...}, "versions": {...}, "cells": {hash: [task, split, seed, number of the data, needs]}}
 """
@@ -51,22 +51,22 @@ if TYPE_CHECKING:
     from methods.contract import Recipe
 
 HARNESS_REVISION = 1
-"""Raised by hand when a change of the harness or of a backbone alters numbers; no old record then passes for new."""
+"""Raised by hand when a change to the harness or a backbone alters numbers, so that no old record passes for new."""
 
 
 LAST = "last"
 """``Spec.looks`` of a training of which only the end matters."""
 
 RENAMED: Mapping[str, str] = MappingProxyType({"semi-supervised-random": "semi-supervised"})
-"""Protocol -> the name that its first cells have in their hashes.  The digest of its splits tells it from the protocol
-that has that name now."""
+"""Protocol -> the name that its first cells have in their hashes.  The digest of its splits distinguishes it from the
+protocol that has that name now."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One cell.  Paper, experiment and variant are no part of it, so experiments share cells.
+    """One cell.  Paper, experiment and variant are not part of it, so experiments share cells.
 
-    The variant and the swept setting are in it as what they mean: the resolved ``config``.
+    The variant and the swept setting are in it through the resolved ``config``.
     """
 
     method: str
@@ -81,7 +81,7 @@ class Spec:
     split: int
     seed: int
     holdout: float
-    """Share of the source held out, for the choice of a setting or of an evaluation; 0 for results."""
+    """Share of the source held out, for choosing a setting or an evaluation; 0 for results."""
     backbone: str
     track: str
     batchnorm: str
@@ -96,27 +96,27 @@ class Spec:
     revision: str
     """Revisions of harness and method."""
     cut: str = ""
-    """Where a pretrained trunk is cut: what comes before is fixed and cached, what comes after is trained."""
+    """Cut of a pretrained trunk: what comes before is fixed and cached, what comes after is trained."""
     views: int = 0
-    """Augmented views of each training image that are cached at the cut; 0: the centre crop alone."""
+    """Augmented views of each training image cached at the cut; 0: only the centre crop."""
     statistics: str = ""
-    """Whose BatchNorm statistics a frozen trunk has: ``source``, or ``own`` (of each domain); empty: ImageNet's."""
+    """BatchNorm statistics of a frozen trunk: ``source``, or ``own`` (each domain's); empty: ImageNet's."""
     needs: dict[str, str] = field(default_factory=dict)
     """Name -> hash of the cell whose trained network this one starts from."""
     processes: int = 1
-    """That share the batches out among themselves (``benchmarks.machine.processes``)."""
+    """Number of processes that share the batches (``benchmarks.machine.processes``)."""
     looks: str = ""
-    """When the held-out source is looked at: empty, after every epoch, for rules that choose an epoch; ``LAST``, at the
-    end alone, for those that choose a setting."""
+    """When the held-out source is evaluated: empty, after every epoch, for rules that choose an epoch; ``LAST``, only
+    at the end, for those that choose a setting."""
     joint_mmd: bool = False
-    """Whether the joint MMD of the domains' bottleneck and softmax is measured after training."""
+    """Whether the joint MMD of bottleneck and softmax between the domains is measured after training."""
 
     @cached_property
     def hash(self) -> str:
         """Sixteen hexadecimal digits of the SHA-256 of the canonical JSON form.
 
-        What has a default above is left out of it at that default: a field that is added later gives no older cell
-        another identity.
+        Fields that have a default above are left out at that default, so that a field added later does not change the
+        identity of older cells.
         """
         named = replace(self, protocol=RENAMED[self.protocol]) if self.protocol in RENAMED else self
         return digest(named, added=[one.name for one in fields(self) if _default(one) is not MISSING])
@@ -127,8 +127,8 @@ def identity(value: DataclassInstance, added: Collection[str]) -> dict[str, Any]
 
     Args:
         value: of the data class.
-        added: fields that came later; they are left out at their default, so that they give nothing older another
-            identity.
+        added: fields that came later; left out at their default, so that they do not change the identity of anything
+            older.
     """
     defaults = {one.name: _default(one) for one in fields(value) if one.name in added}
     plain = {one.name: getattr(value, one.name) for one in fields(value)}
@@ -163,7 +163,7 @@ def revision(method_revision: int) -> str:
 # ------------------------------------------------------------------------------------------- what a cell leaves
 
 Archive = Mapping[str, bytes]
-"""Files of a cell: path below the root of a store -> content, the record or the note of its failure last."""
+"""Files of a cell: path below the root of a store -> content, the record or the failure note last."""
 
 UNSTABLE_FIELDS = ("seconds", "commit", "time")
 """Fields in which two runs of the same cell may differ; all others are identical on the same machine."""
@@ -182,12 +182,12 @@ class Record:
     history: list[dict[str, float]]
     """One entry per epoch: step, mean unweighted loss terms, target entropy in nats, test accuracy in percent."""
     diagnostics: dict[str, float] = field(default_factory=dict)
-    """Figures of the trained model that its method reports."""
+    """Measures of the trained model reported by its method."""
     examples: dict[str, int] = field(default_factory=dict)
-    """Number of labelled ``source`` examples, unlabelled ``target`` ones, and ``labelled_target`` ones; of the labelled
-    ones also the number in the class of the fewest (``source_least``, ``labelled_target_least``)."""
+    """Number of labelled ``source`` examples, unlabelled ``target`` ones, and ``labelled_target`` ones; for the
+    labelled ones also the number in the smallest class (``source_least``, ``labelled_target_least``)."""
     source: str = ""
-    """Digest of the method's code (``benchmarks.machine.host``); empty in records that are older than this field."""
+    """Digest of the method's code (``benchmarks.machine.host``); empty in records older than this field."""
     matrices: dict[str, list[list[float]]] = field(default_factory=dict)
     """Matrices over the classes, rows first; see ``methods.contract.Method.matrices``."""
     device: str = ""
@@ -237,11 +237,11 @@ class Store:
         return self.root / "kept" / cell
 
     def has_kept(self, cell: str) -> bool:
-        """Whether the cell's predictions are kept, and its network where it has one."""
+        """Whether the cell's predictions are kept, and its network if it has one."""
         return (self.kept_path(cell) / schema.PREDICTIONS_FILE).is_file()
 
     def lock(self, cell: str) -> FileLock:
-        """To be held while running a cell: a second run on the same folder waits and finds the record.
+        """To be held while running a cell: a second run on the same folder waits and then finds the record.
 
         Raises:
             UserError: the folder cannot be written.
@@ -271,7 +271,7 @@ class Store:
         return True
 
     def check_writable(self) -> None:
-        """That records can be written.
+        """Checks that records can be written.
 
         Raises:
             UserError: they cannot.
@@ -281,7 +281,7 @@ class Store:
         probe.unlink()
 
     def tidy(self) -> None:
-        """Delete the checkpoints of finished cells, which a run leaves that is killed right after a record."""
+        """Delete the checkpoints of finished cells, left by runs killed right after writing a record."""
         for path in (self.root / "checkpoints").glob("[0-9a-f]*.pt"):
             if self.has(path.stem):
                 path.unlink(missing_ok=True)
@@ -295,11 +295,11 @@ class Store:
         path = self.record_path(cell)
         try:
             content = json.loads(path.read_text())
-            if "counts" in content:  # as the field was called once
+            if "counts" in content:  # the field's former name
                 content["diagnostics"] = content.pop("counts")
             record = Record(**content)
             if Spec(**record.spec).hash != cell or record.cell != cell:
-                raise ValueError("it is not the record of the cell that it is named after")
+                raise ValueError("it is not the record of the cell it is named after")
             if not [float(row["value"]) for row in record.values if row["metric"] and row["selection"]]:
                 raise ValueError("it holds no value")
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -311,20 +311,20 @@ class Store:
         return sorted(path.stem for path in (self.root / "cells").glob("[0-9a-f]*.json"))
 
     def newest(self, most: int) -> list[str]:
-        """Hashes of the cells that were finished last, the last one first."""
+        """Hashes of the most recently finished cells, the latest first."""
         times = []
         with contextlib.suppress(FileNotFoundError), os.scandir(self.root / "cells") as found:
             times = [(one.stat().st_mtime_ns, one.name) for one in found if re.fullmatch(r"[0-9a-f]+\.json", one.name)]
         return [name.removesuffix(".json") for _, name in sorted(times, reverse=True)[:most]]
 
     def write(self, record: Record) -> None:
-        """Keep a finished cell; forgets an earlier failure and the checkpoint."""
+        """Save a finished cell; forgets an earlier failure and the checkpoint."""
         write_atomically(self.record_path(record.cell), json.dumps(asdict(record), indent=1, allow_nan=False))
         self.failure_path(record.cell).unlink(missing_ok=True)
         self.checkpoint_path(record.cell).unlink(missing_ok=True)
 
     def archive(self, cell: str) -> Archive:
-        """All that is kept of an ended cell, to be sent to another store: path below the root -> content.
+        """All files of an ended cell, to be sent to another store: path below the root -> content.
 
         Raises:
             UserError: a file cannot be read.
@@ -338,13 +338,13 @@ class Store:
             raise _unusable(self.root, error) from error
 
     def accept(self, cell: str, archive: Archive) -> None:
-        """Keep what another store sent of a cell; a record that stands here is not replaced.
+        """Save what another store sent for a cell; an existing record is not replaced.
 
         Raises:
             UserError: it cannot be written.
         """
         stands = self.has(cell)
-        for name, content in archive.items():  # the record last: a cell that has it has all the rest
+        for name, content in archive.items():  # the record last: a cell that has it has everything else
             if not (stands and self.root / name in (self.record_path(cell), self.failure_path(cell))):
                 write_atomically(self.root / name, content)
         if self.has(cell):
@@ -352,7 +352,7 @@ class Store:
             self.checkpoint_path(cell).unlink(missing_ok=True)
 
     def forget(self, cell: str) -> None:
-        """Delete the record of a cell and all else that it left, so that it is run again.
+        """Delete the record of a cell and everything else it left, so that it is run again.
 
         Raises:
             UserError: it cannot be deleted.
@@ -388,11 +388,11 @@ def _unusable(root: Path, error: OSError) -> UserError:
 
 
 OF_EACH = ("task", "split", "seed", "data", "needs")
-"""What each cell of a group has for itself."""
+"""What differs between the cells of a group."""
 
 
 def export_specs(path: Path, cells: Collection[str], store: Store) -> None:
-    """Keep what is known of some cells, from their records or from the file itself; forgets all others.
+    """Save what is known of some cells, from their records or from the file itself; forgets all others.
 
     Raises:
         UserError: a record or the file is damaged, or the file cannot be written.

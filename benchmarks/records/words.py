@@ -1,4 +1,4 @@
-"""What commands and pages say alike: a number with its noun, the command that makes results again."""
+"""Wording shared by commands and pages: a number with its noun, the command that reproduces results."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def plural(number: int, noun: str) -> str:
 def reproduce(
     paper: str, experiment: str, datasets: Sequence[str] = (), track: str = "", backbone: str = "", seeds: int = 0
 ) -> str:
-    """The command that makes the results of one experiment.
+    """The command that reproduces the results of one experiment.
 
-    Every choice that it has a default for is named as well, so that it keeps its meaning when a default changes.
+    Every choice with a default is named as well, so that the command keeps its meaning when a default changes.
 
     Args:
         paper: module name.

@@ -1,4 +1,4 @@
-"""One data set on several networks: what every method reaches and gains on each, beside what its paper states."""
+"""One data set on several networks: each method's accuracy and gain on each, beside the gain stated in its paper."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COLUMNS = "row,paper,dataset,protocol,track,backbone,accuracy,se,gain,low,high,n,published".split(",")
 LEAST = 3
-"""Methods on two networks from which on a figure compares these."""
+"""Minimum number of methods on two networks for a figure that compares these."""
 Place = tuple[str, str, str]
 """Data set, protocol and track."""
 Method = tuple[str, str, str]
@@ -29,9 +29,9 @@ Method = tuple[str, str, str]
 
 
 def of_all(boards: Iterable[Board]) -> list[Chart]:
-    """A figure for every data set, protocol and track that several methods were run on with two networks at least."""
+    """A figure for every data set, protocol and track on which several methods were run with at least two networks."""
     found: dict[Place, dict[str, Board]] = {}
-    for board in boards:  # of one network the board with most lines comes first
+    for board in boards:  # for each network the board with most lines comes first
         group = board.group
         found.setdefault((group.dataset, group.protocol, group.track), {}).setdefault(group.backbone, board)
     made = (_chart(place, some) for place, some in found.items() if len(some) > 1)
@@ -88,7 +88,7 @@ def _chart(place: Place, boards: dict[str, Board]) -> Chart | None:
         charts.file_name(f"backbones-{'-'.join(place)}"),
         f"{words}: accuracy with its standard error, gain over the own baseline with its 95 % interval; hollow: the "
         f"gain that the paper states, on its own network. {_correlations(lines, backbones)}",
-        f"{words}, gain in percent points: {told}.",
+        f"{words}, gain in percentage points: {told}.",
         draw,
         pd.DataFrame(rows, columns=COLUMNS),
         (7.0, 1.6 + 0.36 * len(order)),
@@ -96,7 +96,7 @@ def _chart(place: Place, boards: dict[str, Board]) -> Chart | None:
 
 
 def _named(found: Sequence[dict[str, Standing]]) -> dict[str, dict[str, Standing]]:
-    """The lines of methods by their labels, with the paper where two papers have a row of the same name."""
+    """The lines of methods by their labels, with the paper added if two papers have a row of the same name."""
     firsts = [next(iter(its.values())).one for its in found]
     often = Counter(one.label for one in firsts)
     names = (one.label if often[one.label] == 1 else f"{one.label} ({one.paper})" for one in firsts)
@@ -125,7 +125,7 @@ def _row(place: Place, backbone: str, label: str, line: Standing) -> tuple[objec
 
 
 def _plain(board: Board) -> float:
-    """How accurate the network is without any transfer: the least of the baselines."""
+    """Accuracy of the network without any transfer: the lowest baseline."""
     means = (line.one.run.mean(line.one.entry) for line in board.lines if line.gap is None)
     return min((mean.mean for mean in means if mean is not None), default=math.inf)
 
@@ -140,7 +140,7 @@ def _gains(its: dict[str, Standing], backbones: Sequence[str]) -> list[str]:
 
 
 def _correlations(lines: dict[str, dict[str, Standing]], backbones: Sequence[str]) -> str:
-    """How alike the orders of the methods' gains are on two networks, as Spearman's rank correlation."""
+    """How similar the orders of the methods' gains are on two networks, as Spearman's rank correlation."""
     told = []
     for one, other in itertools.combinations(backbones, 2):
         both = [its for its in lines.values() if one in its and other in its]

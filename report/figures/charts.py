@@ -1,4 +1,4 @@
-"""How figures look, and how they are written: one style, readable in grey and for the colour-blind."""
+"""How figures look, and how they are written: one style, readable in grey and by the colour-blind."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-"""Okabe and Ito's palette, told apart by the colour-blind; marker and line style differ too, for grey print."""
+"""Okabe and Ito's palette, distinguishable by the colour-blind; marker and line style differ too, for grey print."""
 MARKERS = "os^Dv<"
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 MAP = "viridis"
-"""Of heat maps: rises in lightness, so that it is read in grey as well."""
+"""Colour map of heat maps: increases in lightness, so it can be read in grey as well."""
 KINDS = ("pdf", "svg", "png", "csv")
 MANY = 40
-"""Figures from which on they are drawn by as many processes as there are cores, whose start takes seconds."""
+"""Minimum number of figures for drawing them in one process per core, which take seconds to start."""
 LAYOUT: Literal["constrained"] | None = "constrained"
-"""How what stands around the axes is given room; takes most of the time of a figure."""
+"""How space is made for what is around the axes; takes most of the time of a figure."""
 STYLE: dict[Any, Any] = {
     **{"font.size": 9, "svg.hashsalt": "report", "svg.fonttype": "none", "pdf.fonttype": 42},
     **{"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
@@ -38,14 +38,14 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure and everything that is said of it."""
+    """A figure with its captions."""
 
     name: str
-    """Of its files."""
+    """Name of its files."""
     caption: str
-    """What it shows, what its bands are, and of which run."""
+    """What it shows, what its bands are, and from which run."""
     alt: str
-    """What a reader who cannot see it is told."""
+    """Description for readers who cannot see it."""
     draw: Callable[[Figure], None]
     data: pd.DataFrame
     size: tuple[float, float] = (4.8, 3.4)
@@ -59,9 +59,9 @@ def file_name(text: str) -> str:
 
 
 def save(chart: Chart, stem: Path, kinds: Sequence[str] = KINDS, *, transparent: bool = False) -> list[Path]:
-    """Writes ``stem`` with each suffix, the same bytes for the same numbers; returns the paths.
+    """Writes ``stem`` with each suffix, with the same bytes for the same numbers; returns the paths.
 
-    ``transparent`` is for SVG on pages that have a ground of their own, light or dark.
+    ``transparent`` is for SVG on pages with their own background, light or dark.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -90,7 +90,7 @@ def save(chart: Chart, stem: Path, kinds: Sequence[str] = KINDS, *, transparent:
 def save_all(
     jobs: Sequence[tuple[Chart, Path]], kinds: Sequence[str] = KINDS, *, transparent: bool = False
 ) -> Iterable[list[Path]]:
-    """``save`` of each figure under its stem, several at once; begins at once and gives the paths in their order."""
+    """``save`` of each figure under its stem, several at once; starts immediately and yields the paths in order."""
     from joblib import Parallel, delayed
 
     several = os.cpu_count() if len(jobs) > MANY else 1
@@ -109,7 +109,7 @@ def line(
     *,
     markers: bool = True,
 ) -> None:
-    """One curve with its band, in the ``number``-th colour, marker and style; a spread of nan has no band."""
+    """One curve with its band, in the ``number``-th colour, marker and style; no band if the spread is nan."""
     color, marker, style = (options[number % len(options)] for options in (COLORS, MARKERS, STYLES))
     axes.plot(x, y, color=color, marker=marker if markers else "", linestyle=style, label=label, markersize=4.5)
     known = [0.0 if one != one else one for one in spread]
@@ -119,7 +119,7 @@ def line(
 
 
 def level(axes: Axes, y: float, spread: float, label: str) -> None:
-    """A horizontal line with its band, for what does not depend on x."""
+    """A horizontal line with its band, for values that do not depend on x."""
     known = 0.0 if spread != spread else spread
     axes.axhline(y, color="black", linestyle=":", label=label)
     axes.axhspan(y - known, y + known, color="black", alpha=0.12, linewidth=0)
@@ -128,7 +128,7 @@ def level(axes: Axes, y: float, spread: float, label: str) -> None:
 def heat_map(
     canvas: Figure, values: NDArray[Any], rows: Sequence[str], columns: Sequence[str], unit: str, top: float
 ) -> Axes:
-    """A matrix over classes of images, (rows, columns), from 0 to ``top``; rises with lightness."""
+    """A matrix over classes of images, (rows, columns), from 0 to ``top``; increases in lightness."""
     axes = canvas.add_subplot()
     image = axes.imshow(values, cmap=MAP, aspect="equal", interpolation="nearest", vmin=0, vmax=top)
     canvas.colorbar(image, label=unit)
@@ -139,12 +139,12 @@ def heat_map(
 
 
 def heat_map_size(rows: int) -> tuple[float, float]:
-    """Inches of a heat map."""
+    """Size of a heat map in inches."""
     return (6.0, 5.4) if rows > 12 else (4.8, 4.2)
 
 
 def swept_axis(axes: Axes, xs: Sequence[float]) -> None:
-    """Ticks at the values; logarithmic if they span a decade, then zero, if there, sits on a linear piece."""
+    """Ticks at the values; logarithmic if they span a decade, with zero, if present, on a linear piece."""
     positive = [x for x in xs if x > 0]
     if min(xs) < 0 or not positive or max(positive) < 10 * min(positive):
         axes.set_xscale("linear")
@@ -157,7 +157,7 @@ def swept_axis(axes: Axes, xs: Sequence[float]) -> None:
 
 
 def finish(canvas: Figure, axes: Axes, x: str, y: str, title: str, note: str) -> None:
-    """Labels, grid and legend, and under the figure what its bands are."""
+    """Labels, grid and legend, and a note below the figure on its bands."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_title(title, fontsize=9)
@@ -167,7 +167,7 @@ def finish(canvas: Figure, axes: Axes, x: str, y: str, title: str, note: str) ->
 
 
 def legend(axes: Axes, entries: int) -> None:
-    """Inside for a few entries, beside for many."""
+    """Inside the axes for a few entries, beside them for many."""
     if entries <= 5:
         axes.legend()
     else:

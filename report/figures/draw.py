@@ -1,4 +1,4 @@
-"""The figures of an experiment: which there are follows from what it varies and measures, not from its name."""
+"""The figures of an experiment: they follow from what it varies and measures, not from its name."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ DISTANCES = {
     "a_distance": "proxy A-distance (0: domains alike, 2: told apart)",
     "joint_mmd": "squared joint MMD (0: domains alike)",
 }
-"""Metric that a paper has a figure of -> what its axis says."""
+"""Metric that a paper has a figure of -> label of its axis."""
 MATRIX = "@.*,"
-"""What the names of a matrix's entries match: ``name@row,column`` with the names of two classes."""
+"""Pattern of the names of a matrix's entries: ``name@row,column`` with the names of two classes."""
 MOST = 12
-"""Heat maps of one experiment, at most."""
+"""Maximum number of heat maps per experiment."""
 
 
 def of_experiment(
@@ -40,7 +40,7 @@ def of_experiment(
 ) -> list[Chart]:
     """All figures of one experiment on one data set, protocol, backbone and track.
 
-    Of the committed results if there are any, else of this machine's.
+    From the committed results if there are any, otherwise from this machine's.
 
     Raises:
         UserError: a malformed file.
@@ -86,7 +86,7 @@ def _table(rows: Sequence[tuple[object, ...]], columns: str) -> pd.DataFrame:
 
 
 def selection_chart(experiment: Experiment, run: Run, group: Group, found: Sequence[Entry]) -> Chart | None:
-    """The metric by which the paper chooses among settings, over these, and below it the accuracy."""
+    """The metric by which the paper chooses among settings, over these, with the accuracy below."""
     metric = experiment.selects
     varied = list(swept(experiment))
     if not metric or len(varied) != 1:
@@ -194,7 +194,7 @@ def curve_chart(experiment: Experiment, run: Run, group: Group, found: Sequence[
 
 
 def family_charts(experiment: Experiment, run: Run, group: Group, found: Sequence[Entry]) -> list[Chart]:
-    """What a trained model reports under names with a dot (``alpha.fc7``): a figure per family, a place per member."""
+    """What a trained model reports under names with a dot (``alpha.fc7``): one figure per family."""
     names = [name for name in dict.fromkeys(map(str, run.frame["metric"])) if name.count(".") == 1 and "@" not in name]
     families: dict[str, list[str]] = {}
     for name in names:
@@ -326,11 +326,11 @@ def matrix_charts(experiment: Experiment, run: Run, group: Group, found: Sequenc
 def _matrix(
     experiment: Experiment, run: Run, group: Group, entry: Entry, rows: pd.DataFrame, kind: str, top: float
 ) -> Chart:
-    """The heat map of one row; ``top`` is the largest entry of all rows, so that they share their scale."""
+    """The heat map of one row; ``top`` is the largest entry of all rows, so that they share one scale."""
     means = rows.groupby("metric", sort=False)["value"].mean()
     keys = [str(name).partition("@")[2].split(",") for name in means.index]
     first, second = (sorted({key[i] for key in keys}, key=_number) for i in (0, 1))
-    values = np.zeros((len(first), len(second)))  # entries that are nearly 0 are left out of the files
+    values = np.zeros((len(first), len(second)))  # entries close to 0 are left out of the files
     for (row, column), value in zip(keys, means, strict=True):
         values[first.index(row), second.index(column)] = value
     cells = rows["cell"].nunique()
@@ -371,7 +371,7 @@ def map_charts(name: str, experiment: Experiment, results: Path) -> list[Chart]:
 
     Args:
         name: the paper's module.
-        experiment: whose committed maps.
+        experiment: whose committed maps to draw.
         results: the folder of committed results.
 
     Raises:

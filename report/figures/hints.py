@@ -1,4 +1,4 @@
-"""Titles of the marks of a figure, which browsers show under the pointer: which row, where, and its value."""
+"""Titles of a figure's marks, shown by browsers under the pointer: which row, where, and its value."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SPACES = {
     "cc": "http://creativecommons.org/ns#",
     "dc": "http://purl.org/dc/elements/1.1/",
 }
-"""Prefix -> namespace of matplotlib's files; a writer that does not know them makes prefixes of its own."""
+"""Prefix -> namespace of matplotlib's files; a writer that does not know them would invent its own prefixes."""
 
 Hints = Mapping[str, list[str]]
 """Identifier of a curve or a bar -> the title of each of its marks."""
 
 
 def of(canvas: Figure) -> Hints:
-    """The titles of a finished figure; gives identifiers to what they belong to."""
+    """The titles of a finished figure; assigns identifiers to the objects they belong to."""
     found: dict[str, list[str]] = {}
     for axes in canvas.axes:
         for artist, words in (*_curves(axes), *_bars(axes)):
@@ -41,7 +41,7 @@ def of(canvas: Figure) -> Hints:
 
 
 def _labels(axis: Axis) -> dict[float, str]:
-    """Place of each tick -> its words; an axis whose ticks another one has shows fewer words than it has ticks."""
+    """Position of each tick -> its label; an axis that shares another's ticks shows fewer labels than it has ticks."""
     return {float(at): text.get_text() for at, text in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=False)}
 
 
@@ -75,7 +75,7 @@ def _bars(axes: Axes) -> Iterator[tuple[Artist, list[str]]]:
 
 
 def _lengths(axes: Axes, bars: BarContainer) -> Iterator[tuple[str, float]]:
-    """Name of the nearest tick and length of each bar, standing or lying."""
+    """Name of the nearest tick and length of each bar, vertical or horizontal."""
     lies = bars.orientation == "horizontal"
     axis = axes.yaxis if lies else axes.xaxis
     ticks = _labels(axis)

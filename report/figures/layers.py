@@ -1,6 +1,6 @@
 """Accuracy over a number of layers, in the form of Yosinski et al.'s figure: a point per run, lines through the means.
 
-Experiments whose ``layers`` names such a field have it.
+Used for experiments whose ``layers`` names such a field.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Curve:
 def curves_of(experiment: Experiment, run: Run, found: Sequence[Entry], paper: Paper) -> dict[str, Curve]:
     """Label -> line.
 
-    Where a claim compares some tasks with others, as distant classes with random ones, these have lines of their own.
+    If a claim compares some tasks with others, such as distant classes with random ones, these get separate lines.
     """
     compared = [(one.tasks, one.than) for one in paper.claims if experiment.name in one.experiments and one.than]
     parts = compared[0] if compared else ()
@@ -92,14 +92,14 @@ def chart(
     curves: Mapping[str, Curve],
     theirs: Mapping[str, Mapping[int, float]],
 ) -> Chart:
-    """The figure; the published curves stand beside, on an axis of their own.
+    """The figure; the published curves are beside it, on their own axis.
 
     Args:
-        title: over the panel of our own.
+        title: above the panel with our own curves.
         name: of the figure's files.
         experiment: whose ``layers`` names the field.
-        run: whose results the curves are.
-        group: where they were made.
+        run: the results that the curves come from.
+        group: where they were computed.
         curves: at least one, by label.
         theirs: label -> number of layers -> what is published.
     """
@@ -147,7 +147,7 @@ def chart(
 
 
 def _ours(panel: Axes, number: int, label: str, curve: Curve, shift: float) -> None:
-    """The runs as points, beside one another, the line through their means, and the bars."""
+    """The runs as points, side by side, the line through their means, and the bars."""
     color, marker = (options[number % len(options)] for options in (charts.COLORS, charts.MARKERS))
     places = [point.layers + shift for point in curve.points]
     values = [point.accuracy for point in curve.points]
@@ -167,7 +167,7 @@ def _ours(panel: Axes, number: int, label: str, curve: Curve, shift: float) -> N
 
 
 def _line(panel: Axes, number: int, means: Mapping[int, float], label: str = "") -> None:
-    """The line through some means; what has no layers, as a base network, is a level."""
+    """The line through some means; a level for what has no layers, such as a base network."""
     color, marker, style = (
         options[number % len(options)] for options in (charts.COLORS, charts.MARKERS, charts.STYLES)
     )
@@ -181,7 +181,7 @@ def _line(panel: Axes, number: int, means: Mapping[int, float], label: str = "")
 
 
 def _data(over: str, run: Run, curves: Mapping[str, Curve], theirs: Mapping[str, Mapping[int, float]]) -> pd.DataFrame:
-    """The runs, the differences from the baseline with their intervals, and what is published."""
+    """The runs, the differences from the baseline with their intervals, and the published values."""
     rows: list[tuple[object, ...]] = [
         (label, run.origin, point.layers, point.accuracy, "", "", "", point.task, point.split, point.seed)
         for label, curve in curves.items()
@@ -204,18 +204,19 @@ def _data(over: str, run: Run, curves: Mapping[str, Curve], theirs: Mapping[str,
 def published_curves(
     paper: Paper, over: str, curves: Mapping[str, Curve], tables: Sequence[PublishedTable]
 ) -> dict[str, dict[int, float]]:
-    """Label of a line -> number of layers -> what is published, of tasks ``n=3 ...`` in the first table that has it.
+    """Label of a line -> number of layers -> published value, for tasks ``n=3 ...`` in the first table that has it.
 
-    Of several lines of one row, in settings or on tasks of their own, the first has it: the paper's own comes first.
+    If one row has several lines, in separate settings or on separate tasks, the first gets it: the paper's own is
+    first.
 
     Args:
-        paper: whose names of rows.
+        paper: for its names of rows.
         over: the field that counts layers, ``n``.
         curves: the lines.
         tables: the published tables.
     """
     found: dict[str, dict[int, float]] = {}
-    drawn = set()  # each once: what the paper has once is not that of every start or task that we have
+    drawn = set()  # each once: the paper's single curve does not belong to each of our starts or tasks
     for table in tables:
         for label, curve in curves.items():
             row = curve.row

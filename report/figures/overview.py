@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RULES = {rule: words.partition(",")[0] for rule, words in SELECTIONS.items() if rule != "last"}
-"""Rules of selection that are compared with the last iterate."""
+"""Rules of selection compared with the last iterate."""
 FEW = 4
-"""Methods on one data set and network from which on a figure compares them."""
+"""Minimum number of methods on one data set and network for a figure that compares them."""
 
 
 def of_all(found: Sequence[Contestant], studied: Sequence[Contestant] = ()) -> list[Chart]:
-    """Every figure over all papers that there are results for.
+    """Every figure over all papers for which there are results.
 
     Args:
         found: rows of default experiments.
-        studied: rows of trainings that hold out a part of the source, for rules that need it.
+        studied: rows of trainings that hold out part of the source, for rules that need it.
     """
     made: list[Chart | None] = []
     data: dict[tuple[str, str], list[Contestant]] = {}
@@ -85,7 +85,7 @@ def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | N
             panel.set_title(", ".join(place), fontsize=8, loc="left")
             panel.grid(alpha=0.3)
         canvas.suptitle(f"{dataset}, {protocol} protocol", fontsize=9)
-        panels[-1].set_xlabel("difference over the own baseline (percent points)")
+        panels[-1].set_xlabel("difference over the own baseline (percentage points)")
         canvas.supxlabel("line: 95 % interval over seeds or splits; filled: the paper's own full method", fontsize=7)
 
     rows = [
@@ -98,7 +98,7 @@ def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | N
     return Chart(
         charts.file_name(f"gains-{dataset}-{protocol}"),
         f"{words}, with the 95 % interval over seeds or splits. Filled: the paper's own full method.",
-        f"{words}, percent points: {told}.",
+        f"{words}, percentage points: {told}.",
         draw,
         pd.DataFrame(rows, columns=columns.split(",")),
         (6.4, 1.3 + 0.2 * len(known) + 0.3 * len(places)),
@@ -150,12 +150,12 @@ def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
 
 
 def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | None:
-    """What choosing an epoch by one rule or another adds to the last iterate.
+    """What choosing an epoch by each rule adds to the last iterate.
 
     Args:
         found: the rows.
         name: of the figure.
-        where: what its title adds.
+        where: added to its title.
     """
     rows: list[tuple[object, ...]] = []
     known: dict[str, dict[str, tuple[float, float, float]]] = {}
@@ -198,7 +198,7 @@ def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | No
         charts.finish(
             canvas,
             axes,
-            "accuracy above the last iterate (percent points)",
+            "accuracy above the last iterate (percentage points)",
             "",
             "Which epoch is taken",
             "line: 95 % interval over seeds or splits",
@@ -213,7 +213,7 @@ def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | No
     return Chart(
         name,
         f"{words}, with the 95 % interval. The oracle looks at target labels: it would have claimed so much too much.",
-        f"{words}, percent points: {told}.",
+        f"{words}, percentage points: {told}.",
         draw,
         pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,rule,difference,low,high,n".split(",")),
         (6.6, 1.4 + (0.1 + 0.08 * len(shown)) * len(known)),
@@ -221,7 +221,7 @@ def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | No
 
 
 def costs(group: Group, found: Sequence[Contestant]) -> Chart | None:
-    """Accuracy against the time that a cell takes, for the rows of one data set and network."""
+    """Accuracy against the time per cell, for the rows of one data set and network."""
     unique = list({(one.entry.row.method, one.entry.row.variant, one.entry.setting): one for one in found}.values())
     rows: list[tuple[object, ...]] = []
     points: list[tuple[str, float, float, float]] = []

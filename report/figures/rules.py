@@ -1,4 +1,4 @@
-"""Figures of the study of rules that choose a weight without target labels (``report.tuning``)."""
+"""Figures for the study of rules that choose a weight without target labels (``report.tuning``)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def bars(found: Sequence[Study]) -> list[Chart]:
-    """For each data set, what users get of every method beside what the oracle would have claimed."""
+    """For each data set, each method's gain for users beside what the oracle would have claimed."""
     datasets = dict.fromkeys(one.group.dataset for one in found)
     return [claimed(name, [one for one in found if one.group.dataset == name]) for name in datasets]
 
 
 def over_grid(one: Study) -> Chart:
-    """Accuracy of a method over its grid, and below it what each rule takes, a mark for each replicate."""
+    """A method's accuracy over its grid, with the choices of each rule below, a mark per replicate."""
     means = one.accuracy.mean(1)  # (replicates, grid)
     n = len(means)
     spread = means.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(one.grid), np.nan)
@@ -70,7 +70,7 @@ def over_grid(one: Study) -> Chart:
 
 
 def claimed(dataset: str, found: Sequence[Study]) -> Chart:
-    """Gain that tuning on target labels would have claimed, beside what users get by the rules that have no labels."""
+    """Gain that tuning on target labels would have claimed, beside what users get from the rules without labels."""
     rules = [rule for rule in (ORACLE, GIVEN, *RULES) if all(rule in (ORACLE, GIVEN, *one.rules) for one in found)]
     gains = {rule: [float((one.taken(rule) - one.base).mean()) for one in found] for rule in rules}
     width = 0.8 / len(rules)

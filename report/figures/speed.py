@@ -1,4 +1,4 @@
-"""Figures of what ``make bench`` measured, from ``results/speed/speed.csv``."""
+"""Figures of the measurements of ``make bench``, from ``results/speed/speed.csv``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GROWTH = {
 
 
 def read(path: Path) -> pd.DataFrame:
-    """What was measured; no rows if there is no file.
+    """The measurements; no rows if there is no file.
 
     Raises:
         UserError: a malformed row; names file and line.
@@ -48,7 +48,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def of_all(path: Path) -> list[Chart]:
-    """The figures that there are measurements for.
+    """The figures for which there are measurements.
 
     Raises:
         UserError: a malformed row.
@@ -60,13 +60,13 @@ def of_all(path: Path) -> list[Chart]:
 
 
 def where(frame: pd.DataFrame) -> str:
-    """On what it was measured, in words."""
+    """The machines it was measured on, in words."""
     kinds = (frame[["device", "instructions", "torch"]].drop_duplicates()).itertuples(index=False, name=None)
     return "; ".join(f"{device}, {instructions}, one thread, torch {torch}" for device, instructions, torch in kinds)
 
 
 def races(frame: pd.DataFrame) -> Chart:
-    """Every race's times over that of its first contestant: the floor, where there is one."""
+    """Every race's times relative to its first contestant: the lower bound, if there is one."""
     groups = [some.reset_index(drop=True) for _, some in frame.groupby(["topic", "size"], sort=False)]
     names = list(dict.fromkeys(frame["contestant"]))
     floors = {some["contestant"][0] for some in groups} - {OURS}
@@ -115,7 +115,7 @@ def races(frame: pd.DataFrame) -> Chart:
 
 
 def growth(topic: str, frame: pd.DataFrame) -> Chart:
-    """Times over the size, a line for each contestant."""
+    """Times over the size, a line per contestant."""
     axis, title = GROWTH[topic]
     sizes = frame["size"].str.extract(r"^(\d+)")[0].astype(float)
     curves = {str(name): (sizes[some.index], some) for name, some in frame.groupby("contestant", sort=False)}

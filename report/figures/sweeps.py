@@ -43,13 +43,13 @@ class Sweep:
     run: Run
     field: str
     curves: dict[str, tuple[Point, ...]]
-    """Row label -> points, by rising x; never empty."""
+    """Row label -> points, in order of x; never empty."""
     baselines: dict[str, Point]
-    """Label -> the baseline outside the sweep, for what else is set in the curves; x is meaningless."""
+    """Label -> the baseline outside the sweep, for the curves' other settings; its x is meaningless."""
 
 
 def swept_field(experiment: Experiment) -> str | None:
-    """The field of a sweep over one field whose values are numbers; None for any other experiment."""
+    """The field of a sweep over a single field with numeric values; None for any other experiment."""
     if len(experiment.sweep) != 1:
         return None
     ((name, swept),) = experiment.sweep.items()
@@ -57,9 +57,9 @@ def swept_field(experiment: Experiment) -> str | None:
 
 
 def sweep(experiment: Experiment, frame: pd.DataFrame, group: Group) -> Sweep | None:
-    """The figure of one group, of this machine's run if there is one, else of the committed results.
+    """The figure of one group, from this machine's run if there is one, otherwise from the committed results.
 
-    None if the experiment sweeps no number or no line has a complete replicate.
+    None if the experiment sweeps no numeric field or no line has a complete replicate.
     """
     name = swept_field(experiment)
     if name is None:
@@ -99,7 +99,7 @@ def data(figure: Sweep) -> pd.DataFrame:
 
 
 def chart(figure: Sweep) -> Chart:
-    """The figure as it is drawn."""
+    """The figure as drawn."""
     group, run = figure.group, figure.run
     note = band_note([point.n for points in figure.curves.values() for point in points], run)
     title = f"{group.dataset}, {group.backbone}, {group.track}, {group.protocol} protocol ({run.origin})"
@@ -132,11 +132,11 @@ def mean_of(run: Run) -> str:
 
 
 def band_note(counts: Sequence[int], run: Run) -> str:
-    """What the bands of a figure are."""
+    """What the bands of a figure show."""
     n = "-".join(map(str, dict.fromkeys((min(counts), max(counts)))))
     return f"band: ± standard error over n = {n} {run.over}s ({SPREADS[run.over]})"
 
 
 def draw(figure: Sweep, stem: Path) -> list[Path]:
-    """Writes ``stem`` .pdf, .svg, .png and .csv, the same bytes for the same numbers; returns the paths."""
+    """Writes ``stem`` .pdf, .svg, .png and .csv, with the same bytes for the same numbers; returns the paths."""
     return charts.save(chart(figure), stem)

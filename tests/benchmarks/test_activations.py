@@ -367,7 +367,7 @@ def test_a_process_ended_from_outside_is_a_sentence(
         raise LostWorkerError("A process in the process pool was terminated abruptly.")
 
     monkeypatch.setattr(activations, "_extract", ended)
-    with pytest.raises(UserError, match="ended from outside, perhaps for want of memory; try fewer --jobs"):
+    with pytest.raises(UserError, match="killed from outside, perhaps for lack of memory; try fewer --jobs"):
         activations.ensure([key(place)], place, jobs=2)
 
 

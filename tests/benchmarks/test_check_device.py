@@ -113,7 +113,7 @@ def test_the_report_can_be_sent_in(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(check_device, "lines", lambda *_given: iter(made))
     ended = CliRunner().invoke(group, ["check-device", "--device", "cpu", "--out", str(out)])
     assert ended.exit_code == 1
-    assert f"1 of 3 are amiss; the report to send in is {out}" in ended.output
+    assert f"1 of 3 failed; the report to send in is {out}" in ended.output
     text = out.read_text()
     for words in ("# Every method on cpu", "* torch: ", "* commit: ", "| 1.0e-04", "| 812 ", "left out: it learns its"):
         assert words in text

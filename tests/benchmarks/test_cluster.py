@@ -137,7 +137,7 @@ def test_a_machine_that_leaves_is_counted_and_its_cells_are_tried_again(
     assert there._count(before) == cluster._alive()
     assert f"1 of {len(before)} machines left the cluster; their cells run again" in capsys.readouterr().out
     monkeypatch.setattr(cluster, "_nodes", list)
-    with pytest.raises(UserError, match="what was finished is kept, and the same command goes on from here"):
+    with pytest.raises(UserError, match="what was finished is kept, and the same command resumes from here"):
         there._count(before)
 
 
@@ -285,7 +285,7 @@ def test_an_interrupt_leaves_nothing_running(few_digits: Location, tmp_path: Pat
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130, output
     assert "Traceback" not in output
-    assert "the same command goes on from here" in output
+    assert "the same command resumes from here" in output
     wait_for(lambda: not (alive(group) or started & running().keys()))
 
 

@@ -154,6 +154,9 @@ def test_committed_results_count_as_done_if_asked(
     assert {record.spec["seed"] for record in map(Store(second).read, Store(second).cells())} == {1}
     _, output, _ = call(capsys, monkeypatch, "status", *what, "--seeds", 2, "--runs", second, "--experiment", "digits")
     assert re.search(r"digits\s+digits-mini\s+2\s+2\s+0\s+0\n", output), output
+    _, output, _ = call(capsys, monkeypatch, "plan", *what, "--seeds", 2, "--runs", tmp_path / "third")
+    assert "4 cells, 0 done, 4 to run." in output
+    assert "Of these 2 have committed results; CONTINUE_COMMITTED=1 (--continue-committed) counts them" in output
 
 
 @pytest.mark.usefixtures("short")
@@ -187,7 +190,7 @@ def test_a_committed_cell_is_run_again(
     assert re.search(r"accuracy\s+last\s+[\d.]+\s+[\d.]+\s+-1\.5\n", output), output
     assert re.search(r"^1 of \d+ values differ\.$", output, re.MULTILINE), output
     assert "vector unit unknown" in output
-    assert "It may have been made with other vector instructions" in output
+    assert "It may have been computed with other vector instructions" in output
 
     status, _, error = call(capsys, monkeypatch, "rerun", "ffffff", *where)
     assert (status, "no committed cell is called 'ffffff'" in error) == (2, True)
@@ -346,8 +349,8 @@ def test_a_damaged_record_is_named_and_one_of_another_cell_does_not_matter(
     ("content", "says"),
     [
         ("def build(:\n", "methods/broken.py cannot be imported (SyntaxError: "),
-        ("raise RuntimeError('not today')\n", "methods/broken.py cannot be imported (RuntimeError: not today); mend"),
-        ("METHOD = 3\n", "METHOD of methods/broken.py is no methods.contract.Method; mend it."),
+        ("raise RuntimeError('not today')\n", "methods/broken.py cannot be imported (RuntimeError: not today); fix"),
+        ("METHOD = 3\n", "METHOD of methods/broken.py is not a methods.contract.Method; fix it."),
     ],
 )
 def test_a_broken_method_is_named(
@@ -373,7 +376,7 @@ def test_an_interrupted_command_tells_it_by_the_exit_status(
     where = ["--data", few_digits.root, "--runs", tmp_path]
     status, output, error = call(capsys, monkeypatch, "reproduce", *what, *where)
     assert status == 130
-    assert "the same command goes on from here" in output + error
+    assert "the same command resumes from here" in output + error
     assert "Traceback" not in output + error
     monkeypatch.setattr(plan, "make", interrupted)
     status, output, error = call(capsys, monkeypatch, "plan", *what[:-2], *where)

@@ -155,7 +155,7 @@ def test_a_killed_worker_costs_nothing(
     killer.start()
     assert run(few_digits, tmp_path, jobs=2) == 0
     killer.join()
-    assert "A worker process was ended from outside; going on." in capsys.readouterr().out
+    assert "A worker process was killed from outside; continuing." in capsys.readouterr().out
     assert finished(tmp_path) == reference
 
 

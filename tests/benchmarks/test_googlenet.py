@@ -327,7 +327,7 @@ def test_weights_are_converted_once_from_whatever_is_at_hand(
     monkeypatch.setattr(fetch, "download", download)
     assert weights.path("googlenet", online).read_bytes() == found.read_bytes()
     content = b"a page"
-    with pytest.raises(DataError, match=r"caffejs\.zip is no complete tar or zip archive"):
+    with pytest.raises(DataError, match=r"caffejs\.zip is not a complete tar or zip archive"):
         weights.path("googlenet", Location(tmp_path / "once more"))
     assert not list((tmp_path / "once more" / "downloads").glob("*.zip")), (
         "it does not stand in the way of the next try"
@@ -370,7 +370,7 @@ def test_damage_is_told_by_the_name_of_the_file(small: Path, arrays: caffe.Array
     ):
         weights.path("googlenet", place)
     archive.write_bytes(b"no archive")
-    with pytest.raises(DataError, match=rf"^{archive} is no complete tar or zip archive"):
+    with pytest.raises(DataError, match=rf"^{archive} is not a complete tar or zip archive"):
         weights.path("googlenet", place)
     archived(arrays, archive)
     kept = weights.path("googlenet", place)

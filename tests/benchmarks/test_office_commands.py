@@ -81,7 +81,7 @@ def data(location: Location, tmp_path: Path) -> Path:
         ),
         (["--views", "-1"], "-1 is not in the range x>=0"),
         (["--dataset", "office32"], "unknown data set 'office32': choose one of digits-mini, "),
-        (["--dataset", "folder:/does/not/exist"], "/does/not/exist is no folder: name one with the layout"),
+        (["--dataset", "folder:/does/not/exist"], "/does/not/exist is not a folder: name one with the layout"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -275,7 +275,7 @@ def test_what_is_said_of_folders_that_are_no_data(tmp_path: Path, capsys: Captur
     (root / "shop" / "pen" / "0.jpg").write_bytes(b"no image")
     status, output, error = call(capsys, monkeypatch, "data", f"folder:{root}", "--data", data)
     assert status == 2
-    assert error == "Error: shop/pen/0.jpg is no image that can be read: replace it.\n"
+    assert error == "Error: shop/pen/0.jpg is not a readable image: replace it.\n"
     assert "street: prepared" in output, "the other domain is prepared all the same"
     (root / "street" / "cup").mkdir()
     for known in (folders._suite, folders.domain, folders.state, scan.domains):

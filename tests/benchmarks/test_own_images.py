@@ -74,7 +74,7 @@ def test_from_folders_to_predictions(tmp_path: Path, place: Location, capsys: Ca
     text = table(capsys, monkeypatch, root, place)
     assert "no target labels, so no accuracy" in text
     assert "published" not in text
-    advice = re.search(r"Take (.+?): it has the best .* s a training", text)
+    advice = re.search(r"Take (.+?): it has the best .* s per training", text)
     assert advice, text
     network = re.search(r"predict '([^']+)' FOLDER", text)
     assert network, text
@@ -115,7 +115,7 @@ def test_odd_names_go_all_the_way(tmp_path: Path, place: Location, capsys: Captu
     assert status == 0, output + error
     assert r"\xd5\xd5: 24 images without labels" in output
     assert r"Real World: 24 images of 3 classes (Café 8, \xd5\xd5 8, a, b 8)" in unicodedata.normalize("NFC", output)
-    assert "left out: 1 files that are no images (1 .txt)" in output
+    assert "left out: 1 files that are not images (1 .txt)" in output
     tasks = r"""Real World:\xd5\xd5 it's "100 %", $HOME:Real World"""
     more = ["--seeds", 1, "--methods", "dan shallow", "--tasks", tasks]
     status, output, error = compare(capsys, monkeypatch, root, place, *more)
@@ -181,7 +181,7 @@ def test_a_kept_network_predicts_what_its_cell_did(
     grid = by_class.grid(one)
     assert grid is not None
     assert [line.label for line in grid.lines] == list(CLASSES)
-    assert re.search(r"Take .+: \d+\.\d %.*one seed, so how sure is not known|Take source-only", text), text
+    assert re.search(r"Take .+: \d+\.\d %.*one seed, so the uncertainty is unknown|Take source-only", text), text
 
 
 def test_what_is_committed_of_a_comparison_is_not_run_again(
@@ -232,7 +232,7 @@ def test_a_network_that_cannot_be_used_is_one_sentence(
         return said(file)
 
     file.write_bytes(whole[: len(whole) // 2])
-    assert "is no kept network, or is damaged" in said(file)
+    assert "is not a kept network, or is damaged" in said(file)
     parameters = {name: value + 1 for name, value in content["parameters"].items()}
     assert "its parameters are not those that were kept" in changed(parameters=parameters)
     assert "another version of the suite (format 99" in changed(format=99)
@@ -242,7 +242,7 @@ def test_a_network_that_cannot_be_used_is_one_sentence(
     assert "which this version of the suite does not have" in changed(spec={**content["spec"], "method": "nope"})
     file.write_bytes(whole)
     assert "no cell that left a network is called 'zzz'" in said("zzz")
-    assert "left predictions and no network" in said(other)
+    assert "left predictions but no network" in said(other)
     assert "there are no images in" in said(file, tmp_path / "data" / "locks")
     assert "cannot be read" in said(tmp_path / "nowhere.pt")
 
@@ -258,7 +258,7 @@ def test_images_that_cannot_be_read_are_left_out_of_predictions(
     status, output, error = call(capsys, monkeypatch, *what, "--data", place.root, "--runs", place.root / "runs")
     assert (status, output) == (1, f"22 images in {tmp_path}/p.csv\n")
     assert error.splitlines() == [
-        "Left out: 00.png is no image that can be read: replace it.",
+        "Left out: 00.png is not a readable image: replace it.",
         "Left out: 01.png is empty: replace it.",
     ]
 
@@ -278,10 +278,10 @@ def test_weights_chosen_here(tmp_path: Path, place: Location, capsys: Capture, m
     [
         (["--methods", "dam"], "unknown method 'dam'; there are: adabn, autodial, cdan"),
         (["--methods", "dan/nope"], "dan has no variant 'nope'"),
-        (["--commit"], "results on images of your own, and those of SET, are not committed"),
+        (["--commit"], "results on your own images, or with SET, are not committed"),
         (["--experiment", "x"], "compare takes one data set"),
         (["--set", "dan.weigth=2"], "dan has no setting 'weigth'; it has: "),
-        (["--set", "recipe.steps=many"], "recipe.steps takes a value of the kind int, not 'many'"),
+        (["--set", "recipe.steps=many"], "recipe.steps takes a value of type int, not 'many'"),
         (["--set", "den.weight=2"], "SET names 'den', which is not planned; there are: recipe, source_only, "),
         (["--set", "steps"], "SET takes METHOD.FIELD=VALUE or recipe.FIELD=VALUE, not 'steps'"),
         (["--tasks", "b:a"], "has no labels, so it can be a target and no source."),
@@ -308,8 +308,8 @@ def test_common_classes_alone(tmp_path: Path, place: Location, capsys: Capture, 
     more = ["--seeds", 1, "--methods", "dan", "--classes", "common", "--tasks", "a:b"]
     status, output, error = compare(capsys, monkeypatch, root, place, *more)
     assert status == 0, output + error
-    assert "left out: 8 images of 1 classes that not all domains have (violet)" in output
-    assert "left out: 8 images of 1 classes that not all domains have (blue)" in output
+    assert "left out: 8 images of 1 classes that not all domains share (violet)" in output
+    assert "left out: 8 images of 1 classes that not all domains share (blue)" in output
     left = Store(place.root / "runs").kept_path(rows(place)[0]["cell"])
     predicted = files.read_csv(left / "predictions.csv", schema.PREDICTIONS)
     assert len(predicted) == 16
@@ -346,9 +346,9 @@ def test_what_sorts_methods_is_the_best_that_is_known() -> None:
 
 def test_a_kept_file_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "network.pt").write_bytes(b"")
-    with pytest.raises(UserError, match="is no kept network"):
+    with pytest.raises(UserError, match="is not a kept network"):
         kept.read(tmp_path / "network.pt")
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     torch.save({"format": 1}, tmp_path / "network.pt")
-    with pytest.raises(UserError, match="is no kept network"):
+    with pytest.raises(UserError, match="is not a kept network"):
         kept.read(tmp_path / "network.pt")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -149,6 +151,16 @@ def test_missing_data_are_named_and_the_rest_is_planned(tmp_path: Path) -> None:
     assert planned.missing == [
         "optdigits:mfeat of digits-mini: its data are not prepared; `make data DATASET=digits-mini` does."
     ]
+
+
+def test_the_suggested_command_quotes_a_folder_with_blanks(digits_mini: Location, no_choices: Path) -> None:
+    method, name = contract.load("dan"), "folder:/of/my photos"
+    (cell, *_) = [one for one in plan.make("dan", ONE_TASK, digits_mini).cells if one.spec.method == "dan"]
+    (use, *_) = cell.uses
+    _, note = choices.resolve(use.row, method, method.config(), dataclasses.replace(cell.spec, dataset=name))
+    assert note is not None
+    command = re.findall("`(.*?)`", note)[0]
+    assert shlex.split(command)[5:7] == ["--dataset", name]
 
 
 def test_a_committed_choice_fills_the_setting_of_every_variant_without_one_of_its_own(
@@ -314,7 +326,7 @@ def test_damaged_committed_files_are_named(no_choices: Path) -> None:
         (f"{header}\ndan,weight\n".encode(), "line 2: expected 18 fields"),
         (
             f"{header}\ndan,default,weight,x,x,x,abc,0,0,0,0,0,0,x,0,1,x,x\n".encode(),
-            "line 2: the value 'abc' is no number",
+            "line 2: the value 'abc' is not a number",
         ),
     ]:
         no_choices.write_bytes(content)

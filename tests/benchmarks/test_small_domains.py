@@ -101,7 +101,7 @@ def test_predictions_that_are_no_numbers_are_said(monkeypatch: pytest.MonkeyPatc
         return network
 
     monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, build=build, step=None))
-    with pytest.raises(training.DivergedError, match="the predictions of source_only on left:right are no numbers"):
+    with pytest.raises(training.DivergedError, match="the predictions of source_only on left:right are not finite"):
         run_cell(spec(), small(6, 6), commit="test")
 
 

@@ -104,7 +104,7 @@ def test_listed_images_as_mnistm(tmp_path: Path) -> None:
     content = members["mnist_m/mnist_m_train/00000001.png"]
     assert parts["train"].files[1] == decoders.file_digest("mnist_m_train/00000001.png", content)
     del members["mnist_m/mnist_m_test/00000002.png"]
-    with pytest.raises(ValueError, match=r"00000002.png is listed and missing"):
+    with pytest.raises(ValueError, match=r"00000002.png is listed but missing"):
         decoders.listed_pngs([write_tar(tmp_path / "b.tar.gz", members)])
     members = mnistm_members(images) | {"mnist_m/mnist_m_test/extra.png": png(images[0])}
     with pytest.raises(ValueError, match="4 files and its list names 3"):

@@ -54,7 +54,7 @@ def test_subset_is_named_as_what_it_is(
     default = [task.label for task in protocols.tasks("digits", None, place)]
     assert default == ["mnist:usps", "usps:mnist", "svhn:mnist", "mnist:mnistm-10k", "syn:svhn"]
     said = capsys.readouterr().err
-    assert said.count("mnistm is at hand only as a subset") == 1
+    assert said.count("mnistm is available only as a subset") == 1
     for part in ("train", "test"):
         (tmp_path / f"mnist_m_{part}.pt.tar.gz").write_bytes(b"")
     assert one("mnist:mnistm", place, "digits").label == "mnist:mnistm"

@@ -143,7 +143,8 @@ def refusal(root: Path, place: Location) -> str:
 def test_what_is_said_of_other_folders(tmp_path: Path) -> None:
     place = Location(tmp_path / "data")
     assert refusal(tmp_path / "nowhere", place) == (
-        f"{tmp_path}/nowhere is no folder: name one with the layout DOMAIN/CLASS/image, or a list that ends with .csv."
+        f"{tmp_path}/nowhere is not a folder: name one with the layout DOMAIN/CLASS/image, or a list that ends with "
+        ".csv."
     )
     (tmp_path / "empty").mkdir()
     assert "has 0 (none) of the two domains with images that are needed" in refusal(tmp_path / "empty", place)
@@ -151,7 +152,7 @@ def test_what_is_said_of_other_folders(tmp_path: Path) -> None:
     assert "has 1 (one) of the two domains" in refusal(lonely, place)
     file = tmp_path / "file"
     file.write_bytes(b"")
-    assert "is no folder" in refusal(file, place)
+    assert "is not a folder" in refusal(file, place)
     odd = tree(tmp_path / "odd", ("a", "b:c"))
     assert f"{odd}/b:c has a colon in its name, which tasks cannot spell: rename it." == refusal(odd, place)
     with pytest.raises(DataError, match="nowhere/x has no folders of classes"):
@@ -182,17 +183,17 @@ def test_empty_classes_and_images_that_cannot_be_read(tmp_path: Path) -> None:
     for content, says in (
         (good[: len(good) // 2], "shop/chair/0.jpg cannot be decoded ("),
         (b"", "shop/chair/0.jpg is empty: replace it."),
-        (b"text", "shop/chair/0.jpg is no image that can be read: replace it."),
+        (b"text", "shop/chair/0.jpg is not a readable image: replace it."),
         (encoded(Image.new("RGB", (2, 200))), "shop/chair/0.jpg claims 2 x 200 pixels"),
     ):
         bad.write_bytes(content)
         assert refusal(root, place).startswith(says)
     bad.unlink()
     bad.symlink_to("nowhere.jpg")
-    assert "0.jpg cannot be read (No such file or directory): mend or remove it." in refusal(root, place)
+    assert "0.jpg cannot be read (No such file or directory): fix or remove it." in refusal(root, place)
     bad.unlink()
     bad.mkdir()
-    assert "0.jpg cannot be read (Is a directory): mend or remove it." in refusal(root, place)
+    assert "0.jpg cannot be read (Is a directory): fix or remove it." in refusal(root, place)
 
 
 def test_a_folder_that_breaks_after_it_was_prepared(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_a_folder_of_train_and_val_is_one_domain(tmp_path: Path) -> None:
 def test_a_list_of_natural_classes_has_to_fit(tmp_path: Path) -> None:
     root = tree(tmp_path / "images", ("cat", "mug"), {"train": 1, "val": 1})
     (root / "natural.txt").write_text("cow\n")
-    with pytest.raises(DataError, match="lists cow, which is no class"):
+    with pytest.raises(DataError, match="lists cow, which is not a class"):
         registry.suite(f"folder:{root}")
 
 
@@ -299,7 +299,7 @@ def test_a_subset_is_another_data_set(
     assert protocols.at_hand("cifar100", place) == "cifar100-200"
     assert protocols.at_hand("cifar100-200", place) == "cifar100-200"
     assert protocols.at_hand("office31", place) == "office31"
-    assert "cifar100 is at hand only as a subset; results on it are named cifar100-200" in capsys.readouterr().err
+    assert "cifar100 is available only as a subset; results on it are named cifar100-200" in capsys.readouterr().err
     (tmp_path / "cifar-100-python.tar.gz").write_bytes(b"")
     assert protocols.at_hand("cifar100", place) == "cifar100"
     # What is prepared, at whatever size, is used before a file is fetched.

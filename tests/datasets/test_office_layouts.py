@@ -198,8 +198,8 @@ def test_identical_histograms_are_twins(
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
-        ({"fts": histograms() + 0.5, "labels": np.ones(30)}, "fts holds values that are no counts"),
-        ({"fts": histograms() - 1, "labels": np.ones(30)}, "fts holds values that are no counts"),
+        ({"fts": histograms() + 0.5, "labels": np.ones(30)}, "fts holds values that are not counts"),
+        ({"fts": histograms() - 1, "labels": np.ones(30)}, "fts holds values that are not counts"),
         ({"fts": np.full((30, 800), np.nan), "labels": np.ones(30)}, "fts is not a finite matrix"),
         ({"fts": histograms()[:, :700], "labels": np.ones(30)}, r"features: expected (N, 800), found (30, 700)"),
         ({"fts": histograms(), "labels": np.full(30, 11)}, "labels: expected 0 to 9, found 10 to 10"),
@@ -375,7 +375,7 @@ def test_imageclef_as_zip_and_as_tar(tmp_path: Path) -> None:
 def test_other_lists_are_refused(place: Location, mirror: Path) -> None:
     good = {f"b/b_{number:03d}.jpg": number % 12 for number in range(24)}
     for labels, says in (
-        ({**good, "b/none.jpg": 3}, "b/none.jpg is listed and missing"),
+        ({**good, "b/none.jpg": 3}, "b/none.jpg is listed but missing"),
         ({**good, "b/b_000.jpg": 12}, "labels: expected 0 to 11, found others"),
         (dict(list(good.items())[:20]), "number of images: expected 24, found 20"),
         ({}, "the list of the domain b is empty"),
@@ -410,11 +410,11 @@ def dslr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda content: content[: len(content) // 2], "is no complete tar or zip archive"),
-        (lambda content: content[: len(content) // 2 - 511], "is no complete tar or zip archive"),
-        (lambda content: b"", "is no complete tar or zip archive"),
-        (lambda content: b"<html>Quota exceeded</html>" * 40, "is no complete tar or zip archive"),
-        (lambda content: content[:600] + bytes(512) + content[1112:], "is no complete tar or zip archive"),
+        (lambda content: content[: len(content) // 2], "is not a complete tar or zip archive"),
+        (lambda content: content[: len(content) // 2 - 511], "is not a complete tar or zip archive"),
+        (lambda content: b"", "is not a complete tar or zip archive"),
+        (lambda content: b"<html>Quota exceeded</html>" * 40, "is not a complete tar or zip archive"),
+        (lambda content: content[:600] + bytes(512) + content[1112:], "is not a complete tar or zip archive"),
     ],
 )
 def test_a_damaged_tar(damage: Any, says: str, dslr: dict[str, bytes], place: Location, mirror: Path) -> None:
@@ -478,7 +478,7 @@ def test_an_image_that_cannot_be_read_is_named(dslr: dict[str, bytes], place: Lo
     for content, says in (
         (dslr[name][: len(dslr[name]) // 2], "cannot be decoded"),
         (b"", "is empty"),
-        (b"not an image", "is no image that can be read"),
+        (b"not an image", "is not a readable image"),
     ):
         write_archive(path, {**dslr, name: content})
         assert f"dslr/bike/frame_0002.jpg {says}" in sentence("dslr", place)

@@ -122,8 +122,8 @@ def test_common_classes_are_an_explicit_wish(tmp_path: Path) -> None:
     assert problem.tested is not None
     assert problem.tested.tolist() == [0, 1, 2, 3]
     said = folders.summary(name)
-    assert said.count("  left out: 2 images of 1 classes that not all domains have (pan)") == 1
-    assert said.count("  left out: 2 images of 1 classes that not all domains have (bowl)") == 1
+    assert said.count("  left out: 2 images of 1 classes that not all domains share (pan)") == 1
+    assert said.count("  left out: 2 images of 1 classes that not all domains share (bowl)") == 1
     assert "new: 1 images without labels" in said
 
 
@@ -189,7 +189,7 @@ def test_what_is_read_and_what_is_left_out(tmp_path: Path) -> None:
     assert folders.summary(found.name) == [
         "new: 1 images without labels",
         "shop: 10 images of 2 classes (cup 2, mug 8)",
-        "  left out: 3 files that are no images (2 .txt, 1 no ending)",
+        "  left out: 3 files that are not images (2 .txt, 1 no ending)",
     ]
     store.prepare(found.domains["shop"], Location(tmp_path / "data"), SIDE)
 
@@ -218,7 +218,7 @@ def test_all_broken_images_are_named_at_once(tmp_path: Path) -> None:
     said = str(caught.value)
     assert said.startswith("3 images cannot be used (shop/cup/0.png is empty; ")
     assert "shop/cup/9.png cannot be decoded" in said
-    assert said.endswith("shop/mug/69.png is no image that can be read): replace or remove them.")
+    assert said.endswith("shop/mug/69.png is not a readable image): replace or remove them.")
 
 
 @pytest.mark.parametrize(("bits", "value"), [(12, 2048), (10, 512), (14, 8192), (16, 32768), (8, 128)])
@@ -250,7 +250,7 @@ def test_what_cannot_be_read_is_not_called_damaged(
     for owner, name in ((Path, "read_text"), (np.lib.format, "open_memmap")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fails)
-            with pytest.raises(DataError, match=f"cannot be read .{says}.*: mend that and try again"):
+            with pytest.raises(DataError, match=f"cannot be read .{says}.*: fix that and try again"):
                 store.load(found.domains["shop"], "train", location, SIDE)
     store.load(found.domains["shop"], "train", location, SIDE)
 

@@ -202,12 +202,12 @@ def test_a_broken_exif_block_is_no_reason_to_refuse_an_image() -> None:
     ("content", "says"),
     [
         (b"", "a/b.jpg is empty: replace it."),
-        (b"hello", "a/b.jpg is no image that can be read: replace it."),
+        (b"hello", "a/b.jpg is not a readable image: replace it."),
         (image_file("x")[:-200], "a/b.jpg cannot be decoded (image file is truncated"),
         (image_file("x", kind="PNG")[:-200], "a/b.jpg cannot be decoded ("),
-        (encoded(Image.new("L", (5, 300))), "a/b.jpg claims 5 x 300 pixels, which is no photograph"),
-        (encoded(Image.new("1", (11000, 10000))), "a/b.jpg claims 11000 x 10000 pixels, which is no photograph"),
-        (encoded(Image.new("1", (20000, 10000))), "a/b.jpg is no image that can be read"),
+        (encoded(Image.new("L", (5, 300))), "a/b.jpg claims 5 x 300 pixels, which is not a photograph"),
+        (encoded(Image.new("1", (11000, 10000))), "a/b.jpg claims 11000 x 10000 pixels, which is not a photograph"),
+        (encoded(Image.new("1", (20000, 10000))), "a/b.jpg is not a readable image"),
         (encoded(Image.new("F", (30, 30)), "TIFF"), "a/b.jpg cannot be decoded (it holds floating-point numbers"),
     ],
 )

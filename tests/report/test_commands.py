@@ -147,6 +147,22 @@ def test_no_results_names_the_command(place: Path) -> None:
         one_sentence(call("table", "dan", *options), sentence.format(*words))
 
 
+def test_no_results_names_only_the_experiments_on_the_data_set(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (recipe, *_) = MAIN.recipes.values()
+    further = dataclasses.replace(MAIN, name="further", default=False, recipes={"office31": recipe})
+    monkeypatch.setattr(cli, "papers", lambda: {"dan": dataclasses.replace(PAPER, experiments=(MAIN, further))})
+    one_sentence(
+        call("table", "dan", "--dataset", "office31"),
+        "there are no results of dan for further on office31 yet; get them with: make reproduce-dan "
+        "EXPERIMENT=further DATASET=office31 TRACK=finetune BACKBONE=lenet",
+    )
+
+
+def test_no_contributions_are_said_to_be_none(place: Path) -> None:
+    result = call("contributed")
+    assert (result.exit_code, result.stdout) == (0, "There are no contributed results in results/contributed.\n")
+
+
 def test_unknown_names_list_what_exists(place: Path) -> None:
     one_sentence(call("table", "nope"), "unknown paper 'nope'; there are: dan.")
     one_sentence(
@@ -230,3 +246,11 @@ def test_the_first_data_set_of_an_experiment_comes_first() -> None:
     experiment = dataclasses.replace(MAIN, recipes=dict.fromkeys((first, second), next(iter(MAIN.recipes.values()))))
     found = [Group(name, "full", "lenet", "finetune") for name in ("other", second, first)]
     assert [group.dataset for group in in_order(experiment, found)] == [first, second, "other"]
+
+
+def test_the_backbone_of_an_experiment_comes_first() -> None:
+    experiment = dataclasses.replace(MAIN, backbone="lite0")
+    data = ("digits", "digits-mini")
+    found = [Group(name, "full", backbone, "frozen") for backbone in ("lite2", "googlenet", "lite0") for name in data]
+    order = [(group.dataset, group.backbone) for group in in_order(experiment, found)]
+    assert order == [(name, one) for name in experiment.recipes for one in ("lite0", "googlenet", "lite2")]

@@ -56,7 +56,7 @@ def test_command_tells_by_its_status(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert CliRunner().invoke(cli.main, ["diff", str(old), str(new)]).exit_code == 1
     absent = CliRunner().invoke(cli.main, ["diff", str(old), str(tmp_path / "nowhere")])
     assert absent.exit_code == 2
-    assert absent.stderr == f"Error: {tmp_path / 'nowhere'} is no folder of results.\n"
+    assert absent.stderr == f"Error: {tmp_path / 'nowhere'} is not a folder of results.\n"
 
 
 # --------------------------------------------------------------------------------------------------------- bands

@@ -88,8 +88,8 @@ def test_a_gain_that_depends_on_the_baseline_is_shown_over_each(tmp_path: Path) 
     grids = build.table_of("dan", paper, experiment, frame, records.groups(frame)[0]).grids
     shown = {grid.name: grid.title for grid in grids if grid.name.startswith("difference")}
     assert shown == {
-        "difference": "Difference over source only, percent points",
-        "difference-1": "Difference over DAN_SK, percent points",
+        "difference": "Difference over source only, percentage points",
+        "difference-1": "Difference over DAN_SK, percentage points",
     }
 
 

@@ -78,7 +78,7 @@ DAN          committed      84.0 ± 0.0    63.0 ± 1.0  73.5 ± 0.5    3
 DAN          this machine     84.0 ± -      62.0 ± -    73.0 ± -    1
   this machine: n = 1 of 3 planned seeds
 
-Difference over source only, percent points
+Difference over source only, percentage points
 
 row    run                mnist:    optdigits:          mean    95 % interval       p    n
                        optdigits         mnist
