@@ -36,8 +36,7 @@ Deviations, and our own choices:
 
 * ``default`` computes the MMD on every mini-batch, at every step.  gamma = 10^3 is meant for one step per epoch; at
   every step it leaves little to the cross-entropy.  So gamma is chosen by the suite's label-free rule for these
-  variants; where nothing has been chosen it is 10, the rule's choice on digits and on Office-31.  The full-batch ones
-  keep 10^3.
+  variants; where nothing has been chosen it is 10.  The full-batch ones keep 10^3.
 * MSD is the median over pairs of distinct samples, recomputed with every MMD and without gradient.
 * The decoder's weights are tied, and it is linear, as inputs are real numbers.  Each input is set to 0 with probability
   0.3.  There is no weight decay, and pre-training has as many steps as the training that follows.  Its rate, 10^-3 with

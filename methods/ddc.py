@@ -60,6 +60,7 @@ Further deviations:
   loss hardly fell at ``blocks.6`` (3.33 after 600 steps, chance is 3.43) or ``blocks.4`` (3.02).
 * Width and placement are run on all three tasks of the paper's tables.
 * The learning curve has 700 steps, evaluated every 20, with the suite's batches, rates and annealing.
+* The map of the features (``embedding``) is of the protocol ``supervised``, its first split.
 * lambda is chosen by the suite's label-free rule for each variant separately, from 0.001 to 1: the square of a distance
   between means grows with the scale and the number of the units and with the noise of a batch, so the paper's 0.25 has
   a different strength on another network.  The variant ``printed`` has the paper's 0.25: it is in every table, and is

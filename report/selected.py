@@ -121,14 +121,31 @@ def find(name: str, paper: Paper, asked: Asked, runs: Path | None, results: Path
         UserError: unknown experiment, data set or task, malformed file, or no results at all.
     """
     experiments = _experiments(name, paper, asked, runs, results)
-    found = [build.load(name, experiment, runs, results) for experiment in experiments]
-    _check_datasets(name, paper, found, asked.datasets)
-    found = of_tasks(found, asked.tasks)
-    parts = [(loaded, [group for group in loaded.groups if asked.takes(group)]) for loaded in found]
+    parts = _parts(name, paper, experiments, asked, runs, results)
+    if not any(groups for _, groups in parts) and (others := _on_other_tracks(paper, experiments, asked)):
+        parts = _parts(name, paper, others, asked, runs, results)
     tables = [table for loaded, groups in parts for table in build.tables(name, paper, loaded, groups, results, runs)]
     if not tables:
         raise NoResultsError(_nothing(name, experiments, asked))
     return Shown(name, paper, parts, tables)
+
+
+def _parts(
+    name: str, paper: Paper, experiments: Sequence[Experiment], asked: Asked, runs: Path | None, results: Path
+) -> list[tuple[Loaded, list[Group]]]:
+    """The experiments' results, and of each the groups that are asked for."""
+    found = [build.load(name, experiment, runs, results) for experiment in experiments]
+    _check_datasets(name, paper, found, asked.datasets)
+    return [(one, [group for group in one.groups if asked.takes(group)]) for one in of_tasks(found, asked.tasks)]
+
+
+def _on_other_tracks(paper: Paper, experiments: Sequence[Experiment], asked: Asked) -> list[Experiment]:
+    """The other default experiments on the data sets that are asked for, if neither experiment nor track is named."""
+    if asked.names or asked.track:
+        return []
+    return [
+        one for one in paper.experiments if one.default and one not in experiments and _is_defined(one, asked.datasets)
+    ]
 
 
 def _nothing(name: str, experiments: Sequence[Experiment], asked: Asked) -> str:

@@ -55,6 +55,16 @@ def test_one_table_per_protocol_and_data_set(place: Path) -> None:
     assert call("table", "dan", "--all", "--dataset", "digits-mini").stdout.count("Accuracy in percent") == 2
 
 
+def test_what_is_there_on_another_track_is_shown(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = dataclasses.replace(MAIN, name="late", track="late", default=True)
+    paper = dataclasses.replace(PAPER, experiments=(dataclasses.replace(MAIN, default=True), late))
+    monkeypatch.setattr(cli, "papers", lambda: {"dan": paper})
+    write(place / "results/dan/late.csv", rows(experiment="late", track="late"))
+    result = call("table", "dan", "--dataset", "digits-mini")
+    assert (result.exit_code, "dan late on digits-mini" in result.stdout) == (0, True)
+    assert call("table", "dan", "--dataset", "digits-mini", "--track", MAIN.track).exit_code == 2
+
+
 def test_the_answer_comes_first_and_all_is_said_to_be_there(place: Path) -> None:
     """The gain with interval, verdict, what is published and how far runs agree; then the main table; then one line."""
     write(place / "results/dan/digits.csv", rows())
