@@ -12,6 +12,7 @@ of the exponentials can be saved.
 * ``gaussians``         each exp(-d / (2^u gamma)) separately, for the few pairs of the linear-time estimator
 * ``mmd_unbiased``, ``mmd_biased``           quadratic-time estimators from the kernel values of all pairs
 * ``quad_tuple_distances``, ``quad_tuple_g`` the linear-time estimator
+* ``joint_mmd``         the unbiased one of several activations together, as a measure
 * ``mmd_of_means``      the biased estimate under the kernel x'y, which needs no pairs
 * ``kernel_weights``    beta by the quadratic programme of MK-MMD
 
@@ -37,7 +38,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -316,6 +317,28 @@ def mmd_biased(kernel: Tensor, n: int, m: int, diagonal: Tensor | float = 1.0) -
         diagonal: k(x, x); for a weighted sum of Gaussian kernels the sum of the weights.
     """
     return torch.dot(kernel, _mmd_weights(n, m, True, kernel.device, kernel.dtype)) + diagonal * (1 / n + 1 / m)
+
+
+def joint_mmd(source: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+    """Unbiased squared MMD of the joint distributions of several activations; may be negative.
+
+    The kernel is the product over the activations of Gaussians with the median squared distance as bandwidth, as in JAN
+    (Long et al., ICML 2017), whatever the network was trained with.
+
+    Args:
+        source: each (n, its width), the same n samples in the same order, n at least 2.
+        target: likewise, each (m, its width).
+
+    Returns:
+        Scalar.
+    """
+    factors = []
+    for s, t in zip(source, target, strict=True):
+        distances = pair_distances(torch.cat([s, t]))
+        one = distances.new_ones(1)
+        factors.append(gaussian_sum(distances, median(distances), one, (0.0,)))
+    product = reduce(torch.mul, factors)
+    return mmd_unbiased(product, len(source[0]), len(target[0]))
 
 
 def mmd_of_means(source: Tensor, target: Tensor) -> Tensor:

@@ -27,7 +27,6 @@ its SND normalises over all pairs at once.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,26 +150,6 @@ def domain_distances(source: Tensor, target: Tensor) -> dict[str, float]:
     values = kernels.gaussian_sum(distances, kernels.mean(distances), beta, exponents)
     mmd = kernels.mmd_unbiased(values, len(source), len(target))
     return {"mmd": float(mmd), "a_distance": 2 * (1 - 2 * error)}
-
-
-@torch.no_grad()
-def joint_mmd(source: Sequence[Tensor], target: Sequence[Tensor]) -> float:
-    """Unbiased squared MMD of the joint distributions of several activations; may be negative.
-
-    The kernel is the product over the activations of Gaussians with the median squared distance as bandwidth, as in JAN
-    (Long et al., ICML 2017), whatever the network was trained with.
-
-    Args:
-        source: each (n, its width), the same n samples in the same order, n at least 2.
-        target: likewise, each (m, its width).
-    """
-    factors = []
-    for s, t in zip(source, target, strict=True):
-        distances = kernels.pair_distances(torch.cat([s, t]))
-        one = distances.new_ones(1)
-        factors.append(kernels.gaussian_sum(distances, kernels.median(distances), one, (0.0,)))
-    product = functools.reduce(torch.mul, factors)
-    return float(kernels.mmd_unbiased(product, len(source[0]), len(target[0])))
 
 
 def two_sample_classifier() -> Pipeline:

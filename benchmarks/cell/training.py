@@ -29,7 +29,7 @@ from benchmarks.networks.backbones import choice_of
 from benchmarks.networks.feeding import Inputs
 from benchmarks.records.store import LAST, Record, Spec
 from datasets.protocols import HELD_OUT_CLASSES, Problem
-from methods import contract
+from methods import contract, kernels
 from methods.contract import Domains, Losses, Method, Phase, Recipe
 from methods.network import Network
 
@@ -419,7 +419,7 @@ def _final_values(
         if spec.joint_mmd and min(map(len, features)) >= evaluation.FEWEST:
             predicted = [_logits(spec, model, data, part).softmax(1) for part in parts]
             pairs = zip(features, predicted, strict=True)
-            measured["joint_mmd"] = evaluation.joint_mmd(*pairs)
+            measured["joint_mmd"] = float(kernels.joint_mmd(*pairs))
     if data.held_out is not None:
         accuracy = data.held_out.accuracy(_logits(spec, model, data, data.held_out.inputs))
         measured["source_error"] = 1 - accuracy / 100
