@@ -407,10 +407,10 @@ PAPER = Paper(
     link="https://doi.org/10.1016/j.patcog.2018.03.005",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
-    easy="Nothing is learned and nothing is tuned, so that a gain is exact for a given network.",
+    easy="Nothing is learned or tuned, so for a given network the gain is exact.",
     difficult=(
-        "The baseline: whether training sees the source's statistics or ImageNet's decides how much there is "
-        "to gain. No code was released and the paper reports no spread."
+        "The baseline: whether training uses the source's statistics or ImageNet's decides how much there is "
+        "to gain. No code was released, and the paper reports no spread."
     ),
     published_rows=frozen(
         {"source-only": "Inception BN", "CORAL": "CORAL", "AdaBN": "AdaBN", "AdaBN + CORAL": "AdaBN + CORAL"}

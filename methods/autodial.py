@@ -505,8 +505,8 @@ PAPER = Paper(
     claims=CLAIMS,
     easy="The layer's moments are fully specified, and two released network definitions give its constants.",
     difficult=(
-        "No solver was released, and the entropy term makes a network that learns from scratch sure and wrong "
-        "where layers or batches are not the authors'."
+        "No solver was released. A network trained from scratch becomes confident and wrong under the entropy "
+        "term unless its layers and batches are the authors'."
     ),
     published_rows=frozen({"source-only": "Inception-BN source", ADABN.label: "AdaBN", "AutoDIAL": "AutoDIAL"}),
 )

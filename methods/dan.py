@@ -377,12 +377,12 @@ PAPER = Paper(
     experiments=EXPERIMENTS,
     claims=CLAIMS,
     easy=(
-        "The released code has the loss, with which ours agrees to rounding, and a quadratic programme is a "
+        "The loss is in the released code, and ours agrees with it to rounding; the quadratic programme is one "
         "call of a library."
     ),
     difficult=(
-        "The released code is another method than the printed one: other kernels, layers and estimates. The "
-        "weight is chosen without target labels in the paper, by a rule of which few details are given."
+        "The released code is not the printed method: kernels, layers and estimates differ. The paper chooses "
+        "the weight without target labels but gives few details of how."
     ),
     not_run=frozen({"A-distance of the raw input": "no cell measures it, only that of the bottleneck's features"}),
     published_rows=frozen(

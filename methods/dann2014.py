@@ -334,7 +334,7 @@ PAPER = Paper(
     link="https://arxiv.org/abs/1409.6041",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
-    easy="One hidden layer and one term, whose value and gradient agree with a plain reference to rounding.",
+    easy="One hidden layer and one term; its value and gradient agree with a plain reference to rounding.",
     difficult=(
         "The paper's text and tables were not at hand. Its weight of 1000, as remembered, ruins the network "
         "where the term is in every step, so that the schedule decides what the method does."

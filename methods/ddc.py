@@ -296,10 +296,10 @@ PAPER = Paper(
     link="https://arxiv.org/abs/1412.3474",
     experiments=EXPERIMENTS,
     claims=CLAIMS,
-    easy="The loss is a line, and the rule that places the layer needs no training.",
+    easy="The loss is one line, and the rule that places the layer needs no training.",
     difficult=(
-        "Rate, steps and batch size are not stated, and the weight depends on them: the difference of two "
-        "batch means is mostly noise, which a large weight turns into features that shrink."
+        "Rate, steps and batch size are not stated, and the right weight depends on them: the difference "
+        "between two batch means is mostly noise, and a large weight shrinks the features to reduce it."
     ),
     published_rows=frozen({"DDC": "DDC", "source-only": "DeCAF6 S", "source + target": "DeCAF6 S+T"}),
 )

@@ -407,8 +407,8 @@ PAPER = Paper(
     claims=CLAIMS,
     easy="The loss is a product of kernels, and two released networks show the authors' constants.",
     difficult=(
-        "The two released networks differ from the paper and from each other in kernels, weights and layers; "
-        "the adversarial form is in neither."
+        "The two released networks differ from the paper and from each other in kernels, weights and layers, "
+        "and neither has the adversarial form."
     ),
     published_rows=frozen(
         {

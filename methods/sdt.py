@@ -485,8 +485,8 @@ PAPER = Paper(
     claims=CLAIMS,
     easy="The losses are short, and the protocols state how many images of a class are labelled.",
     difficult=(
-        "Which 15 classes are labelled, what the baseline was trained from, the temperature and the "
-        "proportion of labelled images in a batch are not stated, and gains of under a point hang on them."
+        "Four things are not stated: which 15 classes are labelled, what the baseline starts from, the "
+        "temperature, and the share of labelled images in a batch. Gains of under a point depend on them."
     ),
     published_rows=frozen(
         {

@@ -535,9 +535,8 @@ PAPER = Paper(
         "loss to get wrong."
     ),
     difficult=(
-        "A base network that has learned all it can on few and small images: where it has not, every "
-        "treatment that trains on gains by the longer training alone. ImageNet itself is out of reach of two "
-        "cores."
+        "A base network that has learned all it can from few and small images: where it has not, every "
+        "treatment that goes on training gains by that alone. ImageNet itself is out of reach of two cores."
     ),
     published_rows=frozen(
         {

@@ -222,7 +222,7 @@ INTRODUCTION = """# Rules that choose a weight without target labels
 Made by `make paper-tables` from the experiments `tuning` of all methods (`report/tuning.py` says how). A tenth of the
 labelled source is held out. A rule ranks the weights on every task by what it looks at and takes, for each data set and
 seed, the one of the least mean rank; the oracle takes the one with the most accuracy on the target, which nobody can
-know. Mean ± standard error over seeds.
+know. Mean ± standard error over seeds; ± - where there is one seed.
 """
 
 
