@@ -332,7 +332,7 @@ EXPERIMENTS = (
         "ablations": BRIEF_LENET.on("digits-mini"),
         "ablations-office": FROZEN.on("office31", seeds=3)}, default=False, published=("Table1",)),
     *asked("Accuracy over the weight lambda, the paper's sensitivity figure", BOTH, {
-        "lambda-sensitivity": LENET.on("digits-mini"),
+        "lambda-sensitivity": BRIEF_LENET.on("digits-mini"),
         "lambda-office": FIGURES}, default=False, sweep=frozen({"weight": LAMBDAS})),
     selection(SOURCE_ONLY, FULL),
     *tuning(SOURCE_ONLY, FULL, ALL_PAIRS, grid=WIDE, digits=LENET),
