@@ -159,7 +159,7 @@ check-regression: $(VENV)/run.stamp ## Run the small trainings of the accuracy b
 	    $(call option,JOBS,--jobs) $(call option,DATA,--data) < /dev/null || exit $$?; done
 	@$(PY) -m report check-regression --runs $(REGRESSION)
 
-audit-results: $(VENV)/run.stamp ## Run all committed cells again, or DRAW of them at random, and say which come out otherwise
+audit-results: $(VENV)/run.stamp ## Run all committed cells again, or DRAW of them at random, and list those that differ
 	@$(PY) -m benchmarks audit $(call option,DATASET,--dataset) $(call option,DRAW,--draw) $(call option,UNDER,--under) \
 	    $(call option,JOBS,--jobs) $(call option,DATA,--data) $(call option,RUNS,--runs)
 

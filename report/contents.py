@@ -18,11 +18,12 @@ HEADER = (
 )
 INTRODUCTION = """# What is here, and what makes it again
 
-Written by `make paper-tables` from the files themselves. Hours are wall-clock hours of single cells on one thread,
-summed; shared preparations (decoding, cached activations) come on top. A cell that several tables show is counted in
-each of them. The command below each paper's table, with the file's name for EXPERIMENT and the line's data, network and
-number of seeds for the others, runs it here, beside the committed numbers; the pages (`make report`) have it in full
-beside every table. `python -m benchmarks rerun CELL` runs one cell.
+Written by `make paper-tables` from the files themselves. To run a line again beside its committed numbers, fill in the
+command below its paper's table: EXPERIMENT is the file's name, the other values stand on the line. The web pages
+(`make report`) show the whole command beside every table. `python -m benchmarks rerun CELL` runs one cell.
+
+Hours are the summed run times of the cells, each on one thread; decoding and cached activations come on top. A cell in
+several tables is counted in each of them.
 """
 
 

@@ -16,10 +16,10 @@ from report.ledger import Verdict, expected_false
 OURS = "ours"
 INTRODUCTION = """# Every claim in one line
 
-Written by `make claims` from [`claims.csv`](claims.csv), which has effect, interval, p and q of every set-up, and
-[`claim_cells.csv`](claim_cells.csv), which has the cells behind each. A set-up is a data set under a protocol, on a
-network and a track; in a sweep it is a setting. "Ours" is where we ask it and the paper does not: on other data, under
-another protocol, or at all.
+Written by `make claims` from [`claims.csv`](claims.csv), which gives effect, interval, p and q for every set-up;
+[`claim_cells.csv`](claim_cells.csv) lists the cells behind each. A set-up is a data set under a protocol, on a network
+and a track; in a sweep, also a setting. "Ours" marks questions that the paper does not ask: on other data, under another
+protocol, or at all.
 """
 HEADER = ("| claim | where | published | here | ours |", "|---|---|---|---|---|")
 

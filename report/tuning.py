@@ -219,9 +219,9 @@ def _estimate(values: NDArray[np.float64]) -> Cell:
 
 INTRODUCTION = """# Rules that choose a weight without target labels
 
-Made by `make paper-tables` from the experiments `tuning` of all methods (`report/tuning.py` says how). A tenth of the
-labelled source is held out. A rule ranks the weights on every task by what it looks at and takes, for each data set and
-seed, the one of the least mean rank; the oracle takes the one with the most accuracy on the target, which nobody can
+Written by `make paper-tables` from every method's `tuning` experiments (`report/tuning.py` says how). A tenth of the
+labelled source is held out. On every task a rule ranks the weights by its criterion; for each data set and seed it takes
+the weight with the lowest mean rank. The oracle takes the weight with the highest target accuracy, which no user can
 know. Mean ± standard error over seeds; ± - where there is one seed.
 """
 
