@@ -18,8 +18,8 @@ INTRODUCTION = """# Every claim in one line
 
 Written by `make claims` from [`claims.csv`](claims.csv), which gives effect, interval, p and q for every set-up;
 [`claim_cells.csv`](claim_cells.csv) lists the cells behind each. A set-up is a data set under a protocol, on a network
-and a track; in a sweep, also a setting. "Ours" marks questions that the paper does not ask: on other data, under another
-protocol, or at all.
+and a track; in a sweep, also a setting. "Ours" marks questions that the paper does not ask: on other data, under
+another protocol, or at all.
 """
 HEADER = ("| claim | where | published | here | ours |", "|---|---|---|---|---|")
 

@@ -220,9 +220,9 @@ def _estimate(values: NDArray[np.float64]) -> Cell:
 INTRODUCTION = """# Rules that choose a weight without target labels
 
 Written by `make paper-tables` from every method's `tuning` experiments (`report/tuning.py` says how). A tenth of the
-labelled source is held out. On every task a rule ranks the weights by its criterion; for each data set and seed it takes
-the weight with the lowest mean rank. The oracle takes the weight with the highest target accuracy, which no user can
-know. Mean ± standard error over seeds; ± - where there is one seed.
+labelled source is held out. On every task a rule ranks the weights by its criterion; for each data set and seed it
+takes the weight with the lowest mean rank. The oracle takes the weight with the highest target accuracy, which no user
+can know. Mean ± standard error over seeds; ± - where there is one seed.
 """
 
 

@@ -221,58 +221,48 @@ def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | No
 
 
 def costs(group: Group, found: Sequence[Contestant]) -> Chart | None:
-    """Accuracy against the time per cell, for the rows of one data set and network."""
+    """Accuracy, and the time per cell beside it, of the rows of one data set and network; the most accurate first."""
     unique = list({(one.entry.row.method, one.entry.row.variant, one.entry.setting): one for one in found}.values())
-    rows: list[tuple[object, ...]] = []
-    points: list[tuple[str, float, float, float]] = []
-    for one in unique:
-        seconds = one.run.seconds(one.entry)
-        mean = one.run.mean(one.entry)
-        if mean is not None and seconds > 0:
-            points.append((one.label, float(seconds), mean.mean, mean.se))
-            rows.append((one.paper, one.label, *group, seconds, mean.mean, mean.se, mean.n))
-    if len(points) < FEW:
+    known = [(one, mean) for one in unique if (mean := one.run.mean(one.entry)) and one.run.seconds(one.entry) > 0]
+    if len(known) < FEW:
         return None
-    points.sort(key=lambda point: point[1])
+    known.sort(key=lambda pair: -pair[1].mean)
+    rows = [
+        (one.paper, one.label, *group, one.run.seconds(one.entry), mean.mean, mean.se, mean.n) for one, mean in known
+    ]
+    data = pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,seconds,accuracy,se,n".split(","))
+    labels = [f"{row} ({paper})" for paper, row in zip(data["paper"], data["row"], strict=True)]
 
     def draw(canvas: Figure) -> None:
-        axes = canvas.add_subplot()
-        for i, (label, seconds, accuracy, spread) in enumerate(points):
-            color, marker = (
-                charts.COLORS[i % len(charts.COLORS)],
-                charts.MARKERS[(i // len(charts.COLORS) + i) % len(charts.MARKERS)],
-            )
-            axes.errorbar(
-                [seconds],
-                [accuracy],
-                [0 if math.isnan(spread) else spread],
-                color=color,
-                marker=marker,
-                markersize=5,
-                capsize=2,
-                linestyle="",
-                label=label,
-            )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}" if points[-1][1] < 10 * points[0][1] else "")
-        charts.finish(
-            canvas,
-            axes,
-            "time of a cell (seconds, one thread, wall clock)",
-            "accuracy, mean of tasks (%)",
-            named(group),
-            "bars: ± standard error",
-        )
-        charts.legend(axes, FEW + 2)
+        places = np.arange(len(data))
+        accuracy, time = canvas.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+        accuracy.errorbar(
+            data["accuracy"], places, xerr=data["se"].fillna(0), color=charts.COLORS[0], marker="o", markersize=5,
+            capsize=2, linestyle="",
+        )  # fmt: skip
+        time.plot(data["seconds"], places, color=charts.COLORS[1], marker="D", markersize=4, linestyle="")
+        time.set_xscale("log")
+        time.xaxis.set_major_formatter("{x:g}")
+        time.xaxis.set_minor_formatter("{x:g}" if data["seconds"].max() < 10 * data["seconds"].min() else "")
+        accuracy.set_yticks(places, labels, fontsize=7)
+        accuracy.invert_yaxis()
+        accuracy.set_xlabel("accuracy, mean of tasks (%)")
+        time.set_xlabel("time of a cell (s)")
+        for axes in (accuracy, time):
+            axes.grid(alpha=0.3)
+        canvas.suptitle(named(group), fontsize=9)
+        canvas.supxlabel("bars: ± standard error; time: one thread, wall clock", fontsize=7)
 
-    told = "; ".join(f"{label}: {seconds:.3g} s, {accuracy:.1f} %" for label, seconds, accuracy, _ in points)
-    words = f"Accuracy against the time of a cell on {named(group)}"
+    told = "; ".join(
+        f"{label}: {seconds:.3g} s, {mean:.1f} %"
+        for label, seconds, mean in zip(labels, data["seconds"], data["accuracy"], strict=True)
+    )
+    words = f"Accuracy and the time of a cell on {named(group)}"
     return Chart(
         charts.file_name("cost-" + "-".join(group)),
-        f"{words}; bars: ± standard error. The machine was busy with other work at times.",
+        f"{words}; bars: ± standard error. Time: one thread, wall clock, the machine busy at times.",
         f"{words}: {told}.",
         draw,
-        pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,seconds,accuracy,se,n".split(",")),
-        (6.4, 3.6),
+        data,
+        (6.4, 1.3 + 0.2 * len(data)),
     )
