@@ -88,7 +88,7 @@ class Board:
 def boards(
     papers: Mapping[str, Paper], loaded: Iterable[tuple[str, Experiment, pd.DataFrame]], results: Path
 ) -> list[Board]:
-    """Every leaderboard with at least two lines.
+    """Every leaderboard with at least two lines; of several networks the one with the most lines comes first.
 
     Raises:
         UserError: a malformed row of the published numbers.
@@ -105,7 +105,7 @@ def boards(
             standings = [_standing(one, papers[one.paper], results) for one in some.values()]
             standings.sort(key=lambda line: -_mean(line.one))
             made.append(Board(group, next(iter(some.values())).run.tasks, tuple(standings)))
-    return sorted(made, key=lambda board: (*_place(board.group), -len(board.lines)))
+    return sorted(made, key=lambda board: (*_place(board.group), -len(board.lines), board.group.backbone))
 
 
 def _rank(one: Contestant) -> tuple[bool, bool]:
@@ -113,9 +113,9 @@ def _rank(one: Contestant) -> tuple[bool, bool]:
     return not one.own, one.is_base != (one.entry.row.method == PLAIN)
 
 
-def _place(group: Group) -> tuple[int, str, int, int, str]:
+def _place(group: Group) -> tuple[int, str, int, int]:
     known = DATASETS.index(group.dataset) if group.dataset in DATASETS else len(DATASETS)
-    return known, group.dataset, PROTOCOLS.index(group.protocol), TRACKS.index(group.track), group.backbone
+    return known, group.dataset, PROTOCOLS.index(group.protocol), TRACKS.index(group.track)
 
 
 def _mean(one: Contestant) -> float:

@@ -18,9 +18,10 @@ COMPARATOR = dataclasses.replace(PAPER, comparator=True, claims=(), title="Anoth
 OTHER = dataclasses.replace(MAIN, name="other", rows=(BASE, dataclasses.replace(FULL, method="mcc", label="MCC")))
 
 
-def boards(tmp_path: Path, origin: str = COMMITTED) -> list[leaderboard.Board]:
-    """DAN's table, and MCC as a comparator five points above it, on the same data."""
-    path = write(tmp_path / "dan/digits.csv", rows())
+def boards(tmp_path: Path, origin: str = COMMITTED, *, elsewhere: str = "") -> list[leaderboard.Board]:
+    """DAN's table, on the network ``elsewhere`` too, and MCC as a comparator five points above it, on the same data."""
+    more = rows(backbone=elsewhere) if elsewhere else []
+    path = write(tmp_path / "dan/digits.csv", [*rows(), *more])
     above = {("mcc" if method == "dan" else method, task): [one + 5 * (method == "dan") for one in values]
              for (method, task), values in VALUES.items()}  # fmt: skip
     other = write(tmp_path / "mcc/other.csv", rows(above, seconds="4.5"))
@@ -42,6 +43,11 @@ def test_rows_of_several_papers_stand_in_one_table_the_best_first(tmp_path: Path
     assert isinstance(best["gain"], Number)
     assert best["gain"].value == pytest.approx(8.0)
     assert list(grid.columns[:6]) == ["gain", "95 % interval", "p", "mean", "verdict", "published"], "what decides"
+
+
+def test_the_network_with_the_most_rows_comes_first(tmp_path: Path) -> None:
+    found = boards(tmp_path, elsewhere="alexnet")
+    assert [(board.group.backbone, len(board.lines)) for board in found] == [("lenet", 3), ("alexnet", 2)]
 
 
 def test_what_is_this_machines_is_called_so(tmp_path: Path) -> None:
