@@ -13,6 +13,7 @@ import functools
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from datasets import scan
 from datasets.domains import Domain, Suite
 from datasets.errors import DataError
-from datasets.names import COMMON, PREFIX, canonical, path_of, printable
+from datasets.names import COMMON, PREFIX, canonical, counted, path_of, printable
 from datasets.photos import Photos
 from datasets.scan import Found, unreadable
 
@@ -246,16 +247,21 @@ def summary(name: str) -> list[str]:
             used = {one: counts[label] for label, one in enumerate(found.classes) if one in own.classes}
             listed = ", ".join(f"{one} {count}" for one, count in list(used.items())[:NAMED])
             more = f" and {len(used) - NAMED} more classes" if len(used) > NAMED else ""
-            lines.append(f"{short}: {sum(used.values())} images of {len(used)} classes ({listed}{more})")
+            lines.append(f"{short}: {_numbers(used)} ({listed}{more})")
             others = {one: counts[label] for label, one in enumerate(found.classes) if one not in own.classes}
             if others:
                 lines.append(
-                    f"  left out: {sum(others.values())} images of {len(others)} classes that not all domains share "
-                    f"({', '.join(list(others)[:NAMED])})"
+                    f"  left out: {_numbers(others)} that not all domains share ({', '.join(list(others)[:NAMED])})"
                 )
         else:
-            lines.append(f"{short}: {len(found.images)} images without labels")
+            lines.append(f"{short}: {counted(len(found.images), 'image')} without labels")
         if found.left_out:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.left_out.items()))
-            lines.append(f"  left out: {sum(found.left_out.values())} files that are not images ({kinds})")
+            files = counted(sum(found.left_out.values()), "file that is not an image", "files that are not images")
+            lines.append(f"  left out: {files} ({kinds})")
     return lines
+
+
+def _numbers(classes: Mapping[str, int]) -> str:
+    """``24 images of 3 classes``, from the number of images per class."""
+    return f"{counted(sum(classes.values()), 'image')} of {counted(len(classes), 'class', 'classes')}"

@@ -33,6 +33,8 @@ RISING = ("snd",)
 CRITERION = "target_entropy"
 """By which methods are sorted where the target has no labels: the one of the three whose order of the methods
 is nearest to that of their accuracy where labels are known (``trust``)."""
+DIGITS = 3
+"""Decimals of a criterion that are shown; methods that differ by less are tied."""
 NUMBERS = ("accuracy", *CRITERIA, "seconds")
 
 
@@ -93,16 +95,22 @@ class Comparison:
 
     @cached_property
     def ordered(self) -> list[Method]:
-        """The methods, the best first; those with an unknown value last."""
-        by, tasks = ("accuracy", self.tested) if self.tested else (CRITERION, self.tasks)
-        sign = -1 if self.tested or CRITERION in RISING else 1
-        known = {one.label: one.mean(by, tasks) for one in self.methods}
+        """The methods, the best first, those with an unknown value last; of those tied by a criterion, the fastest."""
 
-        def place(one: Method) -> tuple[bool, float]:
-            value = known[one.label]
-            return value is None, 0.0 if value is None else sign * value
+        def place(one: Method) -> tuple[bool, float, float]:
+            value = one.mean("accuracy", self.tested) if self.tested else self.judged(one)
+            if value is None:
+                return True, 0.0, 0.0
+            if self.tested:
+                return False, -value, 0.0
+            return False, -value if CRITERION in RISING else value, fmean(one.values["seconds"].values() or [0.0])
 
         return sorted(self.methods, key=place)
+
+    def judged(self, one: Method) -> float | None:
+        """What sorts the methods without labels, as it is shown."""
+        value = one.mean(CRITERION, self.tasks)
+        return None if value is None else round(value, DIGITS)
 
 
 def read(path: Path, origin: str) -> Comparison:
@@ -222,7 +230,7 @@ def table(one: Comparison, committed: Sequence[Comparison]) -> Table:
             cells += [estimated(mean, basis=basis), difference(gap.effect, gap.se) if gap else MISSING, interval]
         for name in criteria:
             value = method.mean(name, one.tasks)
-            cells.append(MISSING if value is None else Number(value, digits=3, mark=_mark(one, name)))
+            cells.append(MISSING if value is None else Number(value, digits=DIGITS, mark=_mark(one, name)))
         seconds = method.values["seconds"].values()
         cells.append(Number(fmean(seconds), digits=1) if seconds else MISSING)
         if method.errors:
@@ -289,7 +297,7 @@ def advice(one: Comparison, committed: Sequence[Comparison]) -> str:
     if not able:
         return "No method can be recommended: none finished on every task."
     best = able[0]
-    how = _sure(one, best, able[1:]) if one.tested else _guessed(committed)
+    how = _sure(one, best, able[1:]) if one.tested else _guessed(one, best, able[1:], committed)
     return f"Take {best.label}: {how}; {_cost(one, best)}.{_use(best)}"
 
 
@@ -315,9 +323,16 @@ def _doubt(gap: Gap) -> str:
     return f"95 % interval {gap.low:+.1f} to {gap.high:+.1f}, {gap.n} seeds"
 
 
-def _guessed(committed: Sequence[Comparison]) -> str:
+def _guessed(one: Comparison, best: Method, others: Sequence[Method], committed: Sequence[Comparison]) -> str:
     known = trust(committed, CRITERION)
     name = CRITERIA[CRITERION]
+    value = one.judged(best)
+    tied = [other for other in others if one.judged(other) == value]
+    if tied:
+        return (
+            f"it is the fastest of the {len(tied) + 1} methods with the best {name}, {value:.{DIGITS}f}, which cannot "
+            "tell these apart: label some target images before relying on it"
+        )
     if known is None:
         return f"it has the best {name}, which is a guess until some target images are labelled"
     worth = (

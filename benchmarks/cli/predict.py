@@ -19,6 +19,7 @@ from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import csv_text, write_atomically
 from benchmarks.records.store import Store
+from benchmarks.records.words import plural
 from datasets import photos, scan
 from datasets.errors import DataError
 from datasets.names import path_of, printable
@@ -58,7 +59,7 @@ def predict(
         click.echo(text, nl=False)
     else:
         write_atomically(out, text)
-        click.echo(f"{len(rows)} images in {out}")
+        click.echo(f"{plural(len(rows), 'image')} in {out}")
     for error in wrong:
         click.echo(f"Left out: {error}", err=True)
     sys.exit(1 if wrong else 0)

@@ -74,7 +74,7 @@ def test_from_folders_to_predictions(tmp_path: Path, place: Location, capsys: Ca
     text = table(capsys, monkeypatch, root, place)
     assert "no target labels, so no accuracy" in text
     assert "published" not in text
-    advice = re.search(r"Take (.+?): it has the best .* s per training", text)
+    advice = re.search(r"Take (.+?): it (has|is) .* s per training", text)
     assert advice, text
     network = re.search(r"predict '([^']+)' FOLDER", text)
     assert network, text
@@ -115,7 +115,7 @@ def test_odd_names_go_all_the_way(tmp_path: Path, place: Location, capsys: Captu
     assert status == 0, output + error
     assert r"\xd5\xd5: 24 images without labels" in output
     assert r"Real World: 24 images of 3 classes (Café 8, \xd5\xd5 8, a, b 8)" in unicodedata.normalize("NFC", output)
-    assert "left out: 1 files that are not images (1 .txt)" in output
+    assert "left out: 1 file that is not an image (1 .txt)" in output
     tasks = r"""Real World:\xd5\xd5 it's "100 %", $HOME:Real World"""
     more = ["--seeds", 1, "--methods", "dan shallow", "--tasks", tasks]
     status, output, error = compare(capsys, monkeypatch, root, place, *more)
@@ -308,8 +308,8 @@ def test_common_classes_alone(tmp_path: Path, place: Location, capsys: Capture, 
     more = ["--seeds", 1, "--methods", "dan", "--classes", "common", "--tasks", "a:b"]
     status, output, error = compare(capsys, monkeypatch, root, place, *more)
     assert status == 0, output + error
-    assert "left out: 8 images of 1 classes that not all domains share (violet)" in output
-    assert "left out: 8 images of 1 classes that not all domains share (blue)" in output
+    assert "left out: 8 images of 1 class that not all domains share (violet)" in output
+    assert "left out: 8 images of 1 class that not all domains share (blue)" in output
     left = Store(place.root / "runs").kept_path(rows(place)[0]["cell"])
     predicted = files.read_csv(left / "predictions.csv", schema.PREDICTIONS)
     assert len(predicted) == 16
@@ -336,6 +336,31 @@ def test_what_the_criterion_is_worth() -> None:
     assert found.correlation == pytest.approx(0.6)
     assert (found.regret, found.gain, found.tasks) == (5.0, 5.0, 1)
     assert comparison.trust([], "a_distance") is None
+
+
+def test_without_labels_the_fastest_of_tied_methods_is_taken() -> None:
+    place = ("a:b", "0", 0)
+
+    def method(label: str, entropy: float, seconds: float) -> comparison.Method:
+        values = {name: {} for name in comparison.NUMBERS}
+        values |= {"target_entropy": {place: entropy}, "seconds": {place: seconds}}
+        name = "source_only" if label == "base" else label
+        return comparison.Method(label, name, values, {place: "c"}, {}, {}, "")
+
+    def told(*methods: comparison.Method) -> tuple[list[str], str]:
+        group = comparison.Group("folder:shots", "full", "lite0", "frozen")
+        one = comparison.Comparison("local", Path("x"), group, "", ("a:b",), methods)
+        return [each.label for each in one.ordered], comparison.advice(one, [])
+
+    base, slow, quick, unsure = (
+        method("base", 0.2, 1.0), method("slow", 0.0001, 9.0), method("quick", 0.0004, 3.0), method("unsure", 0.3, 2.0)
+    )  # fmt: skip
+    order, words = told(base, slow, quick, unsure)
+    assert order == ["quick", "slow", "base", "unsure"]
+    assert "Take quick: it is the fastest of the 2 methods with the best target entropy, 0.000" in words
+    order, words = told(base, slow, unsure)
+    assert order == ["slow", "base", "unsure"]
+    assert "Take slow: it has the best target entropy" in words
 
 
 def test_what_sorts_methods_is_the_best_that_is_known() -> None:

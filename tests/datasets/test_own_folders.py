@@ -74,7 +74,7 @@ def test_a_domain_without_class_folders_is_a_target_alone(places: tuple[str, ...
 
 def test_where_labels_are_is_never_guessed(tmp_path: Path) -> None:
     stray = refused(tmp_path / "a", {**labelled("shop"), **labelled("web"), **files("web/3.png")})
-    assert "holds the class cup and 1 images in no class (3.png): move these" in stray
+    assert "holds the class cup and 1 image in no class (3.png): move these" in stray
     nothing = refused(tmp_path / "b", {**labelled("shop"), **labelled("web", "pot pan")})
     assert "no class in common" in nothing
     assert "below one folder named unlabelled" in nothing
@@ -122,9 +122,9 @@ def test_common_classes_are_an_explicit_wish(tmp_path: Path) -> None:
     assert problem.tested is not None
     assert problem.tested.tolist() == [0, 1, 2, 3]
     said = folders.summary(name)
-    assert said.count("  left out: 2 images of 1 classes that not all domains share (pan)") == 1
-    assert said.count("  left out: 2 images of 1 classes that not all domains share (bowl)") == 1
-    assert "new: 1 images without labels" in said
+    assert said.count("  left out: 2 images of 1 class that not all domains share (pan)") == 1
+    assert said.count("  left out: 2 images of 1 class that not all domains share (bowl)") == 1
+    assert "new: 1 image without labels" in said
 
 
 # 1. Names.
@@ -187,7 +187,7 @@ def test_what_is_read_and_what_is_left_out(tmp_path: Path) -> None:
     found = suite(tmp_path / "x", {**members, **files("new/0.png")})
     assert set(found.domains) == {"shop", "new"}
     assert folders.summary(found.name) == [
-        "new: 1 images without labels",
+        "new: 1 image without labels",
         "shop: 10 images of 2 classes (cup 2, mug 8)",
         "  left out: 3 files that are not images (2 .txt, 1 no ending)",
     ]
