@@ -22,7 +22,7 @@ from benchmarks.machine.processes import LostWorkerError
 from benchmarks.networks import activations
 from benchmarks.networks.backbones import choice_of
 from benchmarks.plan.plan import Cell
-from benchmarks.records.store import Store
+from benchmarks.records.store import Record, Store
 from datasets.errors import DataError
 from datasets.store import Location
 
@@ -34,11 +34,20 @@ class Outcome:
     cell: str
     label: str
     accuracy: float | None
-    """Last iterate, in percent; None if the cell failed or its target has no labels."""
+    """Last iterate, in percent; None if the cell failed, its target has no labels, or it serves to choose a setting."""
     seconds: float
     error: str = ""
     diverged: bool = False
     """Whether it failed because a loss became NaN or infinite."""
+
+
+def ended(cell: Cell, record: Record) -> Outcome:
+    """How a cell with a record ended.
+
+    Where source is held out, settings are being compared: target accuracies are not shown to who may choose by them.
+    """
+    accuracy = None if cell.spec.holdout else record.find("accuracy")
+    return Outcome(record.cell, cell.label, accuracy, record.seconds)
 
 
 def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: bool = False) -> Outcome:
@@ -53,8 +62,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
         _finish(cell, location, store, commit, kept or cell.tsne)
         if cell.tsne and processes.is_main():
             _map(cell, location, store)
-        record = store.read(spec.hash)
-        return Outcome(spec.hash, cell.label, record.find("accuracy"), record.seconds)
+        return ended(cell, store.read(spec.hash))
     except (UserError, DataError) as failure:
         error, diverged = str(failure), isinstance(failure, training.DivergedError)
     except Exception as failure:  # a bug in one method must not stop the others
@@ -227,7 +235,7 @@ def with_needed(cells: Sequence[Cell]) -> list[Cell]:
 
 def _report(outcome: Outcome, bar: tqdm[Any], ended: int, total: int, start: float) -> None:
     """One line per cell, above the bar on a terminal and alone elsewhere."""
-    what = f"FAILED: {outcome.error}" if outcome.error else "done, a target without labels"
+    what = f"FAILED: {outcome.error}" if outcome.error else "done"
     if outcome.accuracy is not None:
         what = f"{outcome.accuracy:.1f} %"
     line = f"{outcome.label}: {what} ({outcome.seconds:.0f} s)"

@@ -140,7 +140,10 @@ def test_two_runs_at_once_share_the_work(
     cell = cells(few_digits)[0]
     outcome = execute.run_one(cell, few_digits, Store(tmp_path), "test")
     assert outcome.error == ""
-    assert outcome.accuracy == Store(tmp_path).read(cell.spec.hash).value("accuracy")
+    record = Store(tmp_path).read(cell.spec.hash)
+    assert outcome.accuracy == record.value("accuracy")
+    choosing = dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, holdout=0.1))
+    assert execute.ended(choosing, record).accuracy is None, "nobody chooses a setting by target labels"
 
 
 @several
