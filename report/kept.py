@@ -124,7 +124,7 @@ def _chart(name: str, label: str, task: str, classes: tuple[str, ...], counts: N
         f"Heat map. {words}.",
         draw,
         pd.DataFrame(pairs, columns=["class", "taken for", "images"]),
-        charts.heat_map_size(len(classes)),
+        charts.heat_map_size(len(classes), len(classes)),
     )
 
 

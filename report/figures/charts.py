@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,16 +132,17 @@ def heat_map(
     """A matrix over classes of images, (rows, columns), from 0 to ``top``; increases in lightness."""
     axes = canvas.add_subplot()
     image = axes.imshow(values, cmap=MAP, aspect="equal", interpolation="nearest", vmin=0, vmax=top)
-    canvas.colorbar(image, label=unit)
+    canvas.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.04, 1.0)), label=unit)  # as high as the map
     axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=90 if max(map(len, columns)) > 2 else 0)
     axes.set_yticks(range(len(rows)), rows, fontsize=7)
     axes.set_ylabel("class of the image")
     return axes
 
 
-def heat_map_size(rows: int) -> tuple[float, float]:
-    """Size of a heat map in inches."""
-    return (6.0, 5.4) if rows > 12 else (4.8, 4.2)
+def heat_map_size(rows: int, columns: int) -> tuple[float, float]:
+    """Size of a heat map in inches, with room for the names of its classes."""
+    share = rows / columns
+    return (6.0, 1.9 + 3.5 * share) if columns > 12 else (4.8, 1.4 + 2.8 * share)
 
 
 def swept_axis(axes: Axes, xs: Sequence[float]) -> None:
@@ -152,18 +154,25 @@ def swept_axis(axes: Axes, xs: Sequence[float]) -> None:
         axes.set_xscale("log")
     else:
         axes.set_xscale("symlog", linthresh=min(positive))
+    axes.autoscale_view(scaley=False)  # margins on the new scale
     axes.set_xticks(list(xs), [f"{x:g}" for x in xs])
     axes.minorticks_off()
 
 
 def finish(canvas: Figure, axes: Axes, x: str, y: str, title: str, note: str) -> None:
-    """Labels, grid and legend, and a note below the figure on its bands."""
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.set_title(title, fontsize=9)
+    """Labels, broken into lines that fit, a grid, and a note below the figure on its bands."""
+    width, height = canvas.get_size_inches()
+    axes.set_xlabel(broken(x, width, 10))
+    axes.set_ylabel(broken(y, height, 10))
+    axes.set_title(broken(title, width, 9), fontsize=9)
     axes.grid(alpha=0.3)
     if note:
-        canvas.supxlabel(note, fontsize=7)
+        canvas.supxlabel(broken(note, width, 7), fontsize=7)
+
+
+def broken(text: str, inches: float, size: float) -> str:
+    """Text in lines that fit into a length at a font size in points; a letter is about 0.6 of it wide."""
+    return textwrap.fill(text, max(12, int(inches * 72 / (0.6 * size))))
 
 
 def legend(axes: Axes, entries: int) -> None:

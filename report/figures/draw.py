@@ -13,6 +13,7 @@ import pandas as pd
 from benchmarks.machine.errors import UserError
 from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import TSNE
+from benchmarks.records.words import plural
 from methods.contract import Experiment, Paper
 from report import records, statistics
 from report.figures import charts, layers, sweeps
@@ -339,8 +340,9 @@ def _matrix(
         unit = f"{kind} ({'share' if values.max() <= 1 else 'images'})"
         axes = charts.heat_map(canvas, values, first, second, unit, top)
         axes.set_xlabel("taken for" if kind == "confusion" else "class")
-        axes.set_title(f"{entry.label}: {_title(group, run)}", fontsize=8)
-        canvas.supxlabel(f"mean over {cells} cells", fontsize=7)
+        size = charts.heat_map_size(len(first), len(second))
+        canvas.suptitle(charts.broken(f"{entry.label}: {_title(group, run)}", size[0], 8), fontsize=8)
+        canvas.supxlabel(f"mean over {plural(cells, 'cell')}", fontsize=7)
 
     data = _table(
         [(entry.label, run.origin, *key, value) for key, value in zip(keys, means, strict=True)],
@@ -348,14 +350,14 @@ def _matrix(
     )
     diagonal = [values[i, second.index(row)] for i, row in enumerate(first) if row in second]
     told = f"; mean of the diagonal {np.mean(diagonal):.2f}" if diagonal else ""
-    words = f"{kind} of {entry.label} on {group.dataset}, mean over {cells} cells"
+    words = f"{kind} of {entry.label} on {group.dataset}, mean over {plural(cells, 'cell')}"
     return Chart(
         _name(experiment, group, kind, entry.label),
         f"{words}, {run.origin}; rises with lightness, on one scale for all rows.",
         f"Heat map: {words}{told}.",
         draw,
         data,
-        charts.heat_map_size(len(first)),
+        charts.heat_map_size(len(first), len(second)),
     )
 
 

@@ -55,7 +55,7 @@ def over_grid(one: Study) -> Chart:
         below.set_yticks(range(len(rules)), rules, fontsize=7)
         below.set_ylim(len(rules) - 0.5, -0.5)
         below.grid(alpha=0.3)
-        below.set_xlabel("weight, and below what each rule takes (larger: by more seeds)")
+        below.set_xlabel("weight\nbelow: what each rule takes (larger: by more seeds)")
 
     rows = [(value, *pair) for value, *pair in zip(one.grid, means.mean(0), spread, strict=True)]
     data = pd.DataFrame(rows, columns=["weight", "accuracy", "se"])

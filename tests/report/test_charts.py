@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
@@ -121,7 +122,7 @@ def test_distances_are_bars_where_a_claim_is_about_them(tmp_path: Path) -> None:
         (row, task) for row in ("source only", "DAN") for task in (TASK, "optdigits:mnist")
     ]
     assert column(chart, "a_distance") == pytest.approx([0.81, 0.6, 0.84, 0.63])
-    assert "proxy A-distance (0: domains alike, 2: told apart)" in svg(chart, tmp_path)
+    assert "proxy A-distance (0: domains alike, 2:" in svg(chart, tmp_path)
 
 
 def test_matrices_are_heat_maps(tmp_path: Path) -> None:
@@ -386,3 +387,20 @@ def test_what_is_published_once_is_drawn_once() -> None:
     curves = {f"random, start={start}": layers.Curve("random") for start in ("released", "he")}
     found = layers.published_curves(PAPER, "n", curves, [theirs, theirs])
     assert found == {"random, start=released": {1: 9.0}}
+
+
+def test_long_labels_are_broken_into_lines_that_fit() -> None:
+    assert charts.broken("classification, training loss (nats), mean of 3 tasks", 3.4, 10) == (
+        "classification, training loss (nats),\nmean of 3 tasks"
+    )
+    assert charts.broken("accuracy (%)", 3.4, 10) == "accuracy (%)"
+
+
+def test_margins_of_a_swept_axis_are_those_of_its_scale() -> None:
+    axes = Figure().add_subplot()
+    charts.line(axes, 0, [0.0, 0.01, 0.1, 1.0], [1.0, 2.0, 3.0, 4.0], [0.1] * 4, "row")
+    charts.level(axes, 2.0, 0.1, "base")
+    charts.swept_axis(axes, [0.0, 0.01, 0.1, 1.0])
+    low, high = axes.get_xlim()
+    assert -0.01 < low < 0.0
+    assert high > 1.2, "no marker is cut"
