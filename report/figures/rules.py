@@ -44,7 +44,7 @@ def over_grid(one: Study) -> Chart:
             "",
             "accuracy (%)",
             f"{one.label} on {one.group.dataset}",
-            f"band: standard error, n = {n} seeds",
+            f"band: standard error, n = {n} seeds" if n > 1 else "n = 1 seed, so no band",
         )
         charts.legend(top, 2)
         for row, rule in enumerate(rules):

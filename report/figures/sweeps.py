@@ -132,7 +132,9 @@ def mean_of(run: Run) -> str:
 
 
 def band_note(counts: Sequence[int], run: Run) -> str:
-    """What the bands of a figure show."""
+    """What the bands of a figure show; one replicate has none."""
+    if max(counts) == 1:
+        return f"n = 1 {run.over}, so no band"
     n = "-".join(map(str, dict.fromkeys((min(counts), max(counts)))))
     return f"band: ± standard error over n = {n} {run.over}s ({SPREADS[run.over]})"
 
