@@ -72,51 +72,50 @@ WRITTEN = $(PY) -m report write
 .DELETE_ON_ERROR:
 .PHONY: help env audit audit-results bench torture test test-page test-regression check-regression check format data report claims paper-tables clean
 
-help: ## List all targets
+help: ## List all targets and options
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/; s/%/PAPER/' | expand -t 20
 	@echo "Options: DATASET TASKS EXPERIMENT SEEDS JOBS TRACK BACKBONE BATCHNORM CUT VIEWS STATISTICS DEVICE PRECISION THREADS"
-	@echo "         METHODS and CHOOSE=1 of compare, ALL=1 of table, TOPIC of bench, CLASSES=common, KEEP=1, SET=METHOD.FIELD=VALUE, FORCE=1"
-	@echo "         EXECUTOR=ray, and for it ADDRESS, GPUS and MEMORY (GB) of a cell"
-	@echo "         FORMAT=tex or csv, and OUT, of paper-tables; CONTRIBUTED=NAME of export"
-	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), CONTINUE_COMMITTED=1"
+	@echo "         SET=METHOD.FIELD=VALUE, CLASSES=common, KEEP=1 or 0, FORCE=1, CONTINUE_COMMITTED=1; of compare METHODS, CHOOSE=1"
+	@echo "         EXECUTOR=ray, and for it ADDRESS, and GPUS and MEMORY (GB) of a cell"
+	@echo "         DATA and RUNS (folders), DATA_MIRROR (folder or URL with copies of the data), PYTHON and VENV (of the environment)"
 	@echo "Papers:  $(PAPERS), or all"
 
-reproduce-%: $(VENV)/run.stamp $(if $(filter ray,$(EXECUTOR)),$(VENV)/cluster.stamp) ## Regenerate a paper's tables: data, training, table beside the published one
+reproduce-%: $(VENV)/run.stamp $(if $(filter ray,$(EXECUTOR)),$(VENV)/cluster.stamp) ## Regenerate a paper's tables: data, training, answer beside the published one; with ALL=1 every table
 	@$(PY) -m benchmarks reproduce $* $(RUNNING); status=$$?; \
 	if [ $$status -le 1 ]; then echo; $(PY) -m report table $* $(TABLES) $(call option,RUNS,--runs) || exit $$?; fi; \
 	exit $$status
 
-compare: $(VENV)/run.stamp $(if $(filter ray,$(EXECUTOR)),$(VENV)/cluster.stamp) ## Compare all METHODS on DATASET, and say which one to take
+compare: $(VENV)/run.stamp $(if $(filter ray,$(EXECUTOR)),$(VENV)/cluster.stamp) ## Compare all methods, or METHODS, on DATASET, and say which one to take
 	@$(PY) -m benchmarks compare $(RUNNING) $(call option,METHODS,--methods) $(if $(CHOOSE),--choose); status=$$?; \
 	if [ $$status -le 1 ]; then echo; $(PY) -m report compare $(call quoted,DATASET) $(if $(CLASSES),--classes $(CLASSES)) $(call option,RUNS,--runs) || exit $$?; fi; \
 	exit $$status
 
-predict: $(VENV)/run.stamp ## Classify the images in IMAGES (a folder) with the kept network MODEL
+predict: $(VENV)/run.stamp ## Classify IMAGES (a file or folder) with the kept network MODEL; with OUT into that file, with FORMAT=json as JSON
 	@$(PY) -m benchmarks predict $(call quoted,MODEL) $(call quoted,IMAGES) $(call option,FORMAT,--format) $(call option,OUT,--out) \
 	    $(call option,DATA,--data) $(call option,RUNS,--runs)
 
 plan-%: $(VENV)/run.stamp ## Show what reproduce-PAPER would run
 	@$(PY) -m benchmarks plan $* $(HOW)
 
-status-%: $(VENV)/run.stamp ## Show which cells of a paper are done, missing or failed
+status-%: $(VENV)/run.stamp ## Show which cells of a paper are done, committed, missing or failed
 	@$(PY) -m benchmarks status $* $(HOW)
 
 # First the number follows from what is committed, or the first stage is completed; then from that, and all of it is run.
-decide-%: $(VENV)/run.stamp ## Run as many replicates of a paper's tables as the spread of a first stage asks for
+decide-%: $(VENV)/run.stamp ## Run as many replicates of a paper's tables as a first stage's spread asks for, and merge them into results/
 	@for stage in first second; do \
 	$(PY) -m report decide $* $(SHOWN) && \
 	$(PY) -m benchmarks decide $* $(DECIDING) || exit $$?; done
 	@$(WRITTEN)
 
-choose-%: $(VENV)/run.stamp ## Choose a method's open settings again by the label-free rule
+choose-%: $(VENV)/run.stamp ## Choose a method's weight again, without target labels (results/choices.csv)
 	@$(PY) -m benchmarks choose $* $(HOW) $(call option,JOBS,--jobs)
 
-export-%: $(VENV)/run.stamp ## Merge what was run here into results/; CONTRIBUTED=NAME: to send it in
+export-%: $(VENV)/run.stamp ## Merge what was run here into results/; with CONTRIBUTED=NAME into results/contributed/NAME/
 	@$(PY) -m benchmarks export $* $(WHAT) $(call option,CONTRIBUTED,--contributed) $(call option,DATA,--data) \
 	    $(call option,RUNS,--runs)
 	@$(if $(CONTRIBUTED),$(PY) -m report contributed,$(WRITTEN))
 
-table-%: $(VENV)/run.stamp ## Print a paper's answer and main table from what is there; ALL=1 prints every table
+table-%: $(VENV)/run.stamp ## Print a paper's answer and main table from what is there; with ALL=1 every table
 	@$(PY) -m report table $* $(TABLES) $(call option,RUNS,--runs)
 
 figures-%: $(VENV)/run.stamp ## Draw a paper's figures into runs/figures/
@@ -125,13 +124,13 @@ figures-%: $(VENV)/run.stamp ## Draw a paper's figures into runs/figures/
 report: $(VENV)/run.stamp ## Write everything as web pages into report/site/
 	@$(PY) -m report site $(call option,RUNS,--runs)
 
-claims: $(VENV)/run.stamp ## Write the ledger of claims, results/claims.csv
+claims: $(VENV)/run.stamp ## Write the ledger of claims: claims.csv, claim_cells.csv and CLAIMS.md in results/
 	@$(PY) -m report claims
 
-paper-tables: $(VENV)/run.stamp ## Write what is committed with results; with FORMAT=tex or csv the tables alone, into OUT
+paper-tables: $(VENV)/run.stamp ## Write all that is committed with the results; with FORMAT=tex or csv the tables alone, into the folder OUT
 	@$(if $(FORMAT),$(PY) -m report tables --format $(FORMAT) --out $(if $(OUT),$(call quoted,OUT),runs/tables-$(FORMAT)),$(WRITTEN))
 
-bench: $(VENV)/run.stamp ## Time the suite, or some TOPIC; with PEERS=1 also skada and pytorch-adapt
+bench: $(VENV)/run.stamp ## Time the suite, or what TOPIC names; with PEERS=1 also skada and pytorch-adapt
 	@$(if $(PEERS),$(PY) -c '$(call REQUIREMENTS,p["optional-dependencies"]["peers"])' > $(VENV)/peers.txt && \
 	    $(PY) $(INSTALL) -c constraints.txt -r $(VENV)/peers.txt &&) \
 	$(PY) -m benchmarks bench $(if $(PEERS),--peers) $(foreach name,$(TOPIC),--topic $(name)) $(call option,DATA,--data)
@@ -139,16 +138,16 @@ bench: $(VENV)/run.stamp ## Time the suite, or some TOPIC; with PEERS=1 also ska
 data: $(VENV)/run.stamp ## Fetch and verify DATASET, or list all data sets
 	@$(PY) -m benchmarks data $(if $(value DATASET),$(call quoted,DATASET)) $(call option,DATA,--data)
 
-test: $(VENV)/dev.stamp ## Run the tests
+test: $(VENV)/dev.stamp ## Run the tests, without test-regression and test-page
 	@$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not regression and not page"
 
 test-regression: $(VENV)/dev.stamp ## Train on small real data and compare with the committed accuracy bands
 	@$(PY) -m pytest -n auto --maxschedchunk 1 -m regression
 
-test-page: $(VENV)/page.stamp ## Open the pages in a headless Chromium and try them; compile the LaTeX tables
+test-page: $(VENV)/page.stamp ## Try the pages in a headless Chromium (SCREENSHOTS=FOLDER keeps pictures); compile the LaTeX tables
 	@$(PY) -m pytest -m page tests/report
 
-torture: $(VENV)/dev.stamp ## Kill, damage and misuse everything; takes long
+torture: $(VENV)/dev.stamp ## Kill a plan KILLS times, damage and misuse everything; takes long
 	@$(PY) -m tests.torture $(call option,KILLS,--kills) $(call option,DATA,--data)
 
 REGRESSION := runs/regression
@@ -159,7 +158,7 @@ check-regression: $(VENV)/run.stamp ## Run the small trainings of the accuracy b
 	    $(call option,JOBS,--jobs) $(call option,DATA,--data) < /dev/null || exit $$?; done
 	@$(PY) -m report check-regression --runs $(REGRESSION)
 
-audit-results: $(VENV)/run.stamp ## Run all committed cells again, or DRAW of them at random, and list those that differ
+audit-results: $(VENV)/run.stamp ## Run all committed cells again, or DRAW of them at random (of those under UNDER seconds), and list those that differ
 	@$(PY) -m benchmarks audit $(call option,DATASET,--dataset) $(call option,DRAW,--draw) $(call option,UNDER,--under) \
 	    $(call option,JOBS,--jobs) $(call option,DATA,--data) $(call option,RUNS,--runs)
 
