@@ -50,8 +50,8 @@ USES_data := DATASET
 USES_bench := PEERS TOPIC
 USES_torture := KILLS
 USES_audit-results := DATASET DRAW UNDER JOBS
-USES_check-regression := JOBS REGRESSION
-VARIABLES := $(sort $(EVERYWHERE) ALL CONTRIBUTED $(USES_compare) $(USES_predict) $(USES_bench) $(USES_torture) $(USES_audit-results) REGRESSION)
+USES_check-regression := JOBS
+VARIABLES := $(sort $(EVERYWHERE) ALL CONTRIBUTED $(USES_compare) $(USES_predict) $(USES_bench) $(USES_torture) $(USES_audit-results))
 GIVEN := $(strip $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
 GIVEN := $(filter-out MAKEFLAGS MFLAGS MAKEOVERRIDES -*-command-variables-*-,$(GIVEN))
 family = $(firstword $(foreach name,$(1) $(firstword $(subst -, ,$(1))),$(if $(filter USES_$(name),$(.VARIABLES)),$(name))))
@@ -150,7 +150,7 @@ test-page: $(VENV)/page.stamp ## Try the pages in a headless Chromium (SCREENSHO
 torture: $(VENV)/dev.stamp ## Kill a plan KILLS times, damage and misuse everything; takes long
 	@$(PY) -m tests.torture $(call option,KILLS,--kills) $(call option,DATA,--data)
 
-REGRESSION := runs/regression
+override REGRESSION := runs/regression
 check-regression: $(VENV)/run.stamp ## Run the small trainings of the accuracy bands anew and print what moved
 	@rm -rf $(REGRESSION)
 	@$(PY) -m report check-regression --list | while read -r paper dataset task; do \

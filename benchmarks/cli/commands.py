@@ -324,7 +324,9 @@ def get_data(names: tuple[str, ...], show: bool, mirror: str | None, data: Path)
 )
 @click.option("--rounds", type=click.IntRange(min=3), default=15, show_default=True, help="How often each is measured.")
 @click.option("--peers", is_flag=True, help="Also time skada and pytorch-adapt, if they are installed.")
-@click.option("--out", type=click.Path(path_type=Path), default=host.ROOT / "results" / "speed" / "bench.csv")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=host.ROOT / "runs" / "bench.csv", help="File of the measurements."
+)
 @location_options
 def bench(topics: tuple[str, ...], rounds: int, peers: bool, out: Path, mirror: str | None, data: Path) -> None:
     """Time the suite against its floor and other suites; exit status 1 if a budget is exceeded."""
