@@ -9,8 +9,9 @@ from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Options, Plan
-from benchmarks.records import replicates
+from benchmarks.records import files, replicates
 from benchmarks.records.replicates import Replicates
+from benchmarks.records.schema import RESULTS
 from datasets import registry
 from datasets.store import Location
 
@@ -35,9 +36,19 @@ def wanted(name: str, options: Options) -> list[Replicates]:
 
 
 def options_of(row: Replicates, options: Options, seeds: int) -> tuple[str, Options]:
-    """Paper and options of a table's plan."""
-    place = {"experiments": (row.experiment,), "datasets": (row.dataset,)}
+    """Paper and options of a table's plan, for the tasks that it has; for all if nothing is committed."""
+    place = {"experiments": (row.experiment,), "datasets": (row.dataset,), "tasks": tasks_of(row)}
     return row.paper, dataclasses.replace(options, **place, seeds=seeds, backbone=row.backbone, track=row.track)  # type: ignore[arg-type]
+
+
+def tasks_of(row: Replicates) -> tuple[str, ...]:
+    """The tasks of a committed table; others, whose data may be out of reach, are not part of what it decides."""
+    path = host.ROOT / "results" / row.paper / f"{row.experiment}.csv"
+    names = ("dataset", "protocol", "backbone", "track", "task")
+    place = (row.dataset, row.protocol, row.backbone, row.track)
+    return tuple(
+        dict.fromkeys(task for *where, task in files.read_fields(path, RESULTS, names) if tuple(where) == place)
+    )
 
 
 def make(

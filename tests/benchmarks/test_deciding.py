@@ -78,6 +78,15 @@ def test_report_and_harness_mean_the_same_tables(
     assert shown - of_folders == planned
 
 
+def test_only_the_tasks_that_a_table_has_are_decided() -> None:
+    """Those that no committed result is of may have data that cannot be had here."""
+    digits = dataclasses.replace(DIGITS, dataset="digits")
+    assert sorted(deciding.tasks_of(digits)) == ["mnist:mnistm-10k", "mnist:usps", "usps:mnist"]
+    _, options = deciding.options_of(digits, Options(), 5)
+    assert set(options.tasks) == set(deciding.tasks_of(digits))
+    assert deciding.tasks_of(dataclasses.replace(digits, backbone="alexnet")) == ()
+
+
 def test_other_cells_today_are_a_first_stage_of_their_own(few_digits: Location) -> None:
     row = dataclasses.replace(DIGITS, planned=3)
     first = {cell.spec.hash for cell in deciding.make([DIGITS], Options(), few_digits, {}).cells}
