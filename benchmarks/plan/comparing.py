@@ -202,10 +202,14 @@ def _template(of: Comparison, task: Task, seed: int, options: Options, batchnorm
 def _settled(row: Row, method: Method, spec: Spec, options: Options) -> tuple[Any, list[str]]:
     """A configuration with its chosen fields: chosen on this data set, or else on another one with this backbone."""
     config = plan.variant_config(row, method)
-    resolved, note = choices.resolve(row, method, config, spec)
+    given = settings.fields(row.method, options.settings)
+    resolved, note = choices.resolve(row, method, config, spec, given)
     notes = []
     if note:
-        for name, (value, dataset) in choices.elsewhere(row.method, method, spec).items():
+        found = choices.elsewhere(row.method, method, spec)
+        for name, (value, dataset) in found.items():
+            if name in given:
+                continue
             resolved = dataclasses.replace(resolved, **{name: value})
             notes.append(
                 f"{row.label}: {name} {value:g} was chosen on {dataset} with this backbone; CHOOSE=1 chooses it here"
