@@ -23,6 +23,7 @@ from benchmarks.networks import activations
 from benchmarks.networks.backbones import choice_of
 from benchmarks.plan.plan import Cell
 from benchmarks.records.store import Record, Store
+from benchmarks.records.words import plural
 from datasets.errors import DataError
 from datasets.store import Location
 
@@ -151,8 +152,8 @@ def jobs_for(wanted: int | None, threads: int, device: str = "cpu") -> int:
         wanted = max(1, cores // threads) if device == "cpu" else 1
     if wanted * threads > cores:
         raise UserError(
-            f"{wanted} jobs of {threads} threads need {wanted * threads} cores and this machine offers {cores}; "
-            "lower --jobs or --threads."
+            f"{plural(wanted, 'job')} of {plural(threads, 'thread')} {'needs' if wanted == 1 else 'need'} "
+            f"{plural(wanted * threads, 'core')} and this machine offers {cores}; lower --jobs or --threads."
         )
     return wanted
 

@@ -46,7 +46,7 @@ def check(name: str, options: Options) -> None:
     if not plan.paper(name).experiments or not contract.load(name).chosen:
         raise UserError(f"{name} has no setting that the label-free rule chooses.")
     plain = Options()
-    usual = ("batchnorm", "precision", "threads", "statistics", "settings")
+    usual = ("batchnorm", "cut", "views", "precision", "threads", "statistics", "settings")
     if any(getattr(options, name) != getattr(plain, name) for name in usual):
         raise UserError(f"settings are chosen with the usual {', '.join(usual)}; leave these out.")
 
@@ -78,6 +78,8 @@ def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
     choice = plan.chosen_backbone(experiment, options)
     for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
         plan.require_fitting(choice, dataset)
+        if not tasks:
+            raise plan.no_such_task(name, options)
         for variant, parameter in itertools.product(open_variants(name, experiment), method.chosen):
             cells: dict[float, list[Cell]] = {}
             for value in method.chosen[parameter]:

@@ -15,13 +15,14 @@ import pytest
 from benchmarks.executors import execute
 from benchmarks.export import reuse, tables
 from benchmarks.machine.errors import UserError
-from benchmarks.plan import choices, choosing, plan
+from benchmarks.plan import choices, choosing, plan, settings
 from benchmarks.plan.plan import Options, Plan
 from benchmarks.records import files, rules, schema
 from benchmarks.records.store import Record, Store, read_specs
 from datasets.errors import DataError
 from datasets.store import Location
 from methods import contract, dan, recipes
+from methods.contract import Recipe
 
 ONE_TASK = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",))
 
@@ -123,6 +124,23 @@ def test_what_differs_from_the_defaults_is_in_the_setting(digits_mini: Location)
     assert {use.setting for cell in plan.make("dan", options, digits_mini).cells for use in cell.uses} == {
         "batchnorm=joint;precision=bf16"
     }
+
+
+def test_a_setting_has_the_type_of_its_field() -> None:
+    assert settings.of_method("ddc", contract.load("ddc").config(), ["ddc.width=64"]).width == 64
+    assert settings.of_recipe(Recipe(1, 1, 0.1), ["recipe.milestones=0.5,0.75"]).milestones == (0.5, 0.75)
+
+
+@pytest.mark.usefixtures("no_choices")
+def test_nothing_is_said_of_a_choice_that_the_user_made(digits_mini: Location) -> None:
+    assert any("no weight has been chosen for dan" in note for note in plan.make("dan", ONE_TASK, digits_mini).notes)
+    assert not plan.make("dan", with_(settings=("dan.weight=4",)), digits_mini).notes
+
+
+def test_statistics_that_were_asked_for_are_the_only_ones() -> None:
+    frozen = next(one for one in plan.paper("adabn").experiments if one.name == "frozen-trunk")
+    assert [one.statistics for one in plan._variations(frozen, Options())] == ["imagenet", "source", "own"]
+    assert [one.statistics for one in plan._variations(frozen, Options(statistics="own"))] == ["own"]
 
 
 @pytest.mark.parametrize(
