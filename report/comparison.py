@@ -321,14 +321,16 @@ def _sure(one: Comparison, best: Method, others: Sequence[Method]) -> str:
     gap = one.gain(best)
     text = f"{mean:.1f} % on average over {len(one.tested)} tasks" if len(one.tested) > 1 else f"{mean:.1f} %"
     if best.method == BASELINE:
-        text += ", and no method is better than source-only training"
+        text += ", and no method is better than source-only training" if others else ""
     elif gap is not None:
         text += f", {gap.effect:+.1f} points over source-only ({_doubt(gap)})"
     if others:
         second = one.gain(best, others[0])
-        lead = f", {second.effect:.1f} points ahead of {others[0].label}" if second else ""
-        sure = "" if second is None else " beyond doubt" if second.low > 0 else ", which is not sure"
-        text += f"{lead}{sure}"
+        if second and second.effect > 0:
+            sure = " beyond doubt" if second.low > 0 else ", which is not sure"
+            text += f", {second.effect:.1f} points ahead of {others[0].label}{sure}"
+        elif second:
+            text += f", level with {others[0].label}"
     return text
 
 
@@ -371,4 +373,5 @@ def _use(best: Method) -> str:
     if not best.networks:
         return ""
     network = next(iter(best.networks.values()))
-    return f"  It classifies further images by: python -m benchmarks predict '{network}' FOLDER"
+    quoted = network.replace("'", "'\\''")
+    return f"  It classifies further images by: python -m benchmarks predict '{quoted}' FOLDER"

@@ -49,6 +49,8 @@ def compare(
     dataset = protocols.at_hand(options.datasets[0], location)
     if commit and (dataset.startswith(folders.PREFIX) or options.settings):
         raise UserError("results on your own images, or with SET, are not committed; leave --commit out.")
+    if commit and (changed := comparing.shown(options)):
+        raise UserError(f"what is committed is trained in the usual way: leave out {', '.join(changed)}, or --commit.")
     _prepare(dataset, options, location)
     found = comparing.make(dataset, methods, options, location)
     if choose:

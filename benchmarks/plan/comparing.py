@@ -182,7 +182,7 @@ def _contestant(row: Row, of: Comparison, options: Options, location: Location) 
         of.left_out.append(f"{row.label}: {reason}")
         return None
     one = Contestant(row, config, batchnorm, notes)
-    use = Use(NAME, of.experiment.name, row, ";".join(f"{k}={v}" for k, v in settings.shown(options.settings).items()))
+    use = Use(NAME, of.experiment.name, row, ";".join(f"{k}={v}" for k, v in shown(options).items()))
     for task in of.tasks:
         for seed in range(options.seeds or of.experiment.seeds):
             cell = plan.with_method(
@@ -192,6 +192,13 @@ def _contestant(row: Row, of: Comparison, options: Options, location: Location) 
             cell.keep = plan.is_kept(options, of.dataset, of.experiment.protocol)
             one.cells.append(cell)
     return one
+
+
+def shown(options: Options) -> dict[str, Any]:
+    """What differs from the usual training in every cell, but for backbone and track, which a file is named after."""
+    usual, names = Options(), ("batchnorm", "cut", "views", "statistics", "precision", "threads")
+    changed = {name: getattr(options, name) for name in names if getattr(options, name) != getattr(usual, name)}
+    return {**settings.shown(options.settings), **changed}
 
 
 def _template(of: Comparison, task: Task, seed: int, options: Options, batchnorm: str, location: Location) -> Spec:

@@ -68,6 +68,10 @@ def call(
         (["audit", "--dataset", "ofice31"], "unknown data set 'ofice31'"),
         (["plan", "all", "--experiment", "digits nonsense"], "no paper has an experiment for nonsense;"),
         (["run", "dan", "--force", "--continue-committed"], "takes over what is committed: leave one out"),
+        (
+            ["compare", "--dataset", "office31", "--views", "4", "--commit"],
+            "in the usual way: leave out views, or --commit",
+        ),
         (["run", "dan", "--address", "head:6379"], "--address, --gpus and --memory are of a cluster"),
         (["audit", "--memory", "4"], "--address, --gpus and --memory are of a cluster"),
         (["choose", "dan", "--gpus", "0.5"], "--address, --gpus and --memory are of a cluster"),

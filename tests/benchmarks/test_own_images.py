@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -275,10 +276,11 @@ def test_weights_chosen_here(tmp_path: Path, place: Location, capsys: Capture, m
     status, output, error = compare(capsys, monkeypatch, root, place, *more, "--force")
     assert status == 0, output + error
     assert "are done" not in output, "what the choice is made from is trained again as well"
-    more = ["--seeds", 1, "--methods", "dann2014", "--set", "dann2014.weight=3"]
+    more = ["--seeds", 1, "--methods", "dann2014", "--set", "dann2014.weight=3", "--precision", "bf16"]
     status, output, error = compare(capsys, monkeypatch, root, place, *more)
     assert status == 0, output + error
     assert {row["note"] for row in rows(place)} == {""}, "nothing was chosen, and nothing is to be"
+    assert all(row["setting"].endswith("set.dann2014.weight=3;precision=bf16") for row in rows(place))
 
 
 @pytest.mark.parametrize(
@@ -288,6 +290,7 @@ def test_weights_chosen_here(tmp_path: Path, place: Location, capsys: Capture, m
         (["--methods", "dan/nope"], "dan has no variant 'nope'"),
         (["--commit"], "results on your own images, or with SET, are not committed"),
         (["--experiment", "x"], "compare takes one data set"),
+        (["--force", "--continue-committed"], "takes over what is committed: leave one out"),
         (["--set", "dan.weigth=2"], "dan has no setting 'weigth'; it has: "),
         (["--set", "recipe.steps=many"], "recipe.steps takes a value of type int, not 'many'"),
         (["--set", "den.weight=2"], "SET names 'den', which is not planned; there are: recipe, source_only, "),
@@ -346,6 +349,24 @@ def test_two_methods_with_one_name_are_two(tmp_path: Path) -> None:
     assert [(m.label, m.mean("accuracy", ["a:b"])) for m in one.methods] == [
         ("source-only", 50), ("CORAL (adabn/coral)", 51), ("CORAL (shallow/coral)", 52)
     ]  # fmt: skip
+
+
+def test_the_advice_where_methods_are_level_or_alone(tmp_path: Path) -> None:
+    def said(*accuracies: tuple[str, str]) -> str:
+        rows = [
+            {"method": method, "variant": "default", "label": method, "task": "a:b", "seed": str(seed),
+             "accuracy": accuracy, "seconds": "1", "network": "/media/Bob's disk/network.pt"}
+            for method, accuracy in accuracies for seed in range(2)
+        ]  # fmt: skip
+        return comparison.advice(written(tmp_path / "x.csv", *rows), [])
+
+    level = said(("source_only", "40"), ("dan", "90"), ("jan", "90"))
+    assert "+50.0 points over source-only (95 % interval +50.0 to +50.0, 2 seeds), level with jan;" in level
+    assert "1.0 points ahead of jan beyond doubt" in said(("source_only", "40"), ("dan", "90"), ("jan", "89"))
+    assert "no method is better than source-only training" in said(("source_only", "90"), ("dan", "80"))
+    assert said(("source_only", "90")).startswith("Take source_only: 90.0 %; it takes 1.0 s per training.")
+    command = said(("source_only", "90")).partition("by: ")[2]
+    assert shlex.split(command)[4] == "/media/Bob's disk/network.pt"
 
 
 def test_a_task_of_which_nothing_finished_is_not_called_unlabelled(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import re
 import shlex
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -245,6 +246,27 @@ def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatc
     assert read_specs(sent.parent / "specs" / "digits.json").keys() == {
         cell.spec.hash for cell in one.cells + two.cells
     }
+
+
+def test_two_runs_write_their_tables_one_after_the_other(digits_mini: Location, tmp_path: Path) -> None:
+    store, planned = Store(tmp_path), plan.make("dan", with_(seeds=1), digits_mini)
+    finish(planned, store)
+    ended = threading.Event()
+
+    def write() -> None:
+        tables.write_local(planned, store, digits_mini)
+        ended.set()
+
+    with store.lock("tables"):
+        other = threading.Thread(target=write)
+        other.start()
+        assert not ended.wait(0.5)
+    other.join()
+    assert len(rows_in(store.table_path("dan", "digits"))) > 0
+    (tmp_path / "locks" / "tables.lock").unlink(missing_ok=True)
+    (tmp_path / "locks" / "tables.lock").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*tables.lock: "):
+        tables.write_local(planned, store, digits_mini)
 
 
 def test_a_row_takes_the_place_of_its_own_slot_alone(digits_mini: Location, tmp_path: Path) -> None:
