@@ -67,7 +67,8 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
     except (UserError, DataError) as failure:
         error, diverged = str(failure), isinstance(failure, training.DivergedError)
     except Exception as failure:  # a bug in one method must not stop the others
-        error, detail = f"{type(failure).__name__}: {failure}", traceback.format_exc()
+        said = " ".join(str(failure).split())  # one line: it is shown among others
+        error, detail = f"{type(failure).__name__}: {said}", traceback.format_exc()
         if processes.size() > 1:  # the other processes cannot know and would wait for this one
             raise
     try:

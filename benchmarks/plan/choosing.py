@@ -125,7 +125,8 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
     except KeyError as error:
         raise UserError(
             f"the label-free rule cannot choose {study.parameter} of {study.method} on {study.dataset}: it needs "
-            f"{error.args[0]}, and that needs a network and two held-out source images, which takes twenty images."
+            f"{error.args[0]}, and that needs a network, two images of the target and two held-out ones of the source, "
+            "which takes twenty."
         ) from None
     rows = []
     for (value, cells), of_value, score in zip(study.cells.items(), measured, scores, strict=True):

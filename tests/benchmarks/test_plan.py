@@ -419,6 +419,14 @@ def test_the_choice_takes_the_least_mean_rank_of_the_suites_rule(
     assert choices.read() == rows
 
 
+def test_what_the_choice_lacks_may_be_images_of_the_target(digits_mini: Location, tmp_path: Path) -> None:
+    (study,) = choosing.studies("dan", with_(seeds=1), digits_mini)
+    for cells in study.cells.values():
+        finish(Plan(cells), Store(tmp_path), source_error=0.1, history=[{"target_entropy": 0.1}])
+    with pytest.raises(UserError, match="needs dev, and that needs a network, two images of the target and two held"):
+        choosing.score(study, Store(tmp_path))
+
+
 def test_a_weight_at_which_a_training_diverges_is_not_chosen(
     digits_mini: Location, tmp_path: Path, no_choices: Path
 ) -> None:

@@ -62,7 +62,7 @@ def test_what_was_changed_is_refused(results: Path) -> None:
     table = results / "contributed/lab/dan/table1-late.csv"
     honest = table.read_text()
     table.write_text(re.sub(r"^(dan,table1-late),source_only,", r"\1,jan,", honest, flags=re.MULTILINE))
-    with pytest.raises(UserError, match="method of cell [0-9a-f]+ is 'jan', unlike in its specification"):
+    with pytest.raises(UserError, match=r"method of cell [0-9a-f]+ is 'jan', unlike in its specification"):
         contributed.found(papers(), results)
     table.write_text(honest)
     write(results / "contributed/lab/dan/unknown.csv", rows())
