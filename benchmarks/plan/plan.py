@@ -290,7 +290,7 @@ def make(name: str, options: Options, location: Location) -> Plan:
 def no_such_task(name: str, options: Options) -> UserError:
     """The error for tasks that exist and that no experiment lists, where none was named."""
     return UserError(
-        f"no experiment of {name!r} that runs unless it is named has the task {', '.join(options.tasks)}; name one."
+        f"no experiment that runs by default for {name!r} has the task {', '.join(options.tasks)}; name one that has."
     )
 
 
