@@ -191,8 +191,9 @@ def _images(path: Path, images: list[Path], left_out: Counter[str], *, deeper: b
         place = Path(entry.path)
         if _is_image(place):
             images.append(place)
-        elif entry.is_dir():
+        elif _is_folder(entry):
             if deeper:
+                _check_link(entry, path)
                 _images(place, images, left_out, deeper=True)
         else:
             left_out[place.suffix.lower() or "no ending"] += 1
@@ -241,7 +242,20 @@ def subfolders(path: Path) -> list[Path]:
         DataError: it cannot be read.
     """
     kept = [one for one in _entries(path) if not one.name.startswith(".") and one.name not in NOT_DATA]
-    return sorted(Path(one.path) for one in kept if one.is_dir() and Path(one.path).suffix.lower() not in SUFFIXES)
+    return sorted(Path(one.path) for one in kept if _is_folder(one) and Path(one.path).suffix.lower() not in SUFFIXES)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # a link to itself
+        raise unreadable(Path(entry.path), error) from error
+
+
+def _check_link(entry: os.DirEntry[str], path: Path) -> None:
+    """Checks that an entry of a folder does not lead back to it."""
+    if entry.is_symlink() and Path(entry.path).resolve() in ((here := path.resolve()), *here.parents):
+        raise DataError(f"{printable(entry.path)} is a link to a folder that it is in: remove it.")
 
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:
@@ -285,10 +299,20 @@ def _rows(path: Path) -> Iterator[tuple[str, str, str]]:
         text = path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise unreadable(path, error) from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if set(reader.fieldnames or ()) != set(COLUMNS):
-        raise DataError(f"{path} lacks the columns {', '.join(COLUMNS)} in its first line: fix it.")
-    for row in reader:
-        if None in row or None in row.values() or not row["path"] or not row["domain"]:
-            raise DataError(f"{path}, line {reader.line_num}: path and domain are needed, and three fields: fix it.")
-        yield row["path"], row["label"].strip(), row["domain"]
+    if "\0" in text:
+        raise DataError(f"{path} holds a zero byte, so it is not a text: fix it.")
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        columns = sorted(reader.fieldnames or ())
+        if not set(COLUMNS) <= set(columns):
+            raise DataError(f"{path} lacks the columns {', '.join(COLUMNS)} in its first line: fix it.")
+        if columns != sorted(COLUMNS):
+            raise DataError(f"{path} has more than the columns {', '.join(COLUMNS)} in its first line: fix it.")
+        for row in reader:
+            if None in row or None in row.values() or not row["path"] or not row["domain"].strip():
+                raise DataError(
+                    f"{path}, line {reader.line_num}: path and domain are needed, and three fields: fix it."
+                )
+            yield row["path"], row["label"].strip(), row["domain"].strip()
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as a list ({error}), perhaps for want of a quote: fix it.") from error

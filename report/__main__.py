@@ -229,7 +229,10 @@ def compare_command(
     dataset: str | None, classes: str | None, form: str, out: Path | None, runs: Path, results: Path
 ) -> None:
     """All methods on DATASET in one table, or every existing comparison, and which method to use."""
-    name = f"{records.named(dataset)[-1]}{records.COMMON if classes else ''}" if dataset else ""
+    names = records.named(dataset) if dataset else ()
+    if len(names) > 1:
+        raise UserError(f"compare takes one data set, not {', '.join(names)}.")
+    name = f"{names[0]}{records.COMMON if classes else ''}" if names else ""
     shown = comparison.found(runs, results, name)
     if not shown:
         about = f" on {name}" if name else ""

@@ -8,6 +8,7 @@ the methods, mean over the tasks of all committed comparisons.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,6 +78,12 @@ class Comparison:
         )
 
     @cached_property
+    def bare(self) -> tuple[str, ...]:
+        """The tasks whose target has none: trainings finished there, without an accuracy."""
+        ended = {place[0] for m in self.methods for name in ("seconds", CRITERION) for place in m.values[name]}
+        return tuple(task for task in self.tasks if task in ended and task not in self.tested)
+
+    @cached_property
     def baseline(self) -> Method | None:
         """The source-only line."""
         return next((one for one in self.methods if one.method == BASELINE), None)
@@ -132,13 +139,20 @@ def read(path: Path, origin: str) -> Comparison:
     groups = {Group(*(row[name] for name in Group._fields)) for row in rows}
     if len(groups) > 1:
         raise UserError(f"{path} mixes data sets, protocols, backbones or tracks; run it again.")
-    labels = dict.fromkeys(row["label"] for row in rows)
-    methods = tuple(_method([row for row in rows if row["label"] == label]) for label in labels)
+    contestants = {(row["method"], row["variant"]): row["label"] for row in rows}
+    labels = Counter(contestants.values())  # methods of two papers may have one name
+    methods = tuple(
+        _method(
+            label if labels[label] == 1 else f"{label} ({'/'.join(which)})",
+            [row for row in rows if (row["method"], row["variant"]) == which],
+        )
+        for which, label in contestants.items()
+    )
     tasks = tuple(dict.fromkeys(row["task"] for row in rows))
     return Comparison(origin, path, groups.pop(), rows[0]["setting"], tasks, methods)
 
 
-def _method(rows: Sequence[Mapping[str, str]]) -> Method:
+def _method(label: str, rows: Sequence[Mapping[str, str]]) -> Method:
     def place(row: Mapping[str, str]) -> Place:
         return row["task"], "0", int(row["seed"])
 
@@ -148,7 +162,7 @@ def _method(rows: Sequence[Mapping[str, str]]) -> Method:
     values = {name: {where: float(text) for where, text in column(name).items()} for name in NUMBERS}
     first = rows[0]
     cells, errors, networks = column("cell"), column("error"), column("network")
-    return Method(first["label"], first["method"], values, cells, errors, networks, first["note"])
+    return Method(label, first["method"], values, cells, errors, networks, first["note"])
 
 
 def found(runs: Path | None, results: Path, dataset: str = "") -> list[Comparison]:
@@ -243,7 +257,9 @@ def table(one: Comparison, committed: Sequence[Comparison]) -> Table:
     columns += [*(CRITERIA[name] for name in criteria), "seconds a cell", "failed"]
     if not any(method.errors for method in one.methods):
         columns, lines = columns[:-1], [Line(x.label, x.origin, x.cells[:-1]) for x in lines]
-    what = "accuracy in percent, last iterate" if one.tested else "no target labels, so no accuracy"
+    what = "no target labels, so no accuracy" if one.bare else "nothing finished"
+    if one.tested:
+        what = "accuracy in percent, last iterate"
     grid = Grid("compare", f"Methods: {what}", tuple(columns), tuple(lines), tuple(_notes(one, committed)), "method")
     name = short(one.group.dataset)
     title = f"Methods on {name}, from the same network and recipe"
@@ -258,10 +274,9 @@ def _mark(one: Comparison, name: str) -> str:
 
 def _notes(one: Comparison, committed: Sequence[Comparison]) -> list[str]:
     notes = [method.note for method in one.methods if method.note]
-    bare = [task for task in one.tasks if task not in one.tested]
-    if bare and one.tested:
-        notes.append(f"{', '.join(bare)}: the target has no labels, so no accuracy; the other tasks decide")
-    if not one.tested:
+    if one.bare and one.tested:
+        notes.append(f"{', '.join(one.bare)}: the target has no labels, so no accuracy; the other tasks decide")
+    if one.bare and not one.tested:
         notes.append(f"<: what sorts the methods; the {'largest' if CRITERION in RISING else 'least'} first")
         notes.append(trust_text(committed))
     notes += [
@@ -306,14 +321,16 @@ def _sure(one: Comparison, best: Method, others: Sequence[Method]) -> str:
     gap = one.gain(best)
     text = f"{mean:.1f} % on average over {len(one.tested)} tasks" if len(one.tested) > 1 else f"{mean:.1f} %"
     if best.method == BASELINE:
-        text += ", and no method is better than source-only training"
+        text += ", and no method is better than source-only training" if others else ""
     elif gap is not None:
         text += f", {gap.effect:+.1f} points over source-only ({_doubt(gap)})"
     if others:
         second = one.gain(best, others[0])
-        lead = f", {second.effect:.1f} points ahead of {others[0].label}" if second else ""
-        sure = "" if second is None else " beyond doubt" if second.low > 0 else ", which is not sure"
-        text += f"{lead}{sure}"
+        if second and second.effect > 0:
+            sure = " beyond doubt" if second.low > 0 else ", which is not sure"
+            text += f", {second.effect:.1f} points ahead of {others[0].label}{sure}"
+        elif second:
+            text += f", level with {others[0].label}"
     return text
 
 
@@ -356,4 +373,5 @@ def _use(best: Method) -> str:
     if not best.networks:
         return ""
     network = next(iter(best.networks.values()))
-    return f"  It classifies further images by: python -m benchmarks predict '{network}' FOLDER"
+    quoted = network.replace("'", "'\\''")
+    return f"  It classifies further images by: python -m benchmarks predict '{quoted}' FOLDER"

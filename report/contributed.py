@@ -15,10 +15,12 @@ import pandas as pd
 from benchmarks.machine.errors import UserError
 from benchmarks.records.store import Spec, read_specs
 from methods.contract import Experiment, Paper
-from report import build, leaderboard
+from report import build, leaderboard, records
 from report.leaderboard import Board
 
 FOLDER = "contributed"
+SAID = ("method", "dataset", "protocol", "task", "split", "seed", "backbone", "track")
+"""Columns of a table that the specification of a cell has as well."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _contribution(folder: Path, papers: Mapping[str, Paper], results: Path) -> C
 
 
 def _check(path: Path, frame: pd.DataFrame) -> None:
-    """Checks that every cell of a table has its specification and is named by its hash."""
+    """Checks that every cell of a table has its specification, is named by its hash, and is what it says."""
     beside = path.parent / "specs" / f"{path.stem}.json"
     known = read_specs(beside)
     for cell in map(str, frame["cell"].unique()):
@@ -76,3 +78,7 @@ def _check(path: Path, frame: pd.DataFrame) -> None:
             raise UserError(f"{beside}: the specification of cell {cell} has other fields ({error}).") from error
         if computed != cell:
             raise UserError(f"{beside}: the specification of cell {cell} has the hash {computed}: it was changed.")
+    for cell, *values in records.plain(frame[["cell", *SAID]].drop_duplicates(), ["cell", *SAID]):
+        for name, value in zip(SAID, values, strict=True):
+            if str(value) != str(known[cell]["spec"][name]):
+                raise UserError(f"{path}: {name} of cell {cell} is {value!r}, unlike in its specification.")

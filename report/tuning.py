@@ -102,7 +102,7 @@ class Study:
             for r in range(len(self.accuracy))
             for t in range(len(self.tasks))
         ]
-        pairs = [pair for pair in every if all(np.ptp(values) > 0 for values in pair)]
+        pairs = [pair for pair in every if all(len(values) and np.ptp(values) > 0 for values in pair)]
         return fmean(float(stats.spearmanr(*pair).statistic) for pair in pairs) if pairs else 0.0
 
     def collapses(self, rule: str) -> float:
@@ -112,7 +112,13 @@ class Study:
     @property
     def at_edge(self) -> bool:
         """Whether the most accurate value, mean over everything, is at an end of the grid."""
-        return int(np.nanargmax(self.accuracy.mean((0, 1)))) in (0, len(self.grid) - 1)
+        return self.best in (0, len(self.grid) - 1)
+
+    @property
+    def best(self) -> int | None:
+        """Position of that value; None if a training diverged at every value."""
+        means = self.accuracy.mean((0, 1))
+        return None if np.isnan(means).all() else int(np.nanargmax(means))
 
 
 def studies(papers: Mapping[str, Paper], results: Path) -> list[Study]:

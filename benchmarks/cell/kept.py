@@ -12,6 +12,7 @@ A method that is not a neural network, such as a support vector machine, leaves 
 
 from __future__ import annotations
 
+import csv
 import functools
 import hashlib
 import io
@@ -110,11 +111,11 @@ def _names(cell: Cell, location: Location) -> list[str]:
 
 def _write_confusion(folder: Path, classes: tuple[str, ...], confusion: Tensor) -> None:
     counts = confusion.cpu().tolist()
-    rows = [
-        {"class": one, **dict(zip(classes, map(str, row), strict=True))}
-        for one, row in zip(classes, counts, strict=True)
-    ]
-    write_csv(folder / schema.CONFUSION_FILE, ("class", *classes), rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("class", *classes))  # a class may be called class
+    writer.writerows((one, *row) for one, row in zip(classes, counts, strict=True))
+    write_atomically(folder / schema.CONFUSION_FILE, text.getvalue())
     right = [(one, sum(row), row[i]) for i, (one, row) in enumerate(zip(classes, counts, strict=True))]
     table = [{"class": one, "images": str(n), "accuracy": f"{100 * k / n:.2f}" if n else ""} for one, n, k in right]
     write_csv(folder / schema.PER_CLASS_FILE, schema.PER_CLASS, table)
@@ -206,9 +207,14 @@ def predictor(kept: Kept, location: Location) -> Callable[[NDArray[np.uint8]], T
     """Images from ``photos.square``, uint8 (n, side, side, 3) -> class probabilities, float64 (n, classes).
 
     Raises:
-        UserError, DataError: the backbone's weights are not available.
+        UserError, DataError: the backbone's weights or the network's device are not available.
     """
     spec, device = kept.spec, torch.device(kept.spec.device)
+    if spec.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "the network was trained on a GPU, and this machine has no CUDA device that PyTorch can use: predict on "
+            "one that has."
+        )
     choice = choice_of(spec)
     known = choice.backbone.known
     path = weights.path(spec.backbone, location) if known else None

@@ -17,10 +17,12 @@ from benchmarks.export import rerun as again
 from benchmarks.export.rerun import Committed, Outcome
 from benchmarks.machine.errors import UserError
 from benchmarks.networks.backbones import choice_of
+from benchmarks.plan import comparing
+from benchmarks.plan import plan as planning
 from benchmarks.plan.plan import Options, Plan
 from benchmarks.records.store import Store
 from benchmarks.records.words import plural
-from datasets import protocols
+from datasets import protocols, registry
 from datasets.errors import DataError
 from datasets.store import Location
 
@@ -118,6 +120,11 @@ def audit(
     to the last digit.
     """
     location, records = Location(data, mirror), Store(runs / "audit")
+    for name in papers:
+        if name != comparing.NAME:
+            planning.paper(name)
+    for name in datasets:
+        registry.suite(name)
     found = [
         one
         for one in again.every(papers)

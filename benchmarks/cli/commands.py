@@ -79,9 +79,10 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
         click.echo(
             f"With {plural(jobs, 'job')} {running.how_long(todo, tables.expected_seconds(todo, records), jobs)}."
         )
-    if known := sum(tables.is_committed(cell, committed) for cell in todo):
+    if known := sum(tables.is_committed(cell, committed) and not cell.keep for cell in todo):
         click.echo(
-            f"Of these {known} have committed results; CONTINUE_COMMITTED=1 (--continue-committed) counts them as done."
+            f"Of these {known} {'has' if known == 1 else 'have'} committed results; CONTINUE_COMMITTED=1 "
+            f"(--continue-committed) counts {'it' if known == 1 else 'them'} as done."
         )
     running.say(planned)
 

@@ -49,13 +49,16 @@ def compare(
     dataset = protocols.at_hand(options.datasets[0], location)
     if commit and (dataset.startswith(folders.PREFIX) or options.settings):
         raise UserError("results on your own images, or with SET, are not committed; leave --commit out.")
+    if commit and (changed := comparing.shown(options)):
+        raise UserError(f"what is committed is trained in the usual way: leave out {', '.join(changed)}, or --commit.")
     _prepare(dataset, options, location)
     found = comparing.make(dataset, methods, options, location)
     if choose:
-        found = _chosen(found, options, location, records, how)
+        found = _chosen(found, options, location, records, how, force)
     for reason in found.left_out:
         click.echo(f"Not compared: {reason}")
-    known = _committed(found, records) if continue_committed else {}
+    # Nothing but numbers is committed: where networks are to be kept, all are trained.
+    known = _committed(found, records) if continue_committed and not options.keep else {}
     missing = dataclasses.replace(found.plan, cells=[one for one in found.plan.cells if one.spec.hash not in known])
     if taken := len(found.plan.cells) - len(missing.cells):
         click.echo(f"{plural(taken, 'cell')} of the committed comparison {'is' if taken == 1 else 'are'} taken over.")
@@ -87,12 +90,14 @@ def _prepare(dataset: str, options: Options, location: Location) -> None:
         click.echo("\n".join(folders.summary(dataset)))
 
 
-def _chosen(found: Comparison, options: Options, location: Location, records: Store, how: How) -> Comparison:
+def _chosen(
+    found: Comparison, options: Options, location: Location, records: Store, how: How, force: bool
+) -> Comparison:
     """The comparison with weights chosen by the label-free rule."""
     grids = list(comparing.studies(found, options, location))
     cells = [cell for _, study in grids for cells in study.cells.values() for cell in cells]
     if cells:
-        summary = running.run(Plan(cells), location, records, options, how, False)
+        summary = running.run(Plan(cells), location, records, options, how, False, force)
         running.require_complete(summary, records, but_diverged=True)
     return comparing.decide(found, grids, records, options, location)
 

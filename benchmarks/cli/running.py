@@ -55,12 +55,17 @@ def run(
         _warn_of_other_code(planned, records)
     processes.barrier()
     committed = tables.committed_cells(*planned.papers) if continue_committed else {}
-    todo = [c for c in planned.cells if not execute.is_done(c, records) and not tables.is_committed(c, committed)]
+    todo = [
+        cell
+        for cell in planned.cells
+        # Nothing but numbers is committed: a network that is to be kept has to be trained.
+        if not execute.is_done(cell, records) and (cell.keep or not tables.is_committed(cell, committed))
+    ]
     if todo:
         records.check_writable()
         records.tidy()
     if continue_committed and processes.is_main() and (adopted := reuse.reuse_committed(todo, records)):
-        click.echo(f"{adopted} cells are taken over from other committed tables.")
+        click.echo(f"{plural(adopted, 'cell')} {_is(adopted)} taken over from other committed tables.")
     processes.barrier()
     todo = [cell for cell in todo if not execute.is_done(cell, records)]
     if not todo:
@@ -90,7 +95,8 @@ def _warn_of_other_code(planned: Plan, records: Store) -> None:
         more = f" and {len(older) - NAMED} more" if len(older) > NAMED else ""
         methods = ", ".join(dict.fromkeys(f"methods/{cell.spec.method}.py" for cell in older))
         click.echo(
-            f"Warning: {methods} or what it imports has changed since {len(older)} finished cells were trained, at the "
+            f"Warning: {methods} or what it imports has changed since {plural(len(older), 'finished cell')} "
+            f"{'was' if len(older) == 1 else 'were'} trained, at the "
             f"same revision: {', '.join(cell.label for cell in older[:NAMED])}{more}.  FORCE=1 retrains what is "
             "asked for; raising METHOD.revision makes every older record another cell.",
             err=True,
@@ -143,6 +149,10 @@ def conclude(summary: execute.Summary, records: Store) -> None:
         click.echo("Interrupted.  Finished cells are kept; the same command resumes from here.", err=True)
 
 
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
 def say(planned: Plan) -> None:
     for note in planned.notes:
         click.echo(f"Note: {note}")
@@ -173,6 +183,8 @@ def prepared(domains: Mapping[tuple[str, int | None], str], location: Location) 
 Command = Callable[..., Any]
 LOCAL, RAY = "local", "ray"
 """Where cells run: processes of this machine, or a cluster."""
+WHOLE = 1.0
+"""The share of a GPU that a cell on a cluster has unless another one is asked for."""
 
 
 def _words(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -333,7 +345,10 @@ def how_options(command: Command) -> Command:
     @functools.wraps(command)
     def gathered(**values: Any) -> Any:
         names = [field.name for field in dataclasses.fields(How)]
-        return command(how=How(**{name: values.pop(name) for name in names}), **values)
+        how = How(**{name: values.pop(name) for name in names})
+        if how.where != RAY and (how.address or how.gpus != WHOLE or how.memory):
+            raise UserError("--address, --gpus and --memory are of a cluster: add --executor ray, or leave them out.")
+        return command(how=how, **values)
 
     wrapped: Command = gathered
     for option in (
@@ -342,7 +357,7 @@ def how_options(command: Command) -> Command:
             help="GB of memory per cell on a cluster; default: not counted.",
         ),
         click.option(
-            "--gpus", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True,
+            "--gpus", type=click.FloatRange(min=0, min_open=True), default=WHOLE, show_default=True,
             help="Share of a GPU per cell on a cluster.",
         ),
         click.option("--address", help="Head of the Ray cluster, host:port or auto; default: this machine only."),
@@ -358,7 +373,16 @@ def how_options(command: Command) -> Command:
 
 def running_options(command: Command) -> Command:
     """All of the above, and how to run."""
+
+    @functools.wraps(command)
+    def checked(**values: Any) -> Any:
+        if values["force"] and values["continue_committed"]:
+            raise UserError(
+                "--force trains everything again and --continue-committed takes over what is committed: leave one out."
+            )
+        return command(**values)
+
     anew = click.option("--force", is_flag=True, help="Train everything asked for again.")
     words = "Count cells with committed results as done; cells of other tables are taken from there."
     go_on = click.option("--continue-committed", is_flag=True, help=words)
-    return how_options(anew(go_on(plan_options(location_options(runs_option(command))))))
+    return how_options(anew(go_on(plan_options(location_options(runs_option(checked))))))

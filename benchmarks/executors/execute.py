@@ -23,6 +23,7 @@ from benchmarks.networks import activations
 from benchmarks.networks.backbones import choice_of
 from benchmarks.plan.plan import Cell
 from benchmarks.records.store import Record, Store
+from benchmarks.records.words import plural
 from datasets.errors import DataError
 from datasets.store import Location
 
@@ -66,7 +67,8 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
     except (UserError, DataError) as failure:
         error, diverged = str(failure), isinstance(failure, training.DivergedError)
     except Exception as failure:  # a bug in one method must not stop the others
-        error, detail = f"{type(failure).__name__}: {failure}", traceback.format_exc()
+        said = " ".join(str(failure).split())  # one line: it is shown among others
+        error, detail = f"{type(failure).__name__}: {said}", traceback.format_exc()
         if processes.size() > 1:  # the other processes cannot know and would wait for this one
             raise
     try:
@@ -151,8 +153,8 @@ def jobs_for(wanted: int | None, threads: int, device: str = "cpu") -> int:
         wanted = max(1, cores // threads) if device == "cpu" else 1
     if wanted * threads > cores:
         raise UserError(
-            f"{wanted} jobs of {threads} threads need {wanted * threads} cores and this machine offers {cores}; "
-            "lower --jobs or --threads."
+            f"{plural(wanted, 'job')} of {plural(threads, 'thread')} {'needs' if wanted == 1 else 'need'} "
+            f"{plural(wanted * threads, 'core')} and this machine offers {cores}; lower --jobs or --threads."
         )
     return wanted
 

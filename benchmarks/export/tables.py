@@ -204,8 +204,27 @@ def write_local(plan: Plan, store: Store, location: Location) -> dict[Path, int]
     tables: dict[Path, list[dict[str, str]]] = {}
     for row in rows_of(plan, store):
         tables.setdefault(store.table_path(row["paper"], row["experiment"]), []).append(row)
-    _drop_outdated(plan, store)
-    return {path: merge(path, rows, store, location) for path, rows in tables.items()}
+    with _alone(store):
+        _drop_outdated(plan, store)
+        return {path: merge(path, rows, store, location) for path, rows in tables.items()}
+
+
+@contextlib.contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """While another run writes tables in the same folder, this one waits: each keeps the rows of the other.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    lock = store.lock("tables")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise UserError(f"cannot write {lock.lock_file}: {error.strerror or error}; choose --runs.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _drop_outdated(plan: Plan, store: Store) -> None:

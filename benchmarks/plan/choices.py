@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,14 @@ def _read(where: Path, *_state: int) -> list[dict[str, str]]:
     return rows
 
 
-def resolve(row: Row, method: Method, config: Any, spec: Spec) -> tuple[Any, str | None]:
-    """A row's configuration with its chosen fields filled in, and a note if no choice has been made."""
+def resolve(row: Row, method: Method, config: Any, spec: Spec, given: Collection[str] = ()) -> tuple[Any, str | None]:
+    """A row's configuration with its chosen fields filled in, and a note if no choice has been made.
+
+    Args:
+        given: fields that the user sets, which nothing is said about.
+    """
     name, notes = row.method, []
-    for field in method.chosen if row.variant not in method.fixed else ():
+    for field in [one for one in method.chosen if one not in given] if row.variant not in method.fixed else ():
         found = {
             one["variant"]: one for one in read() if one["chosen"] == "1" and _where(one) == (name, field, *_at(spec))
         }

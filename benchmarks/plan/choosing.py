@@ -46,7 +46,7 @@ def check(name: str, options: Options) -> None:
     if not plan.paper(name).experiments or not contract.load(name).chosen:
         raise UserError(f"{name} has no setting that the label-free rule chooses.")
     plain = Options()
-    usual = ("batchnorm", "precision", "threads", "statistics", "settings")
+    usual = ("batchnorm", "cut", "views", "precision", "threads", "statistics", "settings")
     if any(getattr(options, name) != getattr(plain, name) for name in usual):
         raise UserError(f"settings are chosen with the usual {', '.join(usual)}; leave these out.")
 
@@ -78,6 +78,8 @@ def studies(name: str, options: Options, location: Location) -> Iterator[Study]:
     choice = plan.chosen_backbone(experiment, options)
     for dataset, tasks in plan.chosen_datasets(experiment, options, location).items():
         plan.require_fitting(choice, dataset)
+        if not tasks:
+            raise plan.no_such_task(name, options)
         for variant, parameter in itertools.product(open_variants(name, experiment), method.chosen):
             cells: dict[float, list[Cell]] = {}
             for value in method.chosen[parameter]:
@@ -123,7 +125,8 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
     except KeyError as error:
         raise UserError(
             f"the label-free rule cannot choose {study.parameter} of {study.method} on {study.dataset}: it needs "
-            f"{error.args[0]}, and that needs a network and two held-out source images, which takes twenty images."
+            f"{error.args[0]}, and that needs a network, two images of the target and two held-out ones of the source, "
+            "which takes twenty."
         ) from None
     rows = []
     for (value, cells), of_value, score in zip(study.cells.items(), measured, scores, strict=True):

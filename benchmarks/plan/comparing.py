@@ -182,7 +182,7 @@ def _contestant(row: Row, of: Comparison, options: Options, location: Location) 
         of.left_out.append(f"{row.label}: {reason}")
         return None
     one = Contestant(row, config, batchnorm, notes)
-    use = Use(NAME, of.experiment.name, row, ";".join(f"{k}={v}" for k, v in settings.shown(options.settings).items()))
+    use = Use(NAME, of.experiment.name, row, ";".join(f"{k}={v}" for k, v in shown(options).items()))
     for task in of.tasks:
         for seed in range(options.seeds or of.experiment.seeds):
             cell = plan.with_method(
@@ -194,6 +194,13 @@ def _contestant(row: Row, of: Comparison, options: Options, location: Location) 
     return one
 
 
+def shown(options: Options) -> dict[str, Any]:
+    """What differs from the usual training in every cell, but for backbone and track, which a file is named after."""
+    usual, names = Options(), ("batchnorm", "cut", "views", "statistics", "precision", "threads")
+    changed = {name: getattr(options, name) for name in names if getattr(options, name) != getattr(usual, name)}
+    return {**settings.shown(options.settings), **changed}
+
+
 def _template(of: Comparison, task: Task, seed: int, options: Options, batchnorm: str, location: Location) -> Spec:
     how = dataclasses.replace(options, batchnorm=batchnorm or options.batchnorm)
     return plan.template_spec(of.experiment, of.dataset, task, seed, how, location)
@@ -202,10 +209,14 @@ def _template(of: Comparison, task: Task, seed: int, options: Options, batchnorm
 def _settled(row: Row, method: Method, spec: Spec, options: Options) -> tuple[Any, list[str]]:
     """A configuration with its chosen fields: chosen on this data set, or else on another one with this backbone."""
     config = plan.variant_config(row, method)
-    resolved, note = choices.resolve(row, method, config, spec)
+    given = settings.fields(row.method, options.settings)
+    resolved, note = choices.resolve(row, method, config, spec, given)
     notes = []
     if note:
-        for name, (value, dataset) in choices.elsewhere(row.method, method, spec).items():
+        found = choices.elsewhere(row.method, method, spec)
+        for name, (value, dataset) in found.items():
+            if name in given:
+                continue
             resolved = dataclasses.replace(resolved, **{name: value})
             notes.append(
                 f"{row.label}: {name} {value:g} was chosen on {dataset} with this backbone; CHOOSE=1 chooses it here"

@@ -145,6 +145,10 @@ def wanted(name: str, options: Options) -> list[tuple[str, Options]]:
         paper(name)
         return [(name, options)]
     found = []
+    known = {experiment.name for its in contract.papers().values() for experiment in its.experiments}
+    for named in options.experiments:
+        if named not in known:
+            raise UserError(f"no paper has an experiment for {named}; `python -m benchmarks list` shows them all.")
     for one, its in contract.papers().items():
         for experiment in _of_all(its, options):
             keys = options.datasets or tuple(key for key in experiment.recipes if key != "folder")
@@ -152,9 +156,9 @@ def wanted(name: str, options: Options) -> list[tuple[str, Options]]:
             if datasets:
                 found.append((one, dataclasses.replace(options, experiments=(experiment.name,), datasets=datasets)))
     if not found:
-        named = [*options.experiments, *options.datasets, *filter(None, [options.track])]
+        asked = [*options.experiments, *options.datasets, *filter(None, [options.track])]
         raise UserError(
-            f"no paper has an experiment for {', '.join(named)}; `python -m benchmarks list` shows them all."
+            f"no paper has an experiment for {', '.join(asked)}; `python -m benchmarks list` shows them all."
         )
     return found
 
@@ -275,7 +279,19 @@ def make(name: str, options: Options, location: Location) -> Plan:
     if options.settings:
         planned = [experiment for one, its in every for experiment in chosen_experiments(one, its)]
         settings.check(options.settings, [row.method for experiment in planned for row in experiment.rows])
-    return of(every, location)
+        for experiment in planned:
+            settings.check_swept(options.settings, experiment)
+    plan = of(every, location)
+    if options.tasks and not (plan.cells or plan.missing or plan.notes):
+        raise no_such_task(name, options)
+    return plan
+
+
+def no_such_task(name: str, options: Options) -> UserError:
+    """The error for tasks that exist and that no experiment lists, where none was named."""
+    return UserError(
+        f"no experiment that runs by default for {name!r} has the task {', '.join(options.tasks)}; name one that has."
+    )
 
 
 def of(every: Iterable[tuple[str, Options]], location: Location) -> Plan:
@@ -329,7 +345,8 @@ def _unprepared(name: str, dataset: str, tasks: Sequence[Task], choice: Choice) 
 def _variations(experiment: Experiment, options: Options) -> list[Options]:
     """The options at every cut, and with all trunk statistics, that an experiment compares."""
     cuts = experiment.cuts if experiment.cuts and not options.cut else (options.cut,)
-    everybodys = experiment.bn_statistics or (options.statistics,)
+    asked = options.statistics != Options().statistics
+    everybodys = experiment.bn_statistics if experiment.bn_statistics and not asked else (options.statistics,)
     return [dataclasses.replace(options, cut=cut, statistics=whose) for cut in cuts for whose in everybodys]
 
 
@@ -385,7 +402,7 @@ def _cells_of(
         templates = [_trained_by(template, training) for template in plain]
         method = contract.load(row.method)
         base = variant_config(row, method)
-        base, note = choices.resolve(row, method, base, templates[0])
+        base, note = choices.resolve(row, method, base, templates[0], settings.fields(row.method, options.settings))
         if options.settings:
             base = settings.of_method(row.method, base, options.settings)
         if note:

@@ -10,11 +10,11 @@ import dataclasses
 import difflib
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from benchmarks.machine.errors import UserError
 from methods import contract
-from methods.contract import Recipe
+from methods.contract import Experiment, Recipe
 
 RECIPE = "recipe"
 MARK = "set."
@@ -50,6 +50,26 @@ def check(texts: Sequence[str], methods: Iterable[str]) -> None:
             _changed(contract.load(owner).config(), owner, name, value)
 
 
+def fields(name: str, texts: Sequence[str]) -> list[str]:
+    """The fields of a method, or of the recipe, that are set."""
+    return [field for owner, field, _ in map(_parts, texts) if owner == name]
+
+
+def check_swept(texts: Sequence[str], experiment: Experiment) -> None:
+    """Checks that no setting is one of those whose values an experiment compares.
+
+    Raises:
+        UserError: one is.
+    """
+    methods = {row.method for row in experiment.rows if row not in experiment.unswept}
+    for owner, name, _ in map(_parts, texts):
+        if name in (experiment.recipe_sweep if owner == RECIPE else experiment.sweep if owner in methods else ()):
+            raise UserError(
+                f"SET names {owner}.{name}, of which the experiment {experiment.name!r} compares several values: leave "
+                "it out."
+            )
+
+
 def of_recipe(recipe: Recipe, texts: Sequence[str]) -> Recipe:
     """A recipe with its settings applied."""
     changed: Recipe = _with(recipe, RECIPE, texts)
@@ -81,15 +101,35 @@ def _changed(whole: Any, owner: str, name: str, text: str) -> Any:
     names = [one.name for one in dataclasses.fields(whole)]
     if name not in names:
         raise UserError(f"{owner} has no setting {name!r}; it has: {', '.join(names) or 'none'}{_near(name, names)}.")
+    old = _example(whole, name)
     try:
-        value = _like(getattr(whole, name), text)
+        value = _like(old, text)
     except ValueError:
-        kind = type(getattr(whole, name)).__name__
-        raise UserError(f"{owner}.{name} takes a value of type {kind}, not {text!r}.") from None
+        raise UserError(f"{owner}.{name} takes a value of type {type(old).__name__}, not {text!r}.") from None
+    if isinstance(whole, Recipe) and not _is_possible(name, value):
+        raise UserError(f"{owner}.{name} cannot be {text}.")
     try:
         return dataclasses.replace(whole, **{name: value})
     except (ValueError, TypeError) as error:
         raise UserError(f"{owner}.{name} cannot be {text}: {error}.") from error
+
+
+def _example(whole: Any, name: str) -> Any:
+    """A value of a field's type: its own, or zero of its type where that is None or an empty tuple."""
+    old = getattr(whole, name)
+    if old is not None and old != ():
+        return old
+    kind = next(one for one in get_args(get_type_hints(type(whole))[name]) if one is not type(None))
+    return kind() if old is None else (kind(),)
+
+
+def _is_possible(name: str, value: Any) -> bool:
+    """Whether a recipe can have a number: at least one step and one image, a rate, nothing below zero."""
+    if isinstance(value, tuple):
+        return all(part >= 0 for part in value)
+    if name in ("momentum", "warmup"):
+        return bool(0 <= value < 1)
+    return bool(value > 0 if name in ("steps", "epoch", "rate", "batch") else value >= 0)
 
 
 def _like(old: Any, text: str) -> Any:

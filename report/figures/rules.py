@@ -61,8 +61,10 @@ def over_grid(one: Study) -> Chart:
     data = pd.DataFrame(rows, columns=["weight", "accuracy", "se"])
     for rule in rules:
         data[rule] = [int((chosen[rule] == i).sum()) for i in range(len(one.grid))]
-    best = one.grid[int(np.nanargmax(means.mean(0)))]
-    told = f"the most accurate weight is {best:g}; the suite's rule takes "
+    best = "a training diverges at every weight"
+    if one.best is not None:
+        best = f"the most accurate weight is {one.grid[one.best]:g}"
+    told = f"{best}; the suite's rule takes "
     told += ", ".join(f"{one.grid[i]:g}" for i in np.unique(chosen[SUITE])) if SUITE in chosen else "none"
     words = f"Accuracy of {one.label} over its weight on {one.group.dataset}, mean of {plural(len(one.tasks), 'task')}"
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"tuning {one.label} {one.group.dataset}").strip("-").lower()

@@ -64,6 +64,26 @@ def call(
         (["status", "nope"], "unknown paper 'nope'"),
         (["export", "nope"], "unknown paper 'nope'"),
         (["choose", "nope"], "unknown paper 'nope'"),
+        (["audit", "dna"], "unknown paper 'dna'"),
+        (["audit", "--dataset", "ofice31"], "unknown data set 'ofice31'"),
+        (["plan", "all", "--experiment", "digits nonsense"], "no paper has an experiment for nonsense;"),
+        (["run", "dan", "--force", "--continue-committed"], "takes over what is committed: leave one out"),
+        (
+            ["compare", "--dataset", "office31", "--views", "4", "--commit"],
+            "in the usual way: leave out views, or --commit",
+        ),
+        (["run", "dan", "--address", "head:6379"], "--address, --gpus and --memory are of a cluster"),
+        (["audit", "--memory", "4"], "--address, --gpus and --memory are of a cluster"),
+        (["choose", "dan", "--gpus", "0.5"], "--address, --gpus and --memory are of a cluster"),
+        (["choose", "dan", "--views", "4"], "settings are chosen with the usual batchnorm, cut, views"),
+        (["plan", "dann2014", "--dataset", "office-caltech10", "--tasks", "amazon:dslr"], "has the task amazon:dslr"),
+        (["choose", "dan", "--dataset", "office-caltech10", "--tasks", "amazon:dslr"], "has the task amazon:dslr"),
+        (["plan", "dan", "--experiment", "lambda-sensitivity", "--set", "dan.weight=4"], "compares several values"),
+        (["plan", "dan", "--experiment", "late-trainings", "--set", "recipe.batch=8"], "compares several values"),
+        (["plan", "dan", "--set", "recipe.steps=0"], "recipe.steps cannot be 0"),
+        (["plan", "dan", "--set", "recipe.rate=-1"], "recipe.rate cannot be -1"),
+        (["plan", "dan", "--set", "recipe.milestones=soon"], "recipe.milestones takes a value of type tuple"),
+        (["plan", "ddc", "--set", "ddc.width=wide"], "ddc.width takes a value of type int, not 'wide'"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -152,8 +172,14 @@ def test_committed_results_count_as_done_if_asked(
     assert status == 0
     assert "2 of 4 cells to run" in output
     assert {record.spec["seed"] for record in map(Store(second).read, Store(second).cells())} == {1}
+    status, output, error = call(
+        capsys, monkeypatch, "run", *what, "--seeds", 1, "--jobs", 1, "--runs", second, "--keep", "--continue-committed"
+    )
+    assert status == 0, error
+    assert "2 of 2 cells to run" in output, "no network is committed"
+    assert all(Store(second).has_kept(cell) for cell in Store(first).cells())
     _, output, _ = call(capsys, monkeypatch, "status", *what, "--seeds", 2, "--runs", second, "--experiment", "digits")
-    assert re.search(r"digits\s+digits-mini\s+2\s+2\s+0\s+0\n", output), output
+    assert re.search(r"digits\s+digits-mini\s+4\s+0\s+0\s+0\n", output), output
     _, output, _ = call(capsys, monkeypatch, "plan", *what, "--seeds", 2, "--runs", tmp_path / "third")
     assert "4 cells, 0 done, 4 to run." in output
     assert "Of these 2 have committed results; CONTINUE_COMMITTED=1 (--continue-committed) counts them" in output

@@ -170,6 +170,8 @@ def test_more_threads_than_cores_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert execute.jobs_for(2, 2) == 2
     with pytest.raises(UserError, match="3 jobs of 2 threads need 6 cores and this machine offers 4"):
         execute.jobs_for(3, 2)
+    with pytest.raises(UserError, match="1 job of 5 threads needs 5 cores and this machine offers 4"):
+        execute.jobs_for(None, 5)
 
 
 def test_durations_read_well() -> None:

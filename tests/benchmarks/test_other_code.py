@@ -79,7 +79,7 @@ def test_an_edited_method_warns_and_a_failing_one_leaves_no_old_value(
     assert "dan" in {row["method"] for row in table}
 
     def broken(_model: Any, _batch: Any) -> Any:
-        raise ZeroDivisionError("edited in haste")
+        raise ZeroDivisionError("edited\n  in haste")
 
     load = contract.load
     monkeypatch.setattr(

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -239,6 +240,7 @@ def test_a_network_that_cannot_be_used_is_one_sentence(
     spec = {**content["spec"], "revision": "harness 0, method 0"}
     assert "another version of source_only (harness 0, method 0; here" in changed(spec=spec)
     assert "trained on other weights of tiny" in changed(weights="sha256:0")
+    assert "this machine has no CUDA device" in changed(spec={**content["spec"], "device": "cuda"})
     assert "which this version of the suite does not have" in changed(spec={**content["spec"], "method": "nope"})
     file.write_bytes(whole)
     assert "no cell that left a network is called 'zzz'" in said("zzz")
@@ -271,6 +273,14 @@ def test_weights_chosen_here(tmp_path: Path, place: Location, capsys: Capture, m
     (note,) = {row["note"] for row in rows(place) if row["method"] == "dann2014"}
     assert re.fullmatch(r"DaNN: weight [\d.]+ was chosen here without target labels", note)
     assert not (Path(__file__).parents[2] / "results" / "compare" / "folder").exists()
+    status, output, error = compare(capsys, monkeypatch, root, place, *more, "--force")
+    assert status == 0, output + error
+    assert "are done" not in output, "what the choice is made from is trained again as well"
+    more = ["--seeds", 1, "--methods", "dann2014", "--set", "dann2014.weight=3", "--precision", "bf16"]
+    status, output, error = compare(capsys, monkeypatch, root, place, *more)
+    assert status == 0, output + error
+    assert {row["note"] for row in rows(place)} == {""}, "nothing was chosen, and nothing is to be"
+    assert all(row["setting"].endswith("set.dann2014.weight=3;precision=bf16") for row in rows(place))
 
 
 @pytest.mark.parametrize(
@@ -280,6 +290,7 @@ def test_weights_chosen_here(tmp_path: Path, place: Location, capsys: Capture, m
         (["--methods", "dan/nope"], "dan has no variant 'nope'"),
         (["--commit"], "results on your own images, or with SET, are not committed"),
         (["--experiment", "x"], "compare takes one data set"),
+        (["--force", "--continue-committed"], "takes over what is committed: leave one out"),
         (["--set", "dan.weigth=2"], "dan has no setting 'weigth'; it has: "),
         (["--set", "recipe.steps=many"], "recipe.steps takes a value of type int, not 'many'"),
         (["--set", "den.weight=2"], "SET names 'den', which is not planned; there are: recipe, source_only, "),
@@ -315,6 +326,71 @@ def test_common_classes_alone(tmp_path: Path, place: Location, capsys: Capture, 
     assert len(predicted) == 16
     assert {row["label"] for row in predicted} == {"green", "red"}
     assert all(row["file"].startswith(f"b/{row['label']}/") for row in predicted)
+
+
+def written(path: Path, *found: dict[str, str]) -> comparison.Comparison:
+    """A comparison read from a file with these fields, and unlike labels of its tasks."""
+    same = {"dataset": "office31", "protocol": "full", "backbone": "lite0", "track": "frozen", "seed": "0"}
+    files.write_csv(
+        path, schema.COMPARISON, [{**dict.fromkeys(schema.COMPARISON, ""), **same, **fields} for fields in found]
+    )
+    return comparison.read(path, "local")
+
+
+def test_two_methods_with_one_name_are_two(tmp_path: Path) -> None:
+    names = [("source_only", "default", "source-only"), ("adabn", "coral", "CORAL"), ("shallow", "coral", "CORAL")]
+    one = written(
+        tmp_path / "x.csv",
+        *(
+            {"method": name, "variant": variant, "label": label, "task": "a:b", "accuracy": str(50 + n), "seconds": "1"}
+            for n, (name, variant, label) in enumerate(names)
+        ),
+    )
+    assert [(m.label, m.mean("accuracy", ["a:b"])) for m in one.methods] == [
+        ("source-only", 50), ("CORAL (adabn/coral)", 51), ("CORAL (shallow/coral)", 52)
+    ]  # fmt: skip
+
+
+def test_the_advice_where_methods_are_level_or_alone(tmp_path: Path) -> None:
+    def said(*accuracies: tuple[str, str]) -> str:
+        rows = [
+            {"method": method, "variant": "default", "label": method, "task": "a:b", "seed": str(seed),
+             "accuracy": accuracy, "seconds": "1", "network": "/media/Bob's disk/network.pt"}
+            for method, accuracy in accuracies for seed in range(2)
+        ]  # fmt: skip
+        return comparison.advice(written(tmp_path / "x.csv", *rows), [])
+
+    level = said(("source_only", "40"), ("dan", "90"), ("jan", "90"))
+    assert "+50.0 points over source-only (95 % interval +50.0 to +50.0, 2 seeds), level with jan;" in level
+    assert "1.0 points ahead of jan beyond doubt" in said(("source_only", "40"), ("dan", "90"), ("jan", "89"))
+    assert "no method is better than source-only training" in said(("source_only", "90"), ("dan", "80"))
+    assert said(("source_only", "90")).startswith("Take source_only: 90.0 %; it takes 1.0 s per training.")
+    command = said(("source_only", "90")).partition("by: ")[2]
+    assert shlex.split(command)[4] == "/media/Bob's disk/network.pt"
+
+
+def test_a_task_of_which_nothing_finished_is_not_called_unlabelled(tmp_path: Path) -> None:
+    base = {"method": "source_only", "variant": "default", "label": "source-only"}
+    done = {**base, "task": "a:b", "accuracy": "50", "target_entropy": "1", "seconds": "1"}
+    lost = {**base, "task": "b:a", "error": "not run"}
+    bare = {**base, "task": "b:a", "target_entropy": "1", "seconds": "1"}
+
+    def text(*found: dict[str, str]) -> str:
+        (grid,) = comparison.table(written(tmp_path / "x.csv", *found), []).grids
+        return "\n".join([grid.title, *grid.notes])
+
+    assert "b:a: the target has no labels, so no accuracy; the other tasks decide" in text(done, bare)
+    assert "no labels" not in text(done, lost)
+    assert "no target labels, so no accuracy" in text(bare)
+    assert text(lost).splitlines()[0] == "Methods: nothing finished"
+    assert "labels" not in text(lost)
+
+
+def test_a_class_may_be_called_class(tmp_path: Path) -> None:
+    kept._write_confusion(tmp_path, ("class", "other"), torch.tensor([[5, 1], [2, 4]]))
+    assert (tmp_path / "confusion.csv").read_text() == "class,class,other\nclass,5,1\nother,2,4\n"
+    classes, counts = by_class._read(tmp_path)
+    assert (classes, counts.tolist()) == (("class", "other"), [[5, 1], [2, 4]])
 
 
 def test_what_the_criterion_is_worth() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import re
 import shlex
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,13 +16,14 @@ import pytest
 from benchmarks.executors import execute
 from benchmarks.export import reuse, tables
 from benchmarks.machine.errors import UserError
-from benchmarks.plan import choices, choosing, plan
+from benchmarks.plan import choices, choosing, plan, settings
 from benchmarks.plan.plan import Options, Plan
 from benchmarks.records import files, rules, schema
 from benchmarks.records.store import Record, Store, read_specs
 from datasets.errors import DataError
 from datasets.store import Location
 from methods import contract, dan, recipes
+from methods.contract import Recipe
 
 ONE_TASK = Options(datasets=("digits-mini",), tasks=("optdigits:mfeat",))
 
@@ -123,6 +125,23 @@ def test_what_differs_from_the_defaults_is_in_the_setting(digits_mini: Location)
     assert {use.setting for cell in plan.make("dan", options, digits_mini).cells for use in cell.uses} == {
         "batchnorm=joint;precision=bf16"
     }
+
+
+def test_a_setting_has_the_type_of_its_field() -> None:
+    assert settings.of_method("ddc", contract.load("ddc").config(), ["ddc.width=64"]).width == 64
+    assert settings.of_recipe(Recipe(1, 1, 0.1), ["recipe.milestones=0.5,0.75"]).milestones == (0.5, 0.75)
+
+
+@pytest.mark.usefixtures("no_choices")
+def test_nothing_is_said_of_a_choice_that_the_user_made(digits_mini: Location) -> None:
+    assert any("no weight has been chosen for dan" in note for note in plan.make("dan", ONE_TASK, digits_mini).notes)
+    assert not plan.make("dan", with_(settings=("dan.weight=4",)), digits_mini).notes
+
+
+def test_statistics_that_were_asked_for_are_the_only_ones() -> None:
+    frozen = next(one for one in plan.paper("adabn").experiments if one.name == "frozen-trunk")
+    assert [one.statistics for one in plan._variations(frozen, Options())] == ["imagenet", "source", "own"]
+    assert [one.statistics for one in plan._variations(frozen, Options(statistics="own"))] == ["own"]
 
 
 @pytest.mark.parametrize(
@@ -227,6 +246,27 @@ def test_tables_merge_by_place(digits_mini: Location, tmp_path: Path, monkeypatc
     assert read_specs(sent.parent / "specs" / "digits.json").keys() == {
         cell.spec.hash for cell in one.cells + two.cells
     }
+
+
+def test_two_runs_write_their_tables_one_after_the_other(digits_mini: Location, tmp_path: Path) -> None:
+    store, planned = Store(tmp_path), plan.make("dan", with_(seeds=1), digits_mini)
+    finish(planned, store)
+    ended = threading.Event()
+
+    def write() -> None:
+        tables.write_local(planned, store, digits_mini)
+        ended.set()
+
+    with store.lock("tables"):
+        other = threading.Thread(target=write)
+        other.start()
+        assert not ended.wait(0.5)
+    other.join()
+    assert len(rows_in(store.table_path("dan", "digits"))) > 0
+    (tmp_path / "locks" / "tables.lock").unlink(missing_ok=True)
+    (tmp_path / "locks" / "tables.lock").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*tables.lock: "):
+        tables.write_local(planned, store, digits_mini)
 
 
 def test_a_row_takes_the_place_of_its_own_slot_alone(digits_mini: Location, tmp_path: Path) -> None:
@@ -377,6 +417,14 @@ def test_the_choice_takes_the_least_mean_rank_of_the_suites_rule(
     choices.write(rows)
     choices.write(rows)
     assert choices.read() == rows
+
+
+def test_what_the_choice_lacks_may_be_images_of_the_target(digits_mini: Location, tmp_path: Path) -> None:
+    (study,) = choosing.studies("dan", with_(seeds=1), digits_mini)
+    for cells in study.cells.values():
+        finish(Plan(cells), Store(tmp_path), source_error=0.1, history=[{"target_entropy": 0.1}])
+    with pytest.raises(UserError, match="needs dev, and that needs a network, two images of the target and two held"):
+        choosing.score(study, Store(tmp_path))
 
 
 def test_a_weight_at_which_a_training_diverges_is_not_chosen(

@@ -101,11 +101,41 @@ def test_a_list_of_files_is_a_data_set(tmp_path: Path) -> None:
         ("pool/b.png,cup", "path and domain are needed, and three fields"),
         ("pool/b.png,Cup,shop\npool/c.png,cup,shop", "differ in case only"),
         ("pool/a b.png,mug,shop", "lists an image of shop twice"),
+        ("pool/b\0.png,cup,shop", "holds a zero byte"),
+        ('pool/b.png,cup,"shop\npool/c.png,cup,web', "cannot be read as a list .*for want of a quote"),
+        ('"pool/b.png,cup,shop\n' + "pool/c.png,cup,web\n" * 10000, "cannot be read as a list .*for want of a quote"),
+        ("pool/b.png,cup, ", "path and domain are needed, and three fields"),
+        ("pool/b.png,mug,shop ", "has 1 .shop. of the two domains"),
     ):
         (tmp_path / "list.csv").write_text(f"path,label,domain\npool/a b.png,mug,shop\n{line}\n")
         folders.forget()
         with pytest.raises(DataError, match=says):
             registry.suite(f"folder:{tmp_path / 'list.csv'}")
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"), [("path,label,domain,size", "has more than the columns"), ("path,label", "lacks the columns")]
+)
+def test_a_list_has_three_columns(columns: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"{columns}\n")
+    with pytest.raises(DataError, match=says):
+        registry.suite(f"folder:{tmp_path / 'list.csv'}")
+
+
+@pytest.mark.parametrize(
+    ("link", "to", "says"),
+    [
+        ("shop/cup/again", ".", "is a link to a folder that it is in: remove it"),
+        ("shop/cup/up", "../..", "is a link to a folder that it is in: remove it"),
+        ("shop/cup/itself", "itself", "cannot be read .Too many levels of symbolic links.: fix or remove it"),
+        ("shop/itself", "itself", "cannot be read .Too many levels of symbolic links.: fix or remove it"),
+    ],
+)
+def test_a_link_that_leads_back_is_named(link: str, to: str, says: str, tmp_path: Path) -> None:
+    write_tree(tmp_path, {**labelled("shop"), **labelled("web")})
+    (tmp_path / link).symlink_to(to)
+    with pytest.raises(DataError, match=says):
+        registry.suite(f"folder:{tmp_path}")
 
 
 def test_common_classes_are_an_explicit_wish(tmp_path: Path) -> None:

@@ -49,6 +49,11 @@ def test_table_of_both_origins(place: Path) -> None:
     assert "Claim kernels: not run here (experiment ablations). Several kernels beat one." in result.stdout
 
 
+def test_comparisons_are_of_one_data_set(place: Path) -> None:
+    message = "compare takes one data set, not office31, digits."
+    one_sentence(call("compare", "office31 digits", "--runs", str(place / "runs")), message)
+
+
 def test_one_table_per_protocol_and_data_set(place: Path) -> None:
     write(place / "results/dan/digits.csv", [*rows(), *rows(dataset="digits"), *rows(protocol="down-sampled")])
     assert call("table", "dan", "--all").stdout.count("Accuracy in percent") == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,12 @@ def test_what_was_changed_is_refused(results: Path) -> None:
     with pytest.raises(UserError, match="has no specification"):
         contributed.found(papers(), results)
     beside.write_text(whole)
+    table = results / "contributed/lab/dan/table1-late.csv"
+    honest = table.read_text()
+    table.write_text(re.sub(r"^(dan,table1-late),source_only,", r"\1,jan,", honest, flags=re.MULTILINE))
+    with pytest.raises(UserError, match=r"method of cell [0-9a-f]+ is 'jan', unlike in its specification"):
+        contributed.found(papers(), results)
+    table.write_text(honest)
     write(results / "contributed/lab/dan/unknown.csv", rows())
     with pytest.raises(UserError, match="no experiment of the suite"):
         contributed.found({"dan": PAPER}, results)

@@ -71,6 +71,16 @@ def test_a_weight_at_which_a_training_diverged_is_taken_by_none() -> None:
     assert "the most accurate weight is 1" in curve.alt
 
 
+def test_a_task_on_which_every_training_diverges_stops_no_table() -> None:
+    one = study(dev=[[[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]], [[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]])
+    one.accuracy[1, 0] = np.nan
+    assert one.correlation("DEV") == pytest.approx((-0.5 + 1) / 2), "of the other replicate"
+    assert not one.at_edge
+    assert [grid.name for grid in tuning.grids([one])] == ["gain", "loss", "rank", "collapse"]
+    chart = rules.over_grid(one)
+    assert "a training diverges at every weight; the suite's rule takes" in chart.alt
+
+
 def test_only_rules_of_which_everything_is_known_are_judged() -> None:
     assert study().rules == [DISTANCE, "held-out error + distance / 4", "held-out error"]
     assert "SND" in study(snd=DISTANCES).rules
