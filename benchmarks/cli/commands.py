@@ -26,7 +26,7 @@ from benchmarks.executors import execute
 from benchmarks.export import tables
 from benchmarks.machine import host
 from benchmarks.machine.errors import UserError
-from benchmarks.plan import choices, choosing, deciding, plan
+from benchmarks.plan import choices, choosing, comparing, deciding, plan
 from benchmarks.plan.plan import Cell, Options, Plan
 from benchmarks.records import rules
 from benchmarks.records.store import Store
@@ -236,7 +236,7 @@ def _all_experiments(paper: str, options: Options) -> Options:
 def decide(paper: str, options: Options, mirror: str | None, data: Path, runs: Path, how: How) -> None:
     """Run the replicates that results/replicates.csv asks for, and merge them into results/."""
     location, records = Location(data, mirror), Store(runs)
-    if options.tasks or options.seeds or options.settings:
+    if options.tasks or options.seeds or comparing.shown(options):
         raise UserError("tasks, numbers of seeds and settings are those of the committed tables; leave them out.")
     rows = deciding.wanted(paper, options)
     for row in rows:

@@ -121,5 +121,6 @@ def test_two_stages_then_nothing_to_do(
     assert [one for one in tables.read(path) if one["seed"] == "0"] == before
     status, output, _ = call(capsys, monkeypatch, "decide", "dan", *place)
     assert (status, output.splitlines()[-1]) == (0, "All 6 cells are done.")
-    status, _, error = call(capsys, monkeypatch, "decide", "dan", "--seeds", 9, *place)
-    assert (status, error.startswith("Error: tasks, numbers of seeds and settings are those")) == (2, True)
+    for changed in (("--seeds", 9), ("--views", 2), ("--set", "dan.weight=3")):
+        status, _, error = call(capsys, monkeypatch, "decide", "dan", *changed, *place)
+        assert (status, error.startswith("Error: tasks, numbers of seeds and settings are those")) == (2, True)
