@@ -43,6 +43,7 @@ from benchmarks.plan import plan
 from benchmarks.plan.plan import Options
 from benchmarks.records import files, schema
 from benchmarks.records.store import Spec, Store, recipe_values
+from benchmarks.records.words import plural
 from datasets import registry, store
 from datasets.errors import DataError
 from datasets.protocols import Problem, Unlabelled
@@ -573,9 +574,13 @@ def plans(location: Location) -> Iterator[Race]:
     made = plan.make("dan", options, location).cells
     recipe = recipe_values(Recipe(steps=20, epoch=20, rate=0.03))
     short = [dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, recipe=recipe)) for cell in made]
-    ways()["jobs"](short[:1], location, 1)  # one-off setup of this process happens before timing
+    ways()[""](short[:1], location, 1)  # one-off setup of this process happens before timing
     for count in PLANS:
-        times = {f"{n} {way}": _seconds(run, short[:count], location, n) for way, run in ways().items() for n in jobs}
+        times = {
+            f"{plural(n, 'job')}{way}": _seconds(run, short[:count], location, n)
+            for way, run in ways().items()
+            for n in jobs
+        }
         yield Race("plan over cells", str(count), times, wall=True)
 
 
@@ -590,10 +595,10 @@ def _seconds(run: RunPlan, cells: Sequence[plan.Cell], location: Location, jobs:
 
 
 def ways() -> dict[str, RunPlan]:
-    """How plans are run here; also on Ray if it is installed."""
+    """What follows the number of jobs -> how plans are run: here, and also on Ray if it is installed."""
     if importlib.util.find_spec("ray") is None:
-        return {"jobs": _run_plan}
-    return {"jobs": _run_plan, "jobs on Ray": _run_on_ray}
+        return {"": _run_plan}
+    return {"": _run_plan, " on Ray": _run_on_ray}
 
 
 def _run_plan(cells: Sequence[plan.Cell], location: Location, jobs: int) -> None:
