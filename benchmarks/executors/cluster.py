@@ -292,7 +292,7 @@ class Cluster:
                 while waiting and len(under_way) < self.jobs:
                     cell = waiting.popleft()
                     if self._has(cell, cell.spec.hash in kept):
-                        yield execute.ended(cell, self.store.read(cell.spec.hash))
+                        yield execute.outcome_of(cell, self.store.read(cell.spec.hash))
                         continue
                     outcome, archive = self._start(cell, cell.spec.hash in kept, archives)
                     under_way[outcome] = cell, archive

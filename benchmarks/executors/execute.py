@@ -42,7 +42,7 @@ class Outcome:
     """Whether it failed because a loss became NaN or infinite."""
 
 
-def ended(cell: Cell, record: Record) -> Outcome:
+def outcome_of(cell: Cell, record: Record) -> Outcome:
     """How a cell with a record ended.
 
     Where source is held out, settings are being compared: target accuracies are not shown to who may choose by them.
@@ -63,7 +63,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
         _finish(cell, location, store, commit, kept or cell.tsne)
         if cell.tsne and processes.is_main():
             _map(cell, location, store)
-        return ended(cell, store.read(spec.hash))
+        return outcome_of(cell, store.read(spec.hash))
     except (UserError, DataError) as failure:
         error, diverged = str(failure), isinstance(failure, training.DivergedError)
     except Exception as failure:  # a bug in one method must not stop the others

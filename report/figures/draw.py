@@ -334,13 +334,12 @@ def _matrix(
     values = np.zeros((len(first), len(second)))  # entries close to 0 are left out of the files
     for (row, column), value in zip(keys, means, strict=True):
         values[first.index(row), second.index(column)] = value
-    cells = rows["cell"].nunique()
+    cells, size = rows["cell"].nunique(), charts.heat_map_size(len(first), len(second))
 
     def draw(canvas: Figure) -> None:
         unit = f"{kind} ({'share' if values.max() <= 1 else 'images'})"
         axes = charts.heat_map(canvas, values, first, second, unit, top)
         axes.set_xlabel("taken for" if kind == "confusion" else "class")
-        size = charts.heat_map_size(len(first), len(second))
         canvas.suptitle(charts.broken(f"{entry.label}: {_title(group, run)}", size[0], 8), fontsize=8)
         canvas.supxlabel(f"mean over {plural(cells, 'cell')}", fontsize=7)
 
@@ -357,7 +356,7 @@ def _matrix(
         f"Heat map: {words}{told}.",
         draw,
         data,
-        charts.heat_map_size(len(first), len(second)),
+        size,
     )
 
 

@@ -143,7 +143,7 @@ def test_two_runs_at_once_share_the_work(
     record = Store(tmp_path).read(cell.spec.hash)
     assert outcome.accuracy == record.value("accuracy")
     choosing = dataclasses.replace(cell, spec=dataclasses.replace(cell.spec, holdout=0.1))
-    assert execute.ended(choosing, record).accuracy is None, "nobody chooses a setting by target labels"
+    assert execute.outcome_of(choosing, record).accuracy is None, "nobody chooses a setting by target labels"
 
 
 @several
