@@ -21,10 +21,9 @@ import numpy as np
 from datasets import scan
 from datasets.domains import Domain, Suite
 from datasets.errors import DataError
-from datasets.names import COMMON, PREFIX, canonical, path_of, printable
+from datasets.names import COMMON, PREFIX, canonical, counted, path_of, printable
 from datasets.photos import Photos
 from datasets.scan import Found, unreadable
-from datasets.words import plural
 
 __all__ = ["PREFIX", "domain", "photos", "slug", "state", "suite", "summary"]
 
@@ -255,14 +254,14 @@ def summary(name: str) -> list[str]:
                     f"  left out: {_numbers(others)} that not all domains share ({', '.join(list(others)[:NAMED])})"
                 )
         else:
-            lines.append(f"{short}: {plural(len(found.images), 'image')} without labels")
+            lines.append(f"{short}: {counted(len(found.images), 'image')} without labels")
         if found.left_out:
             kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.left_out.items()))
-            files = plural(sum(found.left_out.values()), "file that is not an image", "files that are not images")
+            files = counted(sum(found.left_out.values()), "file that is not an image", "files that are not images")
             lines.append(f"  left out: {files} ({kinds})")
     return lines
 
 
 def _numbers(classes: Mapping[str, int]) -> str:
     """``24 images of 3 classes``, from the number of images per class."""
-    return f"{plural(sum(classes.values()), 'image')} of {plural(len(classes), 'class', 'classes')}"
+    return f"{counted(sum(classes.values()), 'image')} of {counted(len(classes), 'class', 'classes')}"

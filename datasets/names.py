@@ -25,6 +25,11 @@ def _spelled(byte: int) -> str:
     return f"\\x{byte:02x}"
 
 
+def counted(number: int, one: str, several: str = "") -> str:
+    """``1 class``, ``2 classes``; several is one with an s where it is not given."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
 def path_of(text: str) -> Path:
     """The path that a printable name stands for; the inverse of ``printable`` if such a path exists."""
     if "\\x" not in text or Path(text).exists():

@@ -20,8 +20,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from datasets.errors import DataError
-from datasets.names import printable
-from datasets.words import plural
+from datasets.names import counted, printable
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .webp .avif .tif .tiff .jp2 .j2k .tga .ppm .pgm .pbm .pnm".split()
@@ -100,7 +99,7 @@ def _foldered(root: Path) -> dict[str, Found]:
             continue
         if folder.direct and (odd := sorted(known & set(folder.classes))):
             raise DataError(
-                f"{folder.path} holds the class {odd[0]} and {plural(len(folder.direct), 'image')} in no class "
+                f"{folder.path} holds the class {odd[0]} and {counted(len(folder.direct), 'image')} in no class "
                 f"({printable(folder.direct[0].name)}): move these into their classes or away."
             )
         found[name] = _unlabelled(name, folder)
