@@ -17,7 +17,7 @@ import functools
 import hashlib
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,15 @@ class Kept:
     parameters: Mapping[str, Tensor]
 
     @property
+    def needs_gpu(self) -> bool:
+        """Whether it is used where it was trained, on a GPU, and there is none."""
+        return self.spec.device == "cuda" and not torch.cuda.is_available()
+
+    def on_cpu(self) -> Kept:
+        """The same network used on the CPU, whose sums are rounded in another order."""
+        return replace(self, spec=replace(self.spec, device="cpu"))
+
+    @property
     def side(self) -> int:
         """Height and width of the square that images are scaled to."""
         return choice_of(self.spec).backbone.side or PHOTO_SIDE
@@ -207,14 +216,9 @@ def predictor(kept: Kept, location: Location) -> Callable[[NDArray[np.uint8]], T
     """Images from ``photos.square``, uint8 (n, side, side, 3) -> class probabilities, float64 (n, classes).
 
     Raises:
-        UserError, DataError: the backbone's weights or the network's device are not available.
+        UserError, DataError: the backbone's weights are not available, or the network is not of this method.
     """
     spec, device = kept.spec, torch.device(kept.spec.device)
-    if spec.device == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "the network was trained on a GPU, and this machine has no CUDA device that PyTorch can use: predict on "
-            "one that has."
-        )
     choice = choice_of(spec)
     known = choice.backbone.known
     path = weights.path(spec.backbone, location) if known else None

@@ -275,7 +275,8 @@ def choose(method: str, options: Options, mirror: str | None, data: Path, runs: 
             summary = running.run(planned, location, records, options, how, False)
             running.require_complete(summary, records, but_diverged=True)
             rows = choosing.score(study, records)
-            choices.write(rows)
+            with records.lock("choices"):  # two that choose at once lose none
+                choices.write(rows)
             _show_choice(study, rows)
     click.echo(f"written to {running.shown(choices.path())}")
 

@@ -53,6 +53,8 @@ def compare(
         raise UserError(f"what is committed is trained in the usual way: leave out {', '.join(changed)}, or --commit.")
     _prepare(dataset, options, location)
     found = comparing.make(dataset, methods, options, location)
+    if commit:
+        _check_whole(found, table_path(found, records, commit))
     if choose:
         found = _chosen(found, options, location, records, how, force)
     for reason in found.left_out:
@@ -74,6 +76,23 @@ def compare(
     if summary.interrupted:
         sys.exit(INTERRUPTED)
     sys.exit(1 if summary.failed or summary.left_out else 0)
+
+
+def _check_whole(found: Comparison, committed: Path) -> None:
+    """Checks that a comparison lacks no row of the committed one, which it replaces.
+
+    Raises:
+        UserError: it does, or the committed file is damaged.
+    """
+    here = {(one.row.method, one.row.variant, cell.spec.task) for one in found.contestants for cell in one.cells}
+    rows = files.read_csv(committed, schema.COMPARISON)
+    there = {(row["method"], row["variant"], row["task"]): row["label"] for row in rows}
+    if lost := [f"{label} on {place[2]}" for place, label in there.items() if place not in here]:
+        more = f" and {len(lost) - 1} more" if lost[1:] else ""
+        raise UserError(
+            f"{running.shown(committed)} has {lost[0]}{more}, which this comparison does not run: leave out METHODS "
+            "and TASKS, or --commit."
+        )
 
 
 def _prepare(dataset: str, options: Options, location: Location) -> None:

@@ -47,6 +47,9 @@ def predict(
     images cannot be used; the others are classified.
     """
     network = kept.read(_file(model, Store(runs)))
+    if network.needs_gpu:
+        click.echo("Note: the network was trained on a GPU; there is none here, so the CPU classifies.", err=True)
+        network = network.on_cpu()
     found = list(images(paths))
     wrong: list[DataError] = []
     rows = list(_classified(network, found, Location(data, mirror), wrong))

@@ -23,6 +23,10 @@ FINAL = ("source_error", "a_distance")
 """Measures used by the rules that are taken at the last iterate only, not after every epoch."""
 
 
+class DivergenceError(UserError):
+    """A method diverges at every value of a grid."""
+
+
 @dataclass(frozen=True)
 class Study:
     """The grid of one setting of one variant on one data set."""
@@ -108,6 +112,7 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
     A value for which any training diverged is ranked last.
 
     Raises:
+        DivergenceError: a training diverged at every value.
         UserError: a domain has too few images for the rule.
     """
     measured = [
@@ -117,7 +122,7 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
         for cells in study.cells.values()
     ]
     if all(np.isinf(found).all() for of_value in measured for found in of_value.values()):
-        raise UserError(f"{study.method} diverges on {study.dataset} at every {study.parameter} of its grid.")
+        raise DivergenceError(f"{study.method} diverges on {study.dataset} at every {study.parameter} of its grid.")
     known = [name for name in rules.METRICS if all(name in of_value for of_value in measured)]
     stacked = {name: np.stack([of_value[name] for of_value in measured], axis=1) for name in known}
     try:

@@ -250,18 +250,26 @@ def studies(of: Comparison, options: Options, location: Location) -> Iterator[tu
 def decide(
     of: Comparison, found: Sequence[tuple[Contestant, Study]], records: Store, options: Options, location: Location
 ) -> Comparison:
-    """The comparison with the settings picked by the label-free rule.
+    """The comparison with the settings picked by the label-free rule, without methods that diverge at every value.
 
     Args:
-        found: the studies, whose cells are all finished.
+        found: the studies, whose cells are all finished, except those that diverged.
     """
     chosen: dict[Row, dict[str, float]] = {}
+    diverging: dict[Row, str] = {}
     for one, study in found:
-        rows = choosing.score(study, records)
+        try:
+            rows = choosing.score(study, records)
+        except choosing.DivergenceError as error:
+            diverging[one.row] = str(error)
+            continue
         best = next(row for row in rows if row["chosen"] == "1")
         chosen.setdefault(one.row, {})[study.parameter] = float(best["value"])
-    again = Comparison(of.dataset, of.experiment, of.tasks, left_out=of.left_out)
+    left_out = [*of.left_out, *(f"{row.label or row.method}: {reason}" for row, reason in diverging.items())]
+    again = Comparison(of.dataset, of.experiment, of.tasks, left_out=left_out)
     for one in of.contestants:
+        if one.row in diverging:
+            continue
         values = chosen.get(one.row)
         if values is None:
             again.contestants.append(one)

@@ -258,6 +258,10 @@ def test_a_cell_of_a_committed_comparison_is_run_again(
     status, _, error = call(capsys, monkeypatch, "compare", *what, "--commit", *where)
     assert status == 0, error
     (row,) = files.read_csv(tmp_path / "results" / "compare" / "digits-mini.csv", schema.COMPARISON)
+    other = [*what[:3], "mfeat:optdigits", *what[4:]]
+    status, _, error = call(capsys, monkeypatch, "compare", *other, "--commit", *where)
+    assert status == 2
+    assert "digits-mini.csv has source-only on optdigits:mfeat, which this comparison does not run" in error
     _, output, error = call(capsys, monkeypatch, "rerun", row["cell"], *where)
     assert "compare digits-mini" in output, error
     assert "All 2 values agree to the last digit." in output

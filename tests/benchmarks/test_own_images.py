@@ -240,13 +240,30 @@ def test_a_network_that_cannot_be_used_is_one_sentence(
     spec = {**content["spec"], "revision": "harness 0, method 0"}
     assert "another version of source_only (harness 0, method 0; here" in changed(spec=spec)
     assert "trained on other weights of tiny" in changed(weights="sha256:0")
-    assert "this machine has no CUDA device" in changed(spec={**content["spec"], "device": "cuda"})
     assert "which this version of the suite does not have" in changed(spec={**content["spec"], "method": "nope"})
     file.write_bytes(whole)
     assert "no cell that left a network is called 'zzz'" in said("zzz")
     assert "left predictions but no network" in said(other)
     assert "there are no images in" in said(file, tmp_path / "data" / "locks")
     assert "cannot be read" in said(tmp_path / "nowhere.pt")
+
+
+def test_a_network_trained_on_a_gpu_serves_without_one(
+    tmp_path: Path, place: Location, capsys: Capture, monkeypatch: Patch
+) -> None:
+    root = write(tmp_path / "mine", {"a": True, "b": False})
+    compare(capsys, monkeypatch, root, place, "--seeds", 1, "--methods", "source_only")
+    file = Store(place.root / "runs").kept_path(rows(place)[0]["cell"]) / "network.pt"
+    what = ["predict", file, root / "b", "--data", place.root, "--runs", place.root / "runs"]
+    _, usual, _ = call(capsys, monkeypatch, *what)
+    content = torch.load(file, weights_only=True)
+    torch.save({**content, "spec": {**content["spec"], "device": "cuda"}}, file)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert call(capsys, monkeypatch, *what) == (
+        0,
+        usual,
+        "Note: the network was trained on a GPU; there is none here, so the CPU classifies.\n",
+    )
 
 
 def test_images_that_cannot_be_read_are_left_out_of_predictions(

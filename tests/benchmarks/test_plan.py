@@ -16,7 +16,7 @@ import pytest
 from benchmarks.executors import execute
 from benchmarks.export import reuse, tables
 from benchmarks.machine.errors import UserError
-from benchmarks.plan import choices, choosing, plan, settings
+from benchmarks.plan import choices, choosing, comparing, plan, settings
 from benchmarks.plan.plan import Options, Plan
 from benchmarks.records import files, rules, schema
 from benchmarks.records.store import Record, Store, read_specs
@@ -441,6 +441,18 @@ def test_a_weight_at_which_a_training_diverges_is_not_chosen(
     rows = choosing.score(study, store)
     assert [(row["value"], row["dev"]) for row in rows if row["chosen"] == "1"] == [("30", "-30.0000")]
     assert [row["dev"] for row in rows[-2:]] == ["", ""]
+
+
+def test_a_method_that_always_diverges_leaves_the_comparison(digits_mini: Location, tmp_path: Path) -> None:
+    options = Options(tasks=("mnist:optdigits",), seeds=1)
+    every = comparing.make("digits-mini", ("source_only", "dan", "ddc"), options, digits_mini)
+    grids = [(one, study) for one, study in comparing.studies(every, options, digits_mini)]
+    store = Store(tmp_path)
+    for value, cells in next(study for _, study in grids if study.method == "ddc").cells.items():
+        finish(Plan(cells), store, history=[{"dev": -value}])
+    found = comparing.decide(every, grids, store, options, digits_mini)
+    assert [one.row.method for one in found.contestants] == ["source_only", "ddc"]
+    assert found.left_out == ["DAN: dan diverges on digits-mini at every weight of its grid."]
 
 
 def test_every_open_variant_of_a_table_has_a_study_of_its_own(digits_mini: Location) -> None:
