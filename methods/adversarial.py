@@ -7,30 +7,13 @@ Ganin and Lempitsky, ICML 2015).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from methods.contract import ParameterGroup, default_groups
 from methods.kernels import widened
-
-SLOWER = 0.1
-"""Learning rate of D as a multiple of the recipe's.  The suite's rates are three to ten times the papers' 0.01, where D
-and the features may drive each other to infinity: at 1, the first of the two values tried, DANN's loss became infinite
-or NaN on ``mfeat:optdigits``; at 0.1 it did not."""
-
-
-def with_classifier(model: nn.Module, domain: DomainClassifier, rate: float) -> list[ParameterGroup]:
-    """The model's usual parameter groups, but with D in a group of its own at its own multiple of the recipe's rate."""
-    its = {id(parameter) for parameter in domain.parameters()}
-    usual = [
-        dataclasses.replace(group, parameters=tuple(one for one in group.parameters if id(one) not in its))
-        for group in default_groups(model)
-    ]
-    return [*usual, ParameterGroup(tuple(domain.parameters()), rate=rate)]
 
 
 def scaled_gradient(x: Tensor, scale: float) -> Tensor:
