@@ -268,7 +268,7 @@ def cells_grow() -> Iterator[Race]:
     growing = {
         "images": [(f"{n} images", cached(60, n)) for n in (500, 2000, 8000)],
         "classes": [(f"{n} classes", cached(60, 800, classes=n)) for n in (10, 31, 65, 345)],
-        "domains": [(f"{n} sources", cached(60, 800, sources=n)) for n in (1, 2, 4, 8)],
+        "domains": [(plural(n, "source"), cached(60, 800, sources=n)) for n in (1, 2, 4, 8)],
     }
     for over, cells in growing.items():
         for size, (spec, problem) in cells:
