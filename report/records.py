@@ -99,12 +99,22 @@ def read(path: Path) -> pd.DataFrame:
     Raises:
         UserError: a malformed row, or two rows for the same cell, selection and metric; names file and line.
     """
-    state = path.stat() if path.is_file() else None
-    return _read(path.absolute(), path, state.st_mtime_ns, state.st_size) if state else _rows(path)
+    return _read(path, _state(path))
+
+
+_State = tuple[str, int, int]
+
+
+def _state(path: Path) -> _State | None:
+    """Whole path, time of the last change and size of a file; None if there is none."""
+    if not path.is_file():
+        return None
+    state = path.stat()
+    return str(path.absolute()), state.st_mtime_ns, state.st_size
 
 
 @functools.lru_cache(maxsize=256)
-def _read(_whole: Path, path: Path, _changed: int, _size: int) -> pd.DataFrame:
+def _read(path: Path, _state: _State | None) -> pd.DataFrame:
     return _rows(path)
 
 
@@ -164,15 +174,22 @@ def load(paths: dict[str, Path]) -> pd.DataFrame:
     """The rows of several files concatenated, with three further columns.
 
     ``origin``; and ``first`` and ``planned``: the number of replicates of the first stage that fixed their total, and
-    that total; 0 if none did.
+    that total; 0 if none did.  Unchanged files give the same frame, which must not be modified.
     """
-    frames = [read(path).assign(origin=origin, first=0, planned=0) for origin, path in paths.items()]
-    if not frames:
+    if not paths:
         return pd.DataFrame(columns=[*RESULTS, "origin", "first", "planned"])
-    whole = pd.concat(frames, ignore_index=True)
-    if COMMITTED in paths:
-        folder = paths[COMMITTED].parent
-        for group, fixed in replicates.of_experiment(folder.parent, folder.name, paths[COMMITTED].stem).items():
+    committed = paths.get(COMMITTED)
+    fixed = _state(replicates.path(committed.parent.parent)) if committed else None
+    return _load(tuple((origin, path, _state(path)) for origin, path in paths.items()), fixed)
+
+
+@functools.lru_cache(maxsize=256)
+def _load(files: tuple[tuple[str, Path, _State | None], ...], _fixed: _State | None) -> pd.DataFrame:
+    whole = pd.concat(
+        [read(path).assign(origin=origin, first=0, planned=0) for origin, path, _ in files], ignore_index=True
+    )
+    for path in (path for origin, path, _ in files if origin == COMMITTED):
+        for group, fixed in replicates.of_experiment(path.parent.parent, path.parent.name, path.stem).items():
             whole.loc[_in_group(whole, Group(*group)) & (whole["origin"] == COMMITTED), ["first", "planned"]] = fixed
     return whole
 
