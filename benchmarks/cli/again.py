@@ -10,6 +10,7 @@ from statistics import fmean
 
 import click
 from tabulate import tabulate
+from tqdm import tqdm
 
 from benchmarks.cli import running
 from benchmarks.cli.running import How, how_options, location_options, runs_option
@@ -134,16 +135,18 @@ def audit(
         click.echo(f"Left out: {text}")
     random.shuffle(found)
     plans: list[tuple[Committed, Plan]] = []
-    unlike: list[str] = []
-    for committed in found:
+    unlike: dict[str, list[str]] = {}
+    for committed in tqdm(found, "planning", unit="cell", leave=False, disable=None):
         if draw is not None and len(plans) == draw:
             break
         try:
             plans.append((committed, again.planned(committed, location)))
         except (UserError, DataError) as error:
-            unlike.append(f"{committed.paper} {committed.experiment}: {error}")
-    for text in unlike if draw is None else ():
-        click.echo(f"Left out: {text}")
+            unlike.setdefault(f"{committed.paper} {committed.experiment}", []).append(str(error))
+    left_out = unlike if draw is None else {}
+    for table, (reason, *others) in sorted(left_out.items()):
+        more = f"  Likewise {plural(len(others), 'other cell')} of it." if others else ""
+        click.echo(f"Left out: {table}: {reason}{more}")
     if not plans:
         raise UserError("no committed cell can be run again here; `python -m benchmarks data` fetches their data.")
     whole = Plan([cell for _, plan in plans for cell in plan.cells])
@@ -151,7 +154,7 @@ def audit(
         part = Plan([cell for cell in whole.cells if cell.spec.threads == threads])
         running.require_complete(running.run(part, location, records, Options(threads=threads), how, False), records)
     outcomes = [again.outcome(committed, plan, records) for committed, plan in plans]
-    _show_audit(outcomes, len(unlike) if draw is None else 0)
+    _show_audit(outcomes, sum(map(len, left_out.values())))
     if not all(one.holds for one in outcomes):
         sys.exit(1)
 
