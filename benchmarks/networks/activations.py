@@ -41,6 +41,7 @@ from benchmarks.networks import feeding, pretrained, weights
 from benchmarks.networks.pretrained import Pretrained
 from benchmarks.records.files import write_atomically
 from benchmarks.records.store import Spec, digest
+from benchmarks.records.words import plural
 from datasets import folders, locks, store
 from datasets.errors import is_disk_full
 from datasets.fetch import write_whole
@@ -254,7 +255,10 @@ def _extract(key: Key, location: Location, jobs: int) -> None:
     tasks = [(key, path, source, start, partial, state) for start in missing]
     label = f"{key.backbone} at {key.cut}, {key.domain}"
     with tqdm(total=len(images), desc=label, unit="image", disable=None) as bar:
-        bar.update(len(images) - sum(min(BLOCK, len(images) - start) for start in missing))
+        done = len(images) - sum(min(BLOCK, len(images) - start) for start in missing)
+        bar.update(done)
+        if bar.disable:  # as in a log, which would say nothing for minutes
+            print(f"extracting {plural(len(images) - done, 'image')}: {label} ...", flush=True)
         for count in processes.results(_compute, tasks, max(1, min(jobs, len(missing)))):
             bar.update(count)
     _assemble(key, [_block(partial, start) for start in starts], len(images), partial)

@@ -206,7 +206,7 @@ def test_deleted_activations_are_computed_again(place: Location, computed: list[
 
 
 def test_an_interrupted_extraction_goes_on(
-    place: Location, computed: list[int], monkeypatch: pytest.MonkeyPatch
+    place: Location, computed: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = reference(place, "middle", 1)
     save, count = activations._save, 0
@@ -222,9 +222,11 @@ def test_an_interrupted_extraction_goes_on(
     with pytest.raises(KeyboardInterrupt):
         activations.load(key(place, views=1), place)
     assert not activations.is_complete(key(place, views=1), place)
+    assert f"extracting {COUNT} images: " in capsys.readouterr().out
     computed.clear()
     values = activations.load(key(place, views=1), place)
     assert sorted(computed) == list(range(3 * 64, COUNT, 64)), "three blocks were kept"
+    assert f"extracting {COUNT - 3 * 64} images: " in capsys.readouterr().out
     np.testing.assert_allclose(values, whole, rtol=1e-5, atol=1e-6)
 
 
