@@ -26,7 +26,7 @@ We follow the paper.  Deviations:
 * Variant ``authors`` has the weights and the dropout of the released network, not its bottleneck and images.
 * Annealing, rates and steps are the suite's, so the source-only rows are the same cells as in the other tables.  Its
   rates are three to ten times the paper's, at which G_d and G_f may drive each other to infinity: at lambda = 1 the
-  loss became infinite on ``mfeat:optdigits``.  The rule does not choose a value at which any training diverges.
+  loss became NaN on ``mfeat:optdigits``.  The rule does not choose a value at which any training diverges.
 """
 
 from __future__ import annotations

@@ -446,7 +446,7 @@ def test_a_weight_at_which_a_training_diverges_is_not_chosen(
 def test_a_method_that_always_diverges_leaves_the_comparison(digits_mini: Location, tmp_path: Path) -> None:
     options = Options(tasks=("mnist:optdigits",), seeds=1)
     every = comparing.make("digits-mini", ("source_only", "dan", "ddc"), options, digits_mini)
-    grids = [(one, study) for one, study in comparing.studies(every, options, digits_mini)]
+    grids = list(comparing.studies(every, options, digits_mini))
     store = Store(tmp_path)
     for value, cells in next(study for _, study in grids if study.method == "ddc").cells.items():
         finish(Plan(cells), store, history=[{"dev": -value}])
