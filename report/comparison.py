@@ -15,8 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
-from scipy import stats
-
 from benchmarks.machine.errors import UserError
 from benchmarks.records import schema
 from benchmarks.records.files import numbered_rows
@@ -215,7 +213,7 @@ def trust(committed: Iterable[Comparison], criterion: str) -> Trust | None:
             base = one.baseline.mean("accuracy", [task]) if one.baseline else None
             if len(known) < 3 or base is None:
                 continue
-            rho = float(stats.spearmanr([c for _, c, _ in known], [a for _, _, a in known]).statistic)
+            rho = statistics.spearman([c for _, c, _ in known], [a for _, _, a in known])
             correlations.append(0.0 if math.isnan(rho) else rho)
             taken = max(known, key=lambda entry: entry[1])[2]
             regrets.append(max(a for _, _, a in known) - taken)

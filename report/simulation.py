@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from report import deciding, statistics
 from report.claims import MIXED, NO_DIFFERENCE, NO_EFFECT, REPRODUCED, REVERSED, UNDECIDED
@@ -98,7 +98,7 @@ def _significant(ratios: Array, size: int) -> NDArray[np.bool_]:
     levels = statistics.LEVEL / (2 * np.arange(tasks, 0, -1))
     order = np.argsort(-np.abs(ratios), axis=1)
     ordered = np.abs(np.take_along_axis(ratios, order, axis=1))
-    passed = np.logical_and.accumulate(ordered > stats.t.isf(levels, size - 1), axis=1)
+    passed = np.logical_and.accumulate(ordered > -special.stdtrit(size - 1, levels), axis=1)
     found = np.zeros(ratios.shape, dtype=bool)
     np.put_along_axis(found, order, passed, axis=1)
     return found

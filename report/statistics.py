@@ -22,13 +22,15 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
+
+from benchmarks.records.rules import ranks
 
 LEVEL = 0.05
 """Largest p-value at which a difference is called one."""
@@ -139,10 +141,16 @@ def rank_correlation(first: Sequence[Values], second: Sequence[Values]) -> dict[
     places = set.intersection(*({*one} & {*other} for one, other in zip(first, second, strict=True)))
     found = {}
     for place in sorted(places):
-        one, other = (stats.rankdata([values[place] for values in several]) for several in (first, second))
-        if one.std() > 0 and other.std() > 0:
-            found[place] = float(np.corrcoef(one, other)[0, 1])
+        rho = spearman(*([values[place] for values in several] for several in (first, second)))
+        if not math.isnan(rho):
+            found[place] = rho
     return found
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float:
+    """Spearman's rank correlation; nan if all numbers on one side are equal."""
+    both = ranks(np.array([first, second]))
+    return float(np.corrcoef(*both)[0, 1]) if both.std(axis=1).all() else math.nan
 
 
 def paired(better: Values, worse: Values) -> dict[Place, float]:
@@ -155,15 +163,22 @@ def estimate(numbers: Sequence[float]) -> Estimate | None:
     return Estimate(fmean(numbers), standard_error(numbers), len(numbers)) if numbers else None
 
 
+def deviation(numbers: Sequence[float]) -> float:
+    """Standard deviation of at least two numbers, exactly 0 for equal ones."""
+    # That of the standard library works with fractions, which takes seconds of every report.
+    mean = fmean(numbers)
+    return math.sqrt(math.fsum((number - mean) ** 2 for number in numbers) / (len(numbers) - 1))
+
+
 def standard_error(numbers: Sequence[float]) -> float:
     """Of the mean of at least one number; nan for one number, and exactly 0 for equal ones."""
-    return stdev(numbers) / math.sqrt(len(numbers)) if len(numbers) > 1 else math.nan
+    return deviation(numbers) / math.sqrt(len(numbers)) if len(numbers) > 1 else math.nan
 
 
 @functools.cache
 def quantile(n: int) -> float:
     """Quantile of Student's t for the interval of the mean of n numbers."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    return float(special.stdtrit(n - 1, (1 + CONFIDENCE) / 2))
 
 
 def per_task(values: Values, tasks: Sequence[str], over: str) -> dict[str, Estimate | None]:
@@ -189,11 +204,11 @@ def t_test(numbers: Sequence[float], first: int = 0) -> tuple[float, float, floa
         first: number of them that give the spread, if a first stage has fixed their number; all if 0.
     """
     stage = numbers[:first] if 2 <= first < len(numbers) else numbers
-    mean, se = fmean(numbers), stdev(stage) / math.sqrt(len(numbers))
+    mean, se = fmean(numbers), deviation(stage) / math.sqrt(len(numbers))
     half = quantile(len(stage)) * se
     if se == 0:
         return mean, mean, float(mean == 0)
-    return mean - half, mean + half, float(2 * stats.t.sf(abs(mean) / se, len(stage) - 1))
+    return mean - half, mean + half, float(2 * special.stdtr(len(stage) - 1, -abs(mean) / se))
 
 
 def holm(p: Sequence[float]) -> list[float]:

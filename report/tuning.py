@@ -18,7 +18,6 @@ from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchmarks.records.rules import METRICS, RULES, mean_ranks
 from methods import contract
@@ -103,7 +102,7 @@ class Study:
             for t in range(len(self.tasks))
         ]
         pairs = [pair for pair in every if all(len(values) and np.ptp(values) > 0 for values in pair)]
-        return fmean(float(stats.spearmanr(*pair).statistic) for pair in pairs) if pairs else 0.0
+        return fmean(statistics.spearman(*pair) for pair in pairs) if pairs else 0.0
 
     def collapses(self, rule: str) -> float:
         """Share of tasks and replicates on which its choice is at least ``COLLAPSE`` points below source-only."""

@@ -55,6 +55,12 @@ def mean_ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         Mean over the trainings of the value's rank among all values, from 1, ties sharing their ranks; (..., values).
     """
-    from scipy.stats import rankdata  # takes half a second, not needed by commands that choose nothing
+    return np.asarray(ranks(scores).mean(-2))
 
-    return np.asarray(rankdata(scores, axis=-1).mean(-2))
+
+def ranks(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks along the last axis, 1 for the least; equal numbers share the mean of theirs."""
+    import pandas as pd  # half as slow to import as scipy.stats, and not needed by commands that choose nothing
+
+    placed = pd.DataFrame(numbers.reshape(-1, numbers.shape[-1])).rank(axis=1)
+    return np.asarray(placed).reshape(numbers.shape)

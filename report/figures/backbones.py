@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from scipy import stats
 
+from report import statistics
 from report.figures import charts
 from report.figures.charts import Chart
 from report.leaderboard import Board, Standing
@@ -146,5 +146,5 @@ def _correlations(lines: dict[str, dict[str, Standing]], backbones: Sequence[str
         both = [its for its in lines.values() if one in its and other in its]
         if len(both) >= LEAST:
             first, second = ([_average([its[name]]) for its in both] for name in (one, other))
-            told.append(f"{one} and {other} {stats.spearmanr(first, second).statistic:.2f} (n = {len(both)})")
+            told.append(f"{one} and {other} {statistics.spearman(first, second):.2f} (n = {len(both)})")
     return f"Rank correlation of the gains: {'; '.join(told)}." if told else ""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from benchmarks.records import rules
 from benchmarks.records.words import plural
 from report import statistics
 from report.contestants import Contestant
@@ -112,7 +112,7 @@ def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
     if len(unique) < FEW or len(tasks) < 2:
         return None
     means = np.array([[one.run.task_mean(one.entry, task) for task in tasks] for one in unique])
-    placed = stats.rankdata(-means, axis=0)
+    placed = rules.ranks(-means.T).T
     average = placed.mean(axis=1)
     order = np.argsort(average, kind="stable")
 
@@ -177,9 +177,9 @@ def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | No
         for i, (rule, words) in enumerate(shown.items()):
             shift = (i - (len(shown) - 1) / 2) * 0.7 / len(shown)
             color, marker = (options[i % len(options)] for options in (charts.COLORS, charts.MARKERS))
-            for y, rules in enumerate(known.values()):
-                if rule in rules:
-                    effect, low, high = rules[rule]
+            for y, its in enumerate(known.values()):
+                if rule in its:
+                    effect, low, high = its[rule]
                     if not math.isnan(low):
                         axes.plot([low, high], [y + shift] * 2, color=color, linewidth=1)
                     first = words if y == firsts[rule] else None
