@@ -8,6 +8,7 @@ the methods, mean over the tasks of all committed comparisons.
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -370,6 +371,5 @@ def _cost(one: Comparison, best: Method) -> str:
 def _use(best: Method) -> str:
     if not best.networks:
         return ""
-    network = next(iter(best.networks.values()))
-    quoted = network.replace("'", "'\\''")
-    return f"  It classifies further images by: python -m benchmarks predict '{quoted}' FOLDER"
+    network = shlex.quote(next(iter(best.networks.values())))
+    return f"  It classifies further images by: python -m benchmarks predict {network} FOLDER"
