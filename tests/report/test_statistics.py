@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from benchmarks.records.rules import ranks
 from report import statistics
 from report.statistics import Place, compare, estimate, mean_of, over_tasks, per_task, t_test, unit
 
@@ -215,6 +216,16 @@ def test_rank_correlation_is_spearmans_where_all_lines_have_both_values() -> Non
     tied = stats.spearmanr([5, 5, 6, 7], [1, 2, 2, 0]).statistic
     assert found == {("a:b", "0", 0): pytest.approx(0.6), ("b:a", "0", 0): pytest.approx(tied)}
     assert statistics.rank_correlation(first[:2], [second[0]] * 2) == {}, "equal values have no ranks"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.integers(-3, 3), min_size=4, max_size=4), min_size=1, max_size=3))
+def test_ranks_and_deviations_are_those_of_libraries(rows: list[list[int]]) -> None:
+    numbers = np.array([rows], float)
+    assert np.array_equal(ranks(numbers), stats.rankdata(numbers, axis=-1))
+    for row in numbers[0] / 7:
+        assert statistics.deviation(row.tolist()) == pytest.approx(row.std(ddof=1))
+        assert statistics.deviation([float(row[0])] * 3) == 0
 
 
 @pytest.mark.parametrize(
