@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +15,7 @@ import jinja2
 import pandas as pd
 
 from report import records
+from report.claims import VERDICTS
 from report.records import COMMITTED, SELECTIONS
 from report.table import MISSING, Basis, Cell, Grid, Number, Table, cell_text
 
@@ -99,9 +99,9 @@ def cell_view(cell: Cell, sources: Sources | None) -> dict[str, Any]:
     """A cell for the templates: its text, sort key, classes and sources."""
     view: dict[str, Any] = {"text": cell_text(cell), "classes": [], "sort": None, "attributes": {}}
     if isinstance(cell, str):
-        view["classes"] = (
-            ["none"] if cell == MISSING else ["word", f"is-{re.split('[(,]', cell)[0].strip().replace(' ', '-')}"]
-        )
+        verdict = next((one for one in VERDICTS if cell.startswith(one)), None)
+        view["classes"] = ["none"] if cell == MISSING else ["word"]
+        view["classes"] += [f"is-{verdict.replace(' ', '-')}"] if verdict else []
         return view
     basis: Basis | None = cell.basis
     if isinstance(cell, Number):
