@@ -51,7 +51,7 @@ No code of the authors is known to us.  Deviations:
 * ``mmd`` and ``a_distance`` in the tables are measured with both domains under the statistics of the tested model, for
   AdaBN the target's.
 
-Not run: Caltech-Bing (Table 3) and cloud detection (the journal's Table 4), see ``PAPER.not_run``.
+Not run: Caltech-Bing (Table 3) and cloud detection (the journal's Table 4).
 """
 
 from __future__ import annotations

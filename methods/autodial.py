@@ -15,9 +15,9 @@ the weights, so how much alignment a layer needs is not set by hand.  mu and var
 and the gradient flows through them.  The objective adds the entropy of the target's predictions to the source's
 cross-entropy:
 
-    min_theta, alpha  -(1/n) sum_i log f(x_i)[y_i]  -  (lambda/m) sum_j sum_y f(x_j)[y] log f(x_j)[y]
+    min_{theta, alpha}  -(1/n) sum_i log f(x_i)[y_i]  -  (lambda/m) sum_j sum_y f(x_j)[y] log f(x_j)[y]
 
-At test time an image is normalised by the moving averages of the target's moments, mu_ts and var_ts.
+At test time an image is normalised by the moving averages of the moments in DA(x_t; alpha).
 
 Placement in the paper.  AlexNet: after fc6, fc7 and fc8, in front of the ReLU, all convolutions fixed, no dropout.
 Inception-BN: in place of every BatchNorm layer, and none after the classifier.  Here, too, the network decides.  Where

@@ -7,7 +7,7 @@ The domain classifier D sees features f and predictions g = softmax(G(x)) togeth
            + lambda ( (1/n_s) sum_i log D(T(h_i^s)) + (1/n_t) sum_j log(1 - D(T(h_j^t))) )
     max_D  (1/n_s) sum_i log D(T(h_i^s)) + (1/n_t) sum_j log(1 - D(T(h_j^t)))
 
-T is the multilinear map f (x) g, of d_f * d_g products, if these are at most 4096, else a randomised one of d products,
+T is the multilinear map f ⊗ g, of d_f * d_g products, if these are at most 4096, else a randomised one of d products,
 
     T(f, g) = (1 / sqrt(d)) (R_f f) * (R_g g)            (element by element),
 

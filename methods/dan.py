@@ -18,8 +18,8 @@ The weights maximise the power of the two-sample test, d_k^2 / sigma_k, through 
 
     min_beta  beta' (Q + epsilon I) beta    subject to  d' beta = 1,  beta >= 0,    epsilon = 1e-3
 
-with d_u the estimate under k_u alone and Q the covariance of (g_{k_u})_u.  Theta (by SGD) and beta (by the programme)
-are optimised alternately.
+with d_u the estimate under k_u alone and Q the covariance of the g of all kernels.  Theta (by SGD) and beta (by the
+programme) are optimised alternately.
 
 Constants of the paper: AlexNet with conv1-3 fixed, conv4-5 and fc6-7 fine-tuned, fc8 new at ten times the rate;
 momentum 0.9; Caffe's "inv" annealing; base rate cross-validated in 1e-5 .. 1e-2; lambda chosen without target labels,
@@ -47,8 +47,9 @@ We follow the paper.  Deviations:
 * The network is the suite's, not AlexNet; its layers are named in ``methods.network``.  fc6 is left out where it is not
   trained.  Quad-tuples are formed within a batch; samples left over count in the source's loss only.
 * Weight decay is 5e-4, as in Caffe's reference network; the released code has none.
-* lambda is chosen by the suite's label-free rule for each variant separately, from 0.1 to 300, since the effect of a
-  weight depends on kernels, layers and estimate.  ``authors`` keeps the released 1.
+* lambda is chosen by the suite's label-free rule for each variant separately, from 0.1 to 300 (where the former rule
+  chose, on the paper's grid), since the effect of a weight depends on kernels, layers and estimate.  ``authors`` keeps
+  the released 1.
 * Variant ``authors`` uses all pairs (the unbiased quadratic estimate; random pairs estimate the same with more noise),
   activations before dropout, and the suite's progressive weight.
 """
@@ -320,7 +321,7 @@ EXPERIMENTS = (
     *asked("Table 3, unsupervised: 20 or 8 labelled source images per class", BOTH, {
         "table3": FROZEN.on("office31", tasks=CLASSIC, protocol="down-sampled",
                             published=("Table3 classic unsupervised",))}),
-    *asked("Table 3, semi-supervised: and 3 labelled target images per class", BOTH, {
+    *asked("Table 3, which the paper calls semi-supervised: 3 labelled target images per class too", BOTH, {
         "table3-supervised": FROZEN.on("office31", tasks=CLASSIC, protocol="supervised",
                                        published=("Table3 classic semi-supervised (3 tgt labels)",))}),
     *asked("Table 1 with the last blocks fine-tuned", BOTH, {

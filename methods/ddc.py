@@ -63,8 +63,8 @@ Further deviations:
 * The map of the features (``embedding``) is of the protocol ``supervised``, its first split.
 * lambda is chosen by the suite's label-free rule for each variant separately, from 0.001 to 1: the square of a distance
   between means grows with the scale and the number of the units and with the noise of a batch, so the paper's 0.25 has
-  a different strength on another network.  The variant ``printed`` has the paper's 0.25: it is in every table, and is
-  used for the figures on width, place and first steps.
+  a different strength on another network.  Where nothing was chosen (Lite2, digits), DDC has 0.25 too.  The variant
+  ``printed`` has the paper's 0.25: it is in every table, and is used for the figures on width, place and first steps.
 """
 
 from __future__ import annotations

@@ -320,6 +320,28 @@ def _matrices(runs: Sequence[Run], found: Sequence[Entry], names: Sequence[str])
     return grids
 
 
+MEASURES = {
+    "source_error": "share of the held-out source images that are misclassified",
+    "target_entropy": "mean entropy of the predictions on the target, in nats",
+    "mmd": "squared MMD of the bottleneck between the domains, five Gaussian kernels, unbiased",
+    "a_distance": "proxy A-distance of the domains in the bottleneck: 0 alike, 2 told apart",
+    "joint_mmd": "squared joint MMD of bottleneck and predictions between the domains",
+    "linear_mmd": "distance of the domains' means in the adaptation layer",
+    "linear_mmd_relative": "the same in units of an image's distance from its domain's mean",
+    "trunk_mmd": "distance of the domains' means where the adaptation layer is placed",
+    "trunk_mmd_relative": "the same in units of an image's distance from its domain's mean",
+    "iwcv": "importance-weighted risk on the held-out source",
+    "dev": "the same with a control variate (deep embedded validation)",
+    "snd": "soft neighbourhood density of the target's predictions, in nats",
+    "domain_accuracy": "accuracy in percent of a linear SVM that tells source from target",
+    "domains_told": "training images that the domain classifier tells apart, in percent",
+    "accuracy_among_tested": "accuracy in percent where only the tested classes may be predicted",
+    "taken_for_labelled": "test images predicted as a class that is not tested, in percent",
+    "soft_own": "the soft labels' mass on their own class, 0 to 1",
+}
+"""Metric -> what it is, in a note."""
+
+
 def _by_class(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Row of a matrix -> column -> its mean over the cells."""
     found: dict[str, dict[str, float]] = {}
@@ -338,7 +360,8 @@ def _quantities(runs: Sequence[Run], found: Sequence[Entry]) -> list[Grid]:
     grids = []
     if single:
         title = "Other quantities, last iterate, mean over tasks"
-        grids.append(Grid("quantities", title, single, _measured(runs, found, single)))
+        notes = tuple(f"{name}: {MEASURES[name]}" for name in single if name in MEASURES)
+        grids.append(Grid("quantities", title, single, _measured(runs, found, single), notes))
     if families:
         title = "Figures of the trained models, last iterate, mean over tasks"
         lines = tuple(line for line in _measured(runs, found, families) if set(line.cells) != {MISSING})
@@ -387,12 +410,13 @@ def published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) 
         lines.append(Line(label, f"published as {method}", tuple(cells)))
     if not lines:
         return None
-    notes = ["the paper's own backbone and protocol: differences over the baseline compare with ours, levels need not"]
+    whose = "another suite's" if used == {"reimplementation"} else "the paper's own"
+    notes = [f"{whose} network and protocol: differences over the baseline compare with ours, levels need not"]
     notes += [f"{name}: {PROVENANCE[name]}" for name in PROVENANCE if name in used and name != "unverified"]
     if "unverified" in used:
         notes.append(f"* unverified: {PROVENANCE['unverified']}")
     title = f"Published: {table.name}, {table.backbone}, {table.dataset}"
-    return Grid("published", title, (*table.tasks, f"{AVERAGE} over {base or 'baseline'}"), tuple(lines), tuple(notes))
+    return Grid("published", title, (*table.tasks, f"{AVERAGE} less {base or 'baseline'}"), tuple(lines), tuple(notes))
 
 
 # ---------------------------------------------------------------------------------------------------- notes

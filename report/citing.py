@@ -8,13 +8,15 @@ from pathlib import Path
 from methods.contract import Paper
 
 CITATION = Path(__file__).resolve().parents[1] / "CITATION.cff"
-JOURNALS = ("JMLR",)
+JOURNALS = ("JMLR", "Pattern Recognition")
 """Venues whose papers are journal articles."""
 
 
 def bibtex(name: str, paper: Paper) -> str:
     """The entry of a paper, under the name of its module."""
     kind, place = ("article", "journal") if paper.venue.startswith(JOURNALS) else ("inproceedings", "booktitle")
+    if paper.venue == "arXiv":
+        kind, place = "misc", "howpublished"
     fields = {
         "title": paper.title,
         "author": " and ".join(paper.authors.split(", ")),

@@ -253,7 +253,7 @@ def table(one: Comparison, committed: Sequence[Comparison]) -> Table:
             cells.append(MISSING)
         lines.append(Line(method.label, one.origin, tuple(cells)))
     columns = [*one.tested, *(["mean", "gain", "95 % interval"] if one.tested else [])]
-    columns += [*(CRITERIA[name] for name in criteria), "seconds a cell", "failed"]
+    columns += [*(CRITERIA[name] for name in criteria), "seconds per training", "failed"]
     if not any(method.errors for method in one.methods):
         columns, lines = columns[:-1], [Line(x.label, x.origin, x.cells[:-1]) for x in lines]
     what = "no target labels, so no accuracy" if one.bare else "nothing finished"

@@ -24,6 +24,8 @@ class Contestant:
     base: Entry
     others: tuple[Entry, ...] = ()
     """Further rows over which the paper's own method is shown."""
+    usual: bool = True
+    """Whether the network is the one that its experiment names."""
 
     @property
     def label(self) -> str:
@@ -74,7 +76,8 @@ def contestants(
                     continue
                 further = (counterpart(entry.setting, row, experiment, run) for row in experiment.also_over)
                 beside = tuple(other for other in further if run.has(other))
-                one = Contestant(name, group, run, _named(entry, experiment), base, beside)
+                usual = group.backbone == experiment.backbone
+                one = Contestant(name, group, run, _named(entry, experiment), base, beside, usual)
                 key = (*one.method, base.row.method, base.row.variant, group, run.tasks)
                 if key not in found or (one.own and not found[key].own):
                     found[key] = one

@@ -26,10 +26,11 @@ GLOSSARY = {
     "last iterate": "the network as the last step left it; all headline numbers are of it",
     "oracle": "the best epoch by target labels, which no user without labels could pick; shown, never a result",
     "protocol": "which images and labels training sees: full (all source labels, no target label), down-sampled (20 or "
-    "8 source images per class), supervised (and 3 labelled target images per class), semi-supervised (10 of each "
-    "of the alphabetically first 15 classes, tested on the 16 others; semi-supervised-random: of 15 drawn by chance)",
-    "frozen": "a track: the ImageNet-trained network is fixed, its activations are cached, bottleneck, classifier and "
-    "transfer terms are trained on them",
+    "8 source images per class), supervised (down-sampled, and 3 labelled target images per class), semi-supervised "
+    "(10 of each of the alphabetically first 15 classes, tested on the 16 others; semi-supervised-random: of 15 drawn "
+    "by chance)",
+    "frozen": "a track (what is trained): the ImageNet-trained network is fixed, only bottleneck and classifier are "
+    "trained, on its cached activations",
     "late": "a track: the last blocks are trained as well, at a tenth of the rate; finetune trains the whole network",
     "reproduced": "the 95 % interval lies where the claim says; reversed: on the other side",
     "no effect": "the interval holds 0 and lies within 0.5 points of it; undecided: anything else, with the number of "
@@ -38,6 +39,31 @@ GLOSSARY = {
     "comparator": "a method of no paper of the suite, run under the same recipes for orientation",
 }
 """Words used in tables."""
+FURTHER = {
+    "label-free rule": "how open settings are chosen: the value with the lowest mean rank, over tasks, of DEV, an "
+    "importance-weighted risk on held-out source images; no target label is used",
+    "IWCV, SND": "two other such rules, compared with it: the risk without DEV's control variate, and the soft "
+    "neighbourhood density of the target's predictions",
+    "set-up": "data set, protocol, network and track on which a claim is tested",
+    "split": "one draw of the labelled images, where a protocol draws them",
+    "not enough runs": "of a single seed or split, which decides nothing",
+    "committed, this machine, both": "read from results/, from runs/, or equal in the two",
+}
+"""More of them, on the pages alone."""
+NAMES = {
+    "office31": "Office-31: amazon (shop pictures), dslr and webcam, 31 classes",
+    "office-caltech10": "the ten classes that Office-31 and Caltech-256 share; office-caltech10-surf: SURF features",
+    "digits": "USPS, MNIST and MNIST-M (mnistm-10k: a subset of it, 10,000 images)",
+    "digits-mini": "MNIST (5,000 images), optdigits (UCI's optical digits) and mfeat (UCI's multiple features)",
+    "cifar100-200": "CIFAR-100 with 200 training images of each class",
+    "lite0, lite2": "EfficientNet-Lite0 and Lite2 with ImageNet weights",
+    "googlenet": "BVLC's GoogLeNet of 2014 with ImageNet weights, without BatchNorm",
+    "lenet, lenet-bn": "LeNet from scratch, without and with BatchNorm",
+    "caffenet-16, caffenet-32": "AlexNet's eight layers, narrow, for 16 and 32 pixels; caffenet-32-bn: with BatchNorm",
+    "mlp, mlp-pixels, mlp-photos": "one hidden layer on SURF features, on digits, and on grey 28 x 28 photographs; "
+    "mlp-per-domain: on features scaled within each domain",
+}
+"""What data sets and networks are called in tables."""
 
 
 def matrix(rows_of: Mapping[str, Sequence[Verdict]]) -> dict[str, list[tuple[str, list[tuple[str, int]]]]]:

@@ -33,7 +33,7 @@ CSV_COLUMNS = (
 NOTES = (
     "mean: over tasks, ± standard error over n seeds or splits; gain: over the method's own baseline, the transfer "
     "term off; verdict: on the claim that it gains, by the 95 % interval",
-    "published: the gain that the paper states for the same data, on its own network",
+    "published: the gain that the paper states for the same data, on its own network; *: not checked against the paper",
     "comparator: a method of no paper of the suite, under the same recipes",
     "seconds: of one training, mean over cells, on machines that also did other work",
 )
@@ -88,7 +88,8 @@ class Board:
 def boards(
     papers: Mapping[str, Paper], loaded: Iterable[tuple[str, Experiment, pd.DataFrame]], results: Path
 ) -> list[Board]:
-    """Every leaderboard with at least two lines; of several networks the one with the most lines comes first.
+    """Every leaderboard with at least two lines; of several networks the one with the most lines comes
+    first, then the one that experiments name.
 
     Raises:
         UserError: a malformed row of the published numbers.
@@ -105,7 +106,12 @@ def boards(
             standings = [_standing(one, papers[one.paper], results) for one in some.values()]
             standings.sort(key=lambda line: -_mean(line.one))
             made.append(Board(group, next(iter(some.values())).run.tasks, tuple(standings)))
-    return sorted(made, key=lambda board: (*_place(board.group), -len(board.lines), board.group.backbone))
+
+    def rank(board: Board) -> tuple[int | str, ...]:
+        usual = sum(line.one.usual for line in board.lines)
+        return *_place(board.group), -len(board.lines), -usual, board.group.backbone
+
+    return sorted(made, key=rank)
 
 
 def _rank(one: Contestant) -> tuple[bool, bool]:

@@ -29,7 +29,18 @@ GREEK = {name: _letter(name) for name in (*_SMALL, *_LARGE)}
 BELOW = {"sum": "∑", "prod": "∏", "min": "min", "max": "max", "argmin": "arg min", "argmax": "arg max"}
 """Operators with their index below, and how they are written."""
 PRIME = "\N{PRIME}"
-SIGNS = {"<=": "≤", ">=": "≥", "!=": "≠", "->": "→", "...": "…", "..": "…", "-": "\N{MINUS SIGN}", "*": "·", "'": PRIME}
+SIGNS = {
+    "<-": "←",
+    "<=": "≤",
+    ">=": "≥",
+    "!=": "≠",
+    "->": "→",
+    "...": "…",
+    "..": "…",
+    "-": "\N{MINUS SIGN}",
+    "*": "·",
+    "'": PRIME,
+}
 TEXT = {"of", "to", "is", "in", "on", "as", "or", "if", "by", "at", "its", "and", "the", "with", "for", "over"}
 FUNCTIONS = {
     "exp",
@@ -50,7 +61,7 @@ FUNCTIONS = {
     "sign",
 }
 """Names of several letters that are not words of text."""
-TOKEN = re.compile(r"\s+|[A-Za-z]+|\d+(?:\.\d+)?(?:e-?\d+)?|<=|>=|!=|->|\.\.\.|\.\.|.")
+TOKEN = re.compile(r"\s+|[A-Za-z]+|\d+(?:\.\d+)?(?:e-?\d+)?|<-|<=|>=|!=|->|\.\.\.|\.\.|.")
 SPACE = "\N{NO-BREAK SPACE}"
 """Others are removed at the ends of text in formulas."""
 FENCES = set("()[]{}|")

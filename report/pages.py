@@ -137,7 +137,9 @@ def grid_view(grid: Grid, sources: Sources | None, name: str) -> dict[str, Any]:
     best = any(isinstance(cell, Number) and cell.best for line in grid.lines for cell in line.cells)
     notes = list(grid.notes)
     if best:
-        notes.append("bold: the best of its column and run" + "; underlined: a mean not significantly below it" * tied)
+        notes.append(
+            "bold: the best of its column and run" + "; solid underline: a mean not significantly below it" * tied
+        )
     return {
         "id": name,
         "name": grid.name,

@@ -241,16 +241,19 @@ def _contributed(sent: Sequence[Contribution], nav: Sequence[tuple[str, str]]) -
 
 
 def _board_views(boards: Sequence[Board], sources: Sources, stem: str) -> list[dict[str, Any]]:
+    """Leaderboards for the templates; the notes, which are the same for all, under the first."""
     names = [f"{stem}-{number}" for number in range(len(boards))]
     return [
-        grid_view(leaderboard.grid(board, name), sources, name) | {"second": "paper", "name": "leaderboard"}
-        for name, board in zip(names, boards, strict=True)
+        grid_view(leaderboard.grid(board, name), sources, name)
+        | {"second": "paper", "name": "leaderboard"}
+        | ({"notes": []} if number else {})
+        for number, (name, board) in enumerate(zip(names, boards, strict=True))
     ]
 
 
 def _speed(nav: Sequence[tuple[str, str]], drawn: list[dict[str, Any]]) -> str:
     page = environment().get_template("speed.html")
-    return page.render(nav=nav, here=SPEED, figures=drawn, data=Sources([]).json())
+    return page.render(nav=nav, here=SPEED, figures=drawn, data=Sources([]).json(), sourced=False)
 
 
 def _downloads(shown: Shown, out: Path) -> None:
@@ -408,7 +411,7 @@ def _choices(name: str, results: Path) -> list[dict[str, str]]:
     for _, grid in itertools.groupby(rows, key=lambda row: [row[column] for column in place]):
         ordered = list(grid)
         for row in ordered:
-            taken = "yes, at an edge" if row in (ordered[0], ordered[-1]) else "yes"
+            taken = "yes, at the edge of the grid" if row in (ordered[0], ordered[-1]) else "yes"
             row["chosen"] = taken if row["chosen"] == "1" else ""
     return rows
 
@@ -424,7 +427,7 @@ def _comparisons(
 ) -> str:
     views = [table_view(kept.table(one, committed), None, f"{COMPARE}-{number}") for number, one in enumerate(compared)]
     page = environment().get_template("compare.html")
-    return page.render(nav=nav, here=COMPARE, tables=views, figures=drawn, data=Sources([]).json())
+    return page.render(nav=nav, here=COMPARE, tables=views, figures=drawn, data=Sources([]).json(), sourced=False)
 
 
 def _overview(
@@ -465,7 +468,8 @@ def _overview(
             figures=drawn[""],
             picture=_picture(shown, drawn),
             speed=bool(drawn[SPEED]),
-            glossary=front.GLOSSARY,
+            glossary=front.GLOSSARY | front.FURTHER,
+            names=front.NAMES,
             boards=_board_views(boards, sources, "board"),
             counts=statements.counted(verdicts),
             ours=statements.counted(verdicts, ours=True),

@@ -59,6 +59,8 @@ class Interval:
 
 Cell = Number | Interval | str
 MISSING = "-"
+P_DIGITS = 4
+"""Digits of p-values."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def decision(comparison: Comparison | None, basis: Basis | None = None) -> tuple
     return (
         Number(comparison.effect, comparison.se, digits, signed=True, basis=basis),
         Interval(comparison.low, comparison.high, basis, digits),
-        Number(comparison.p, digits=4, basis=basis),
+        Number(comparison.p, digits=P_DIGITS, basis=basis),
         Number(comparison.n, digits=0),
     )
 
@@ -143,6 +145,8 @@ def cell_text(cell: Cell) -> str:
         return MISSING if math.isnan(cell.low) else f"[{cell.low:+.{cell.digits}f}, {cell.high:+.{cell.digits}f}]"
     if math.isnan(cell.value):
         return MISSING
+    if cell.digits == P_DIGITS and cell.spread is None and not cell.signed and 0 < cell.value < 0.5 * 10**-P_DIGITS:
+        return f"<{10**-P_DIGITS:.{P_DIGITS}f}"  # a p-value is never 0
     text = f"{cell.value:{'+' if cell.signed else ''}.{cell.digits}f}"
     if cell.spread is not None:
         text += " ± " + (MISSING if math.isnan(cell.spread) else f"{cell.spread:.{cell.digits}f}")

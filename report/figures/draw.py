@@ -58,7 +58,7 @@ def of_experiment(
         theirs = layers.published_curves(paper, experiment.layers, curves, tables)
         named = (_title(group, run), _name(experiment, group, "curves"))
         made.append(layers.chart(*named, experiment, run, group, curves, theirs) if curves else None)
-    elif sweeps.swept_field(experiment) is not None:
+    elif sweeps.swept_field(experiment) is not None and not experiment.holdout:  # that one is a study of rules
         own = frame[frame["origin"] == (records.LOCAL if run.local else COMMITTED)]
         sweep = sweeps.sweep(experiment, own, group)
         made.append(sweeps.chart(sweep) if sweep else None)
@@ -133,7 +133,8 @@ def selection_chart(experiment: Experiment, run: Run, group: Group, found: Seque
         f"{max(points, key=lambda one: one[2].mean)[0]}"
         for label, points in curves.items()
     )
-    words = f"{metric} above accuracy over {field} on {group.dataset}, {sweeps.mean_of(run)}"
+    where = f"{group.dataset}, {group.backbone}, {group.track}, {sweeps.mean_of(run)}"
+    words = f"{metric} above accuracy against {field} on {where}"
     return Chart(
         _name(experiment, group, metric),
         f"{words}, {run.origin}; the least {metric} is what the paper takes; {note}.",
@@ -246,7 +247,7 @@ def _family(
     ]
     first = next(iter(lines))
     told = ", ".join(f"{member} {mean.mean:.2f}" for member, mean in lines[first].items())
-    words = f"{family} of the trained models on {group.dataset}, {sweeps.mean_of(run)}"
+    words = f"{family} of the trained models on {group.dataset}, {group.backbone}, {group.track}, {sweeps.mean_of(run)}"
     return Chart(
         _name(experiment, group, family),
         f"{words}, {run.origin}; {note}.",
@@ -295,7 +296,7 @@ def bars(
         for task, one in means.items()
     ]
     told = "; ".join(f"{label} {np.mean([one.mean for one in means.values()]):.2f}" for label, means in lines.items())
-    words = f"{metric} per task on {group.dataset}"
+    words = f"{metric} per task on {group.dataset}, {group.backbone}, {group.track}"
     return Chart(
         _name(experiment, group, metric),
         f"{words}, {run.origin}; {note}.",

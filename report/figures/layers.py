@@ -134,7 +134,7 @@ def chart(
         f"{label} " + ", ".join(f"{mean:.1f} at {number}" for number, mean in curve.means.items())
         for label, curve in curves.items()
     )
-    words = f"Accuracy over {over}, a number of layers, on {group.dataset}"
+    words = f"Accuracy against {over}, a number of layers, on {group.dataset}"
     beside = "; beside it the published curves on an axis of their own" if theirs else ""
     return Chart(
         name,

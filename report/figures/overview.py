@@ -15,6 +15,7 @@ from report import statistics
 from report.contestants import Contestant
 from report.figures import charts
 from report.figures.charts import Chart
+from report.leaderboard import PLAIN
 from report.records import SELECTIONS, Group
 from report.statistics import Comparison
 
@@ -56,7 +57,11 @@ def named(group: Group) -> str:
 
 def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | None:
     """Difference of every row over its own baseline, mean over tasks, with its 95 % interval."""
-    pairs = [(one, one.run.compare(one.entry, one.base)) for one in found if not one.is_base]
+    pairs = [
+        (one, one.run.compare(one.entry, one.base))
+        for one in found
+        if not one.is_base and one.entry.row.method != PLAIN
+    ]
     known: list[tuple[Contestant, Comparison]] = [(one, gap) for one, gap in pairs if gap is not None]
     if not known:
         return None
@@ -85,7 +90,7 @@ def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | N
             panel.set_title(", ".join(place), fontsize=8, loc="left")
             panel.grid(alpha=0.3)
         canvas.suptitle(f"{dataset}, {protocol} protocol", fontsize=9)
-        panels[-1].set_xlabel("difference over the own baseline (percentage points)")
+        panels[-1].set_xlabel("gain over each method's own baseline (percentage points)")
         canvas.supxlabel("line: 95 % interval over seeds or splits; filled: the paper's own full method", fontsize=7)
 
     rows = [
@@ -94,7 +99,7 @@ def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | N
     ]
     columns = "paper,row,dataset,protocol,backbone,track,baseline,difference,low,high,p,n"
     told = "; ".join(f"{label} {gap.effect:+.1f}" for label, (_, gap) in zip(labels, known, strict=True))
-    words = f"Difference over the own baseline on {dataset}, {protocol} protocol, mean over tasks"
+    words = f"Gain over each method's own baseline on {dataset}, {protocol} protocol, mean over tasks"
     return Chart(
         charts.file_name(f"gains-{dataset}-{protocol}"),
         f"{words}, with the 95 % interval over seeds or splits. Filled: the paper's own full method.",
@@ -212,7 +217,7 @@ def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | No
     words = f"What another choice of the epoch adds to the last iterate{where}, mean over tasks"
     return Chart(
         name,
-        f"{words}, with the 95 % interval. The oracle looks at target labels: it would have claimed so much too much.",
+        f"{words}, with the 95 % interval. The oracle looks at target labels and would overstate accuracy by this.",
         f"{words}, percentage points: {told}.",
         draw,
         pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,rule,difference,low,high,n".split(",")),

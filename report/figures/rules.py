@@ -66,7 +66,9 @@ def over_grid(one: Study) -> Chart:
         best = f"the most accurate weight is {one.grid[one.best]:g}"
     told = f"{best}; the suite's rule takes "
     told += ", ".join(f"{one.grid[i]:g}" for i in np.unique(chosen[SUITE])) if SUITE in chosen else "none"
-    words = f"Accuracy of {one.label} over its weight on {one.group.dataset}, mean of {plural(len(one.tasks), 'task')}"
+    words = (
+        f"Accuracy of {one.label} against its weight on {one.group.dataset}, mean of {plural(len(one.tasks), 'task')}"
+    )
     name = re.sub(r"[^A-Za-z0-9]+", "-", f"tuning {one.label} {one.group.dataset}").strip("-").lower()
     return Chart(name, f"{words}, and what each rule takes.", f"{words}: {told}.", draw, data, (5.2, 4.6))
 

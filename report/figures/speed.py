@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OURS = "this suite"
 GROWTH = {
     "mmd over the batch": ("samples of each domain", "MK-MMD of five kernels, forward and backward, over the batch"),
-    "plan over cells": ("cells of a plan", "Plans of short cells, over their number"),
+    "plan over cells": ("cells of a plan", "Time of a plan against its number of short cells"),
     "frozen over images": ("images of each domain", "A cell on cached activations, over the images of a domain"),
     "frozen over classes": ("classes", "A cell on cached activations, over the classes"),
     "frozen over domains": ("source domains", "A cell on cached activations, over the source domains"),

@@ -121,7 +121,7 @@ def chart(figure: Sweep) -> Chart:
     highest = "; ".join(
         f"{label} is highest at {point.x:g} with {point.accuracy:.1f} %" for label, point in best.items()
     )
-    words = f"Accuracy over {figure.field} on {group.dataset}, {mean_of(run)}"
+    words = f"Accuracy against {figure.field} on {group.dataset}, {group.backbone}, {group.track}, {mean_of(run)}"
     name = "-".join((figure.experiment.name, *group))
     return Chart(name, f"{words}, {run.origin}; {note}.", f"{words}: {highest}.", draw_on, data(figure))
 

@@ -341,7 +341,7 @@ def test_gains_ranks_rules_and_costs(tmp_path: Path) -> None:
     costs = made["cost"].data.set_index("row")
     assert costs["seconds"].to_dict() == {"source only": 1, "DAN": 10, "JAN": 20, "DDC": 2}
     for chart, words in (
-        (made["gains"], "difference over the own baseline (percentage points)"),
+        (made["gains"], "gain over each method's own baseline (percentage points)"),
         (made["ranks"], "average rank over 2 tasks (1: most accurate)"),
         (made["selection"], "accuracy above the last iterate (percentage points)"),
         (made["cost"], "time of a cell (s)"),

@@ -27,6 +27,7 @@ def inner(text: str) -> str:
         ("sum_i a", "<munder><mo>∑</mo><mrow><mi>i</mi></mrow></munder><mi>a</mi>"),
         ("beta' = 0", "<msup><mi>β</mi><mrow><mo>\N{PRIME}</mo></mrow></msup><mo>=</mo><mn>0</mn>"),
         ("sqrt(a) = b", "<msqrt><mi>a</mi></msqrt><mo>=</mo><mi>b</mi>"),
+        ("a <- b_1", "<mi>a</mi><mo>←</mo><msub><mi>b</mi><mrow><mn>1</mn></mrow></msub>"),
         ("a <= b_1", "<mi>a</mi><mo>≤</mo><msub><mi>b</mi><mrow><mn>1</mn></mrow></msub>"),
     ],
 )

@@ -288,7 +288,7 @@ def test_published_numbers_stand_under_the_table(tmp_path: Path) -> None:
         "A->W": "68.5 ± 0.4*",
         "W->A": "53.1",
         "Avg": "72.9",
-        "Avg over CNN": "+2.80",
+        "Avg less CNN": "+2.80",
     }
     assert any(note.startswith("* unverified: ") for note in found.notes)
     assert any(note.startswith("quoted: ") for note in found.notes)
