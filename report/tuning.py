@@ -6,7 +6,7 @@ suite's own choice does (``benchmarks.plan.choices``).  The oracle takes the val
 target: this is what tuning on target labels would have claimed, and nobody can use it.  Beside them is the module's own
 value if none is chosen, mostly the paper's, or the value of the grid nearest to it.
 
-The suite's rule is the one that loses least to the oracle on data sets other than the one it is used for.
+For each data set the page names the rule that loses least to the oracle on the others.
 """
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ They look at what a training with held-out source records at its last iterate:
 training, and picks the value with the lowest mean rank over the trainings, one per task and seed: all tasks count the
 same, even if one of them is much harder, or its importance weights explode.
 
-``report.tuning`` compares the rules; the suite's is the one that loses least to a choice by target labels on data sets
-other than the one it is used for.
+``report.tuning`` compares the rules by what they lose to a choice by target labels.
 """
 
 from __future__ import annotations
