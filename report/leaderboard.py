@@ -33,7 +33,8 @@ CSV_COLUMNS = (
 NOTES = (
     "mean: over tasks, ± standard error over n seeds or splits; gain: over the method's own baseline, the transfer "
     "term off; verdict: on the claim that it gains, by the 95 % interval",
-    "published: the gain that the paper states for the same data, on its own network; *: not checked against the paper",
+    "published: the gain that the paper states for the same data, on its own network, of comparators what a "
+    "reimplementation reaches; *: not checked against the paper",
     "comparator: a method of no paper of the suite, under the same recipes",
     "seconds: of one training, mean over cells, on machines that also did other work",
 )
