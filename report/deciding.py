@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median, stdev
+from statistics import median
 
 import pandas as pd
 from tabulate import tabulate
@@ -106,7 +106,7 @@ def _of_table(name: str, paper: Paper, experiment: Experiment, frame: pd.DataFra
     asked = []
     for one in made:
         assert one.comparison is not None
-        spread = stdev(one.comparison.means)
+        spread = statistics.deviation(one.comparison.means)
         asked.append((statistics.replicates(spread, first, one.delta, most), spread / one.delta, spread, one))
     planned, _, spread, one = max(asked, key=lambda found: found[:2])
     there = [two.comparison.n for two in _decisions(paper, experiment, frame, group) if two.comparison]

@@ -146,7 +146,7 @@ def cell_text(cell: Cell) -> str:
     if math.isnan(cell.value):
         return MISSING
     if cell.digits == P_DIGITS and cell.spread is None and not cell.signed and 0 < cell.value < 0.5 * 10**-P_DIGITS:
-        return f"<{10**-P_DIGITS:.{P_DIGITS}f}"  # a p-value is never 0
+        return f"<{10**-P_DIGITS:.{P_DIGITS}f}"  # small, but not 0
     text = f"{cell.value:{'+' if cell.signed else ''}.{cell.digits}f}"
     if cell.spread is not None:
         text += " ± " + (MISSING if math.isnan(cell.spread) else f"{cell.spread:.{cell.digits}f}")
