@@ -120,6 +120,24 @@ class Recipe:
     nesterov: bool = False
     """Whether the momentum is Nesterov's."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no training can have.
+
+        Raises:
+            ValueError: a number out of its range.
+        """
+        for name in ("steps", "epoch", "rate", "batch"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0")
+        for name in ("momentum", "warmup"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1")
+        for name in ("weight_decay", "annealing", "power"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0")
+        if not all(0 <= milestone <= 1 for milestone in self.milestones):
+            raise ValueError("milestones must be between 0 and 1")
+
     def rate_at(self, progress: float) -> float:
         """Factor on ``rate`` at progress p, in [0, 1]."""
         factor: float = (1 + self.annealing * progress) ** -self.power

@@ -106,8 +106,6 @@ def _changed(whole: Any, owner: str, name: str, text: str) -> Any:
         value = _like(old, text)
     except ValueError:
         raise UserError(f"{owner}.{name} takes a value of type {type(old).__name__}, not {text!r}.") from None
-    if isinstance(whole, Recipe) and not _is_possible(name, value):
-        raise UserError(f"{owner}.{name} cannot be {text}.")
     try:
         return dataclasses.replace(whole, **{name: value})
     except (ValueError, TypeError) as error:
@@ -121,15 +119,6 @@ def _example(whole: Any, name: str) -> Any:
         return old
     kind = next(one for one in get_args(get_type_hints(type(whole))[name]) if one is not type(None))
     return kind() if old is None else (kind(),)
-
-
-def _is_possible(name: str, value: Any) -> bool:
-    """Whether a recipe can have a number: at least one step and one image, a rate, nothing below zero."""
-    if isinstance(value, tuple):
-        return all(part >= 0 for part in value)
-    if name in ("momentum", "warmup"):
-        return bool(0 <= value < 1)
-    return bool(value > 0 if name in ("steps", "epoch", "rate", "batch") else value >= 0)
 
 
 def _like(old: Any, text: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
@@ -70,3 +72,24 @@ def test_what_came_later_is_in_a_cells_identity_only_where_it_is_used() -> None:
     assert not plain.keys() & {"warmup", "cosine", "nesterov"}
     used = recipe_values(Recipe(steps=1, epoch=1, rate=1.0, warmup=0.1, cosine=True, nesterov=True))
     assert used == {**plain, "warmup": 0.1, "cosine": True, "nesterov": True}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 0),
+        ("epoch", 0),
+        ("rate", 0.0),
+        ("rate", float("nan")),
+        ("batch", -1),
+        ("momentum", 1.0),
+        ("warmup", 1.0),
+        ("weight_decay", -1e-4),
+        ("annealing", -1.0),
+        ("power", -0.5),
+        ("milestones", (0.5, 1.5)),
+    ],
+)
+def test_a_recipe_refuses_what_no_training_can_have(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"^{field} must be "):
+        dataclasses.replace(Recipe(steps=STEPS, epoch=10, rate=0.3), **{field: value})  # type: ignore[arg-type]
