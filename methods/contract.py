@@ -345,6 +345,9 @@ class Claim:
     """Experiments on data or under a protocol that the paper does not speak of: there the question is ours."""
     point: str = ""
     """Which of several comparisons of one statement (all of the same name) this is, ``than width 64``."""
+    joint: bool = False
+    """Whether the statement holds only where all comparisons of its name do: over a set-up it is judged once, by the
+    one that fits it least."""
     metric: str = "accuracy"
     """The metric compared, at the last iterate."""
     higher: bool = True

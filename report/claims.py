@@ -236,8 +236,10 @@ def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found
 
 
 RULE = (
-    "reproduced: the 95 % interval lies above 0; reversed: below 0; no effect: within 0.5 points (or the metric's own)",
-    "undecided: else, with the number of replicates that would be expected to decide it",
+    "reproduced: the 95 % interval lies above 0; reversed: below 0; no effect: it contains 0 and lies within 0.5 points "
+    "of it (or the metric's own)",
+    "undecided: else, with the number of replicates expected to decide it: an estimate from its effect, no plan, as who "
+    "adds replicates because a row is undecided finds effects by chance more often than in 5 % (REPRODUCIBILITY.md)",
     "tasks up, down: whose own difference is above or below 0 (t-tests, Holm); mixed: one or more go against the mean",
 )
 """Notes under every table of verdicts."""
@@ -272,12 +274,18 @@ def allowance(claim: Claim) -> str:
     return f", {claim.margin:+g} points" if claim.margin else ""
 
 
-def turned(claim: Claim) -> str:
-    """The tasks, and the points of the sweep, whose difference is subtracted."""
+def turned(claim: Claim, tasks: Sequence[str] = ()) -> str:
+    """The tasks, and the points of the sweep, whose difference is subtracted.
+
+    Args:
+        claim: what is decided.
+        tasks: those of its tasks that were compared; all if empty.
+    """
     if not (claim.than or claim.than_setting):
         return ""
     places = " and ".join(entry.setting.replace(";", ", ") for entry in named_side(claim.better, claim.than_setting))
-    on, at = (f" {word} {what}" if what else "" for word, what in (("on", ", ".join(claim.than)), ("at", places)))
+    than = [other for task, other in zip(claim.tasks, claim.than, strict=False) if not tasks or task in tasks]
+    on, at = (f" {word} {what}" if what else "" for word, what in (("on", ", ".join(than)), ("at", places)))
     return f", less the same{on}{at}"
 
 

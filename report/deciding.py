@@ -109,8 +109,7 @@ def _of_table(name: str, paper: Paper, experiment: Experiment, frame: pd.DataFra
         spread = statistics.deviation(one.comparison.means)
         asked.append((statistics.replicates(spread, first, one.delta, most), spread / one.delta, spread, one))
     planned, _, spread, one = max(asked, key=lambda found: found[:2])
-    there = [two.comparison.n for two in _decisions(paper, experiment, frame, group) if two.comparison]
-    return replace(row, most=most, claim=one.label, spread=spread, delta=one.delta, planned=max(planned, min(there)))
+    return replace(row, most=most, claim=one.label, spread=spread, delta=one.delta, planned=planned)
 
 
 def _decisions(paper: Paper, experiment: Experiment, frame: pd.DataFrame, group: Group) -> list[Decision]:

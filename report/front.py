@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.records.words import plural
 from methods.contract import Paper
 from report import statements
-from report.claims import NO_DIFFERENCE, NOT_RUN, REPRODUCED, REVERSED, VERDICTS
+from report.claims import NO_DIFFERENCE, NOT_RUN, REPRODUCED, REVERSED, TOO_FEW, VERDICTS
 from report.leaderboard import Board, Standing
 from report.ledger import Verdict
 from report.pages import Sources, cell_view
@@ -86,14 +86,14 @@ def in_short(rows: Sequence[Verdict]) -> str:
     return f"Of its {plural(len(every), 'claim')}: {', '.join(parts)}." if parts else ""
 
 
-KINDS = ("reproduced wherever tried", "in part", "not at all", "undecided", NOT_RUN)
+KINDS = ("reproduced wherever tried", "in part", "not at all", "undecided", TOO_FEW, NOT_RUN)
 """Possible outcomes of a claim over all set-ups that the paper covers."""
 
 
 def _kind(one: Statement) -> str:
-    verdicts = {row.verdict for row in one.rows if row.whose != statements.OURS} - {NOT_RUN}
-    if not verdicts:
-        return NOT_RUN
+    verdicts = {row.verdict for row in one.outcomes if row.whose != statements.OURS} - {NOT_RUN}
+    if verdicts <= {TOO_FEW}:
+        return TOO_FEW if verdicts else NOT_RUN
     if verdicts == {REPRODUCED}:
         return KINDS[0]
     if REPRODUCED in verdicts:

@@ -80,6 +80,8 @@ class Verdict:
     """Why it was not run here."""
     decision: Decision | None = None
     """None if it was not run here."""
+    joint: bool = False
+    """Whether its statement is judged by all comparisons of a set-up together (``Claim.joint``)."""
     q: float = math.nan
     """The q-value among all comparisons of the paper."""
 
@@ -195,6 +197,7 @@ def _of_claim(
             verdict=verdict,
             why=why,
             decision=one,
+            joint=claim.joint,
         )
 
     if frame.empty:
@@ -263,7 +266,7 @@ def _compared(decision: Decision) -> str:
     device = f", {decision.run.origin}" if decision.run.origin != records.COMMITTED else ""
     return (
         f"{side_label(decision.better)} {sense} {side_label(decision.worse)}{allowance(claim)}; {named}"
-        f"{turned(claim)}{device}; paired by {decision.run.over}"
+        f"{turned(claim, tasks)}{device}; paired by {decision.run.over}"
     )
 
 

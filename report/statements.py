@@ -10,7 +10,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from methods.contract import WHOSE, Paper
-from report.claims import MIXED, NO_EFFECT, NOT_RUN, RULE, VERDICTS
+from report.claims import (
+    MIXED,
+    NO_DIFFERENCE,
+    NO_EFFECT,
+    NOT_RUN,
+    REPRODUCED,
+    REVERSED,
+    RULE,
+    TOO_FEW,
+    UNDECIDED,
+    VERDICTS,
+)
 from report.ledger import Verdict, expected_false
 
 OURS = "ours"
@@ -21,6 +32,8 @@ Written by `make claims` from [`claims.csv`](claims.csv), which gives effect, in
 and a track; in a sweep, also a setting. "Ours" marks questions that the paper does not ask: on other data, under
 another protocol, or at all.
 """
+AGAINST = (REVERSED, NO_DIFFERENCE, UNDECIDED, TOO_FEW, NOT_RUN, REPRODUCED)
+"""Verdicts on one of several comparisons that must all hold, those that say most against it first."""
 HEADER = ("| claim | where | published | here | ours |", "|---|---|---|---|---|")
 
 
@@ -31,6 +44,15 @@ class Statement:
     name: str
     rows: tuple[Verdict, ...]
     """Its rows of the ledger, at least one."""
+
+    @property
+    def outcomes(self) -> list[Verdict]:
+        """The rows that count, for or against it: of a joint claim the one of each set-up that fits it least."""
+        found: dict[tuple[object, ...], Verdict] = {}
+        for number, row in enumerate(self.rows):
+            place = (row.experiment, row.group, row.whose) if row.joint else (number,)
+            found[place] = min(found.get(place, row), row, key=lambda one: AGAINST.index(one.verdict))
+        return list(found.values())
 
     @property
     def first(self) -> Verdict:
@@ -56,7 +78,7 @@ class Statement:
 
         Over the set-ups that the paper covers, or over ours; empty if there is none.
         """
-        rows = [row for row in self.rows if (row.whose == OURS) == ours]
+        rows = [row for row in self.outcomes if (row.whose == OURS) == ours]
         tried = [row for row in rows if row.verdict != NOT_RUN]
         absent = [row for row in rows if row.verdict == NOT_RUN]
         counts = Counter(row.verdict for row in tried)

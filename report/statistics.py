@@ -309,7 +309,7 @@ def compare(
     low, high, p = t_test(means, first)
     up, down = _significant(tasks, differences, first)
     se = standard_error(means)
-    stage = first if 2 <= first < len(means) else 0
+    stage = first if 2 <= first <= len(means) else 0
     return Comparison(fmean(means), se, low, high, p, len(means), by_task, up, down, kept, stage)
 
 

@@ -70,7 +70,8 @@ def compare(
     path = table_path(found, records, commit)
     files.write_csv(path, schema.COMPARISON, list(_rows(found, records, known)))
     if commit:
-        export_specs(path.with_suffix(".json"), {cell.spec.hash for cell in found.plan.cells}, records)
+        cells = {cell.spec.hash for cell in found.plan.cells}
+        export_specs(path.with_suffix(".json"), cells, cells - known.keys(), records)
     click.echo(f"the comparison is in {running.shown(path)}")
     running.conclude(summary, records)
     if summary.interrupted:

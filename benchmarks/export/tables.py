@@ -290,7 +290,8 @@ def export(
         if rows:
             path = committed_path(paper, experiment, contributor)
             written[path] = merge(path, rows, store, location)
-            export_specs(path.parent / "specs" / f"{experiment}.json", {row["cell"] for row in read(path)}, store)
+            specs = path.parent / "specs" / f"{experiment}.json"
+            export_specs(specs, {row["cell"] for row in read(path)}, {row["cell"] for row in rows}, store)
             drawn = path.parent / "maps" / path.name
             if experiment_of(paper, experiment).tsne and (count := _export_tsne(drawn, rows, store)):
                 written[drawn] = count

@@ -391,15 +391,22 @@ OF_EACH = ("task", "split", "seed", "data", "needs")
 """What differs between the cells of a group."""
 
 
-def export_specs(path: Path, cells: Collection[str], store: Store) -> None:
+def export_specs(path: Path, cells: Collection[str], made: Collection[str], store: Store) -> None:
     """Save what is known of some cells, from their records or from the file itself; forgets all others.
+
+    Args:
+        path: the file.
+        cells: those of the table beside it.
+        made: those whose rows were written from this store's records.  Another may have a record here too, of another
+            run on another machine: what the file says of it stays.
+        store: where the records are.
 
     Raises:
         UserError: a record or the file is damaged, or the file cannot be written.
     """
     known = read_specs(path)
     for cell in cells:
-        if store.has(cell):
+        if (cell in made or cell not in known) and store.has(cell):
             record = store.read(cell)
             known[cell] = {"spec": record.spec, "versions": record.versions}
     data: list[dict[str, str]] = []

@@ -39,7 +39,7 @@ def variants() -> list[Spec]:
 def test_read_back_they_are_the_cells(tmp_path: Path) -> None:
     store, path = Store(tmp_path / "runs"), tmp_path / "results" / "dan" / "specs" / "digits.json"
     cells = kept(store, *variants())
-    export_specs(path, cells, store)
+    export_specs(path, cells, cells, store)
     found = read_specs(path)
     assert {cell: Spec(**one["spec"]).hash for cell, one in found.items()} == {cell: cell for cell in cells}
     assert {one["versions"]["torch"] for one in found.values()} == {"2"}
@@ -49,13 +49,25 @@ def test_read_back_they_are_the_cells(tmp_path: Path) -> None:
 def test_a_record_that_is_gone_is_kept_and_a_cell_that_is_gone_is_not(tmp_path: Path) -> None:
     path = tmp_path / "digits.json"
     first, second, third, *_ = cells = kept(Store(tmp_path / "one"), *variants())
-    export_specs(path, cells, Store(tmp_path / "one"))
+    export_specs(path, cells, cells, Store(tmp_path / "one"))
     before = path.read_bytes()
-    export_specs(path, cells, Store(tmp_path / "empty"))
+    export_specs(path, cells, [], Store(tmp_path / "empty"))
     assert path.read_bytes() == before, "exporting twice changes nothing"
-    export_specs(path, [first, third, "unknown"], Store(tmp_path / "empty"))
+    export_specs(path, [first, third, "unknown"], [], Store(tmp_path / "empty"))
     assert set(read_specs(path)) == {first, third}
     assert second not in read_specs(path)
+
+
+def test_another_run_of_a_committed_cell_does_not_stand_in_for_it(tmp_path: Path) -> None:
+    """Its rows are of the first run, and so are the versions beside them."""
+    path = tmp_path / "digits.json"
+    first, second = cells = kept(Store(tmp_path / "one"), *variants()[:2])
+    export_specs(path, cells, cells, Store(tmp_path / "one"))
+    there = Store(tmp_path / "two")
+    for one in variants()[:2]:
+        there.write(Record(one.hash, dataclasses.asdict(one), VALUES, 10, [], versions={"torch": "3"}))
+    export_specs(path, cells, [second], there)
+    assert {cell: one["versions"]["torch"] for cell, one in read_specs(path).items()} == {first: "2", second: "3"}
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

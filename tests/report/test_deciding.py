@@ -86,11 +86,6 @@ def test_the_number_stays_when_the_second_stage_is_there(later: list[float], tmp
     assert decide(results(tmp_path, [*twice, *later])) == decide(results(tmp_path, twice))
 
 
-def test_what_is_there_is_not_called_fewer(tmp_path: Path) -> None:
-    (row,) = decide(results(tmp_path, [*SPREAD, 9.0, 9.0]))
-    assert row.planned == 7
-
-
 def test_the_claim_that_asks_for_most_decides_for_the_table(tmp_path: Path) -> None:
     lines = rows({("source_only", TASK): [50.0] * 5, ("dan", TASK): [50 + one for one in SPREAD]})
     single = rows({("dan", TASK): [50 + one - 1.5 * other for one, other in zip(SPREAD, SPREAD, strict=True)]})

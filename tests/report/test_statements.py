@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def test_what_is_mixed_and_what_is_not_run_is_said(tmp_path: Path) -> None:
     (gain, _) = statements.statements(found(tmp_path, GAIN, absent))
     assert gain.words() == "reproduced on 2 of 2, mixed on 2; not run here on 1"
     assert {row.full_verdict for row in gain.rows[:2]} == {"reproduced, mixed"}
+
+
+def test_a_joint_claim_is_judged_by_the_comparison_that_fits_least(tmp_path: Path) -> None:
+    """DAN gains 8 points, so it is not below source-only, but not within one point of it."""
+    write(tmp_path / "dan/digits.csv", moved(5))
+    equal = partial(Claim, "equal", "DAN is within one point.", on=("digits",), margin=1.0)
+    for joint, words in ((False, "reproduced on 1 of 2, reversed on 1 of 2"), (True, "reversed")):
+        parts = equal(FULL, BASE, point="not below", joint=joint), equal(BASE, FULL, point="not above", joint=joint)
+        (one, _) = statements.statements(found(tmp_path, *parts))
+        assert one.words() == words
+        assert len(one.rows) == 2, "the ledger has both"
 
 
 def test_questions_of_ours_are_counted_apart(tmp_path: Path) -> None:
