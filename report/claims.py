@@ -236,10 +236,9 @@ def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found
 
 
 RULE = (
-    "reproduced: the 95 % interval lies above 0; reversed: below 0; no effect: it contains 0 and lies within 0.5 points "
+    "reproduced: the 95 % interval lies above 0; reversed: below 0; no effect: it contains 0 and is within 0.5 points "
     "of it (or the metric's own)",
-    "undecided: else, with the number of replicates expected to decide it: an estimate from its effect, no plan, as who "
-    "adds replicates because a row is undecided finds effects by chance more often than in 5 % (REPRODUCIBILITY.md)",
+    "undecided: else, with the number of replicates expected to decide it at the same mean and spread",
     "tasks up, down: whose own difference is above or below 0 (t-tests, Holm); mixed: one or more go against the mean",
 )
 """Notes under every table of verdicts."""

@@ -203,7 +203,8 @@ def test_a_first_stage_keeps_its_quantile_and_its_spread() -> None:
     assert statistics.needed(0.4, 1.0, 0.5, first=5) == 49
     whole = series({"a:b": (1.0, 2.0, 3.0, 4.0, 5.0)})
     found = statistics.compare(whole, dict.fromkeys(whole, 0.0), ("a:b",), "seed", first=5)
-    assert found is not None and found.first == 5, "the stage is all there is, and what is added will not widen it"
+    assert found is not None
+    assert found.first == 5, "the stage is all there is, and what is added will not widen it"
     values = series({"a:b": (1.0, 2.0, 3.0, 4.0, 5.0, 30.0, -30.0)})
     found = statistics.compare(values, dict.fromkeys(values, 0.0), ("a:b",), "seed", first=5)
     assert found is not None
