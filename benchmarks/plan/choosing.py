@@ -115,18 +115,19 @@ def score(study: Study, store: Store) -> list[dict[str, str]]:
         DivergenceError: a training diverged at every value.
         UserError: a domain has too few images for the rule.
     """
+    diverged = np.array([not all(store.has(cell.spec.hash) for cell in cells) for cells in study.cells.values()])
     measured = [
-        _measured([store.read(cell.spec.hash) for cell in cells])
-        if all(store.has(cell.spec.hash) for cell in cells)
-        else {name: np.full(len(cells), np.inf) for name in rules.METRICS}
-        for cells in study.cells.values()
+        {name: np.full(len(cells), np.nan) for name in rules.METRICS}
+        if lost
+        else _measured([store.read(cell.spec.hash) for cell in cells])
+        for cells, lost in zip(study.cells.values(), diverged, strict=True)
     ]
-    if all(np.isinf(found).all() for of_value in measured for found in of_value.values()):
+    if diverged.all():
         raise DivergenceError(f"{study.method} diverges on {study.dataset} at every {study.parameter} of its grid.")
     known = [name for name in rules.METRICS if all(name in of_value for of_value in measured)]
     stacked = {name: np.stack([of_value[name] for of_value in measured], axis=1) for name in known}
     try:
-        scores = rules.mean_ranks(rules.RULES[rules.SUITE](stacked))
+        scores = rules.mean_ranks(np.where(diverged, np.inf, rules.RULES[rules.SUITE](stacked)))
     except KeyError as error:
         raise UserError(
             f"the label-free rule cannot choose {study.parameter} of {study.method} on {study.dataset}: it needs "

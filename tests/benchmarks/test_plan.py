@@ -427,17 +427,20 @@ def test_what_the_choice_lacks_may_be_images_of_the_target(digits_mini: Location
         choosing.score(study, Store(tmp_path))
 
 
+@pytest.mark.parametrize("rule", ["DEV", "SND"])
 def test_a_weight_at_which_a_training_diverges_is_not_chosen(
-    digits_mini: Location, tmp_path: Path, no_choices: Path
+    rule: str, digits_mini: Location, tmp_path: Path, no_choices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whether the rule wants its quantity small or large."""
+    monkeypatch.setattr(rules, "SUITE", rule)
     (study,) = choosing.studies("dan", with_(seeds=2), digits_mini)
     store = Store(tmp_path / "runs")
     with pytest.raises(UserError, match="dan diverges on digits-mini at every weight of its grid"):
         choosing.score(study, store)
     for value, (first, second) in study.cells.items():
-        finish(Plan([first]), store, history=[{"dev": -value}])
+        finish(Plan([first]), store, history=[{"dev": -value, "snd": value}])
         if value < 100:
-            finish(Plan([second]), store, history=[{"dev": -value}])
+            finish(Plan([second]), store, history=[{"dev": -value, "snd": value}])
     rows = choosing.score(study, store)
     assert [(row["value"], row["dev"]) for row in rows if row["chosen"] == "1"] == [("30", "-30.0000")]
     assert [row["dev"] for row in rows[-2:]] == ["", ""]

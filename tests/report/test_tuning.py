@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -102,6 +104,20 @@ def test_the_suites_rule_is_judged_on_other_data() -> None:
     assert best["digits"] == "held-out error"
     assert best["office31"] == DISTANCE, "of equal ones the first"
     assert tuning.best_elsewhere([bad]) == {}
+
+
+def test_a_method_with_several_forms_counts_once() -> None:
+    """Three forms of one method like the distance, two other methods do not."""
+    wrong = [[[0.1, 0.1, 0.0], [0.1, 0.1, 0.0]], [[0.0, 0.0, 0.3], [0.0, 0.0, 0.2]]]
+    saved = [[[1.0, 0.0, 1.0], [1.0, 0.0, 1.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]
+    forms = [study("digits", source_error=wrong, a_distance=saved) for _ in range(3)]
+    others = [
+        dataclasses.replace(study("digits", source_error=ERRORS, a_distance=DISTANCES), place=(name, "tuning"))
+        for name in ("ddc", "jan")
+    ]
+    assert [one.loss("held-out error").mean() for one in (forms[0], others[0])] == [5.75, 1.25]
+    assert [one.loss(DISTANCE).mean() for one in (forms[0], others[0])] == [1.25, 5.75]
+    assert tuning.best_elsewhere([study(), *forms, *others])["office31"] == "held-out error"
 
 
 def test_the_grids_show_every_rule() -> None:
