@@ -231,7 +231,7 @@ def having(entry: Entry, runs: Sequence[Run]) -> list[Run]:
 
 def row_label(row: Row) -> str:
     """Name of a row in tables."""
-    return row.label or (row.method if row.variant == "default" else row.variant)
+    return row.name
 
 
 def same_row(first: Row, second: Row) -> bool:
