@@ -133,9 +133,9 @@ def reproduce(
         raise UserError(reasons[0])
     summary = running.run(planned, location, records, options, how, continue_committed, force)
     everything = paper == plan.ALL
-    if not (everything or options.experiments or options.datasets):
-        if others := plan.further(paper, options, location):
-            click.echo("Also there:\n" + "\n".join(f"  {line}" for line in others))
+    named = everything or options.experiments or options.datasets
+    if not named and (others := plan.further(paper, options, location)):
+        click.echo("Also there:\n" + "\n".join(f"  {line}" for line in others))
     for reason in plan.not_run() if everything else []:
         click.echo(f"Not run: {reason}", err=True)
     summary.left_out += absent

@@ -81,9 +81,9 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
 
 
 def _where(failure: Exception, method: str) -> str:
-    """Where in ``methods/`` an error arose, `` (methods/dan.py, line 24)``; in the method's own file if it comes from it.
+    """Where in ``methods/`` an error arose, `` (methods/dan.py, line 24)``; empty if elsewhere.
 
-    Empty if it comes from elsewhere.
+    In the method's own file if that took part: a shared function that it calls wrongly says less.
     """
     frames = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(failure.__traceback__)]
     within = [(path.stem, line) for path, line in frames if str(path.parent) in methods.__path__]

@@ -17,7 +17,9 @@ from methods.contract import Batch, Method
 from methods.network import Network
 from tests.methods.training import CLASSES, FEATURES, NETWORKS, SHIFT, Run, batches, domain, frozen_trunk, start
 
-METHODS: dict[str, Method] = {name: contract.load(name) for name, paper in contract.papers().items() if paper.comparator}
+METHODS: dict[str, Method] = {
+    name: contract.load(name) for name, paper in contract.papers().items() if paper.comparator
+}
 PROGRESS = 0.3
 LAMBDA = 0.7
 
