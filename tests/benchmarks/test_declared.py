@@ -70,10 +70,6 @@ def test_mistakes_in_a_method(changes: dict[str, Any], says: str, monkeypatch: p
             {"experiments": (dataclasses.replace(FIRST, default=False),)},
             "no experiment is run by default; give one default=True.",
         ),
-        (
-            {"published_rows": {"CORAAL": "CORAL"}},
-            "published_rows names 'CORAAL', which is no row; there are: CORAL, source_only.",
-        ),
     ],
 )
 def test_mistakes_in_a_paper(changes: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -107,7 +107,7 @@ def test_default_variant_and_frozen_configurations(name: str) -> None:
     # One may keep the paper's value of a setting that is chosen for the other.
     known = {(repr(config), variant in method.fixed) for variant, config in values.items()}
     assert len(known) == len(values), "two variants are the same configuration"
-    assert method.config.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    assert method.config.__dataclass_params__.frozen
 
 
 @pytest.mark.parametrize("name", NAMES)

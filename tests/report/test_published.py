@@ -113,6 +113,7 @@ def test_declared_tables_and_methods_are_in_the_committed_file(name: str) -> Non
     found = read_published(path, paper.key or name, sorted(tables))
     assert {table.name for table in found} == tables
     mapped = [(names,) if isinstance(names, str) else names for names in paper.published_rows.values()]
+    assert set(paper.published_rows) <= {row.name for experiment in paper.experiments for row in experiment.rows}
     rows = {row for table in found for row in table.rows}
     assert {row for names in (*mapped, paper.published_only) for row in names} <= rows
 
