@@ -53,7 +53,7 @@ class Term(NamedTuple):
     """One named part of the objective; the runner minimises the sum of weight * value."""
 
     value: Tensor
-    """Scalar tensor, the unweighted value, which is recorded in the training history."""
+    """Scalar tensor with a gradient, the unweighted value, which is recorded in the training history."""
     weight: float = 1.0
     """Trade-off parameter at this step (lambda, nu, gamma ... of the papers)."""
 
@@ -199,9 +199,14 @@ class Row:
     method: str
     variant: str = "default"
     label: str = ""
-    """Label in the table; the variant (or the method) if empty."""
+    """Label in the table; if empty the variant, or the method for ``default``."""
     times: int = 1
     """Training length as a multiple of the recipe's steps."""
+
+    @property
+    def name(self) -> str:
+        """Its name in tables and messages."""
+        return self.label or (self.method if self.variant == "default" else self.variant)
 
 
 @dataclass(frozen=True)

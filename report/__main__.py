@@ -525,7 +525,13 @@ def check_regression(path: Path, listed: bool, runs: Path, results: Path) -> Non
 @main.command()
 @selection
 @backbone_option
-@click.option("--out", default="runs/figures", type=click.Path(path_type=Path, file_okay=False), show_default=True)
+@click.option(
+    "--out",
+    default="runs/figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    show_default=True,
+    help="Folder to write to, whatever --runs is.",
+)
 @places
 @one_sentence
 def figures(

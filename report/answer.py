@@ -13,7 +13,7 @@ from report import claims, records
 from report.build import Loaded
 from report.leaderboard import published_gain
 from report.records import AVERAGE, Group
-from report.runs import Entry, Run, counterpart, entries, row_label, runs_of, same_row, shown, with_partial_marked
+from report.runs import Entry, Run, counterpart, entries, runs_of, same_row, shown, with_partial_marked
 from report.selected import Shown
 from report.table import MISSING, Grid, Table, cell_text, decision, grid_text
 
@@ -69,7 +69,7 @@ def _published(name: str, paper: Paper, loaded: Loaded, pair: tuple[Entry, Entry
     if gain is not None:
         return f"{gain.value:+.1f}{gain.mark} ({network})"
     for table in records.read_published(results / "published.csv", paper.key or name, named):
-        better, worse = (table.name_of(paper.published_rows.get(row_label(one.row))) for one in pair)
+        better, worse = (table.name_of(paper.published_rows.get(one.row.name)) for one in pair)
         if (found := table.difference(better, worse, AVERAGE)) is not None:
             return f"{found.value:+.1f}{found.mark} ({table.backbone}, {table.dataset})"
     return MISSING
@@ -112,7 +112,7 @@ def text(one: Shown, results: Path) -> str:
 def _full(name: str, one: Shown) -> set[str]:
     """Name of the paper's full method in the tables."""
     rows = [row for loaded, _ in one.parts for row in loaded.experiment.rows]
-    return {row_label(row) for row in rows if (row.method, row.variant) == (name, "default")}
+    return {row.name for row in rows if (row.method, row.variant) == (name, "default")}
 
 
 def _differs(lines: Sequence[Sequence[str]], place: int, header: str) -> bool:

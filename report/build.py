@@ -30,7 +30,6 @@ from report.runs import (
     counterpart,
     entries,
     having,
-    row_label,
     runs_of,
     same_row,
     setting_values,
@@ -124,7 +123,7 @@ def _accuracies(
     columns = _columns(runs, tables)
     lines = []
     for entry in found:
-        lines += _published_lines(row_label(entry.row), columns, tables, paper, None, 1)
+        lines += _published_lines(entry.row.name, columns, tables, paper, None, 1)
         for run in having(entry, runs):
             tasks = statistics.per_task(run.values(entry), columns, run.over)
             mean = run.mean(entry)
@@ -151,12 +150,12 @@ def _differences(
 ) -> Grid | None:
     """Differences of all rows over the given one."""
     columns = _columns(runs, tables)
-    base = row_label(over)
+    base = over.name
     lines = []
     for entry in found:
         if same_row(entry.row, over):
             continue
-        lines += _published_lines(row_label(entry.row), columns, tables, paper, base, 3)
+        lines += _published_lines(entry.row.name, columns, tables, paper, base, 3)
         for run in having(entry, runs):
             base_entry = counterpart(entry.setting, over, experiment, run)
             comparison = run.compare(entry, base_entry)
@@ -394,8 +393,8 @@ def _published_difference(found: PublishedDifference | None) -> Cell:
 
 def published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) -> Grid | None:
     """The rows of a published table that this experiment has, with each number's provenance; then other shown rows."""
-    base = table.name_of(paper.published_rows.get(row_label(experiment.baseline)))
-    rows = [(row_label(row), table.name_of(paper.published_rows.get(row_label(row)))) for row in experiment.rows]
+    base = table.name_of(paper.published_rows.get(experiment.baseline.name))
+    rows = [(row.name, table.name_of(paper.published_rows.get(row.name))) for row in experiment.rows]
     rows += [(name, table.name_of(name)) for name in paper.published_only]
     lines, used = [], set()
     for label, method in rows:
@@ -432,9 +431,7 @@ def _incomplete(experiment: Experiment, run: Run, found: Sequence[Entry], column
     notes = []
     if len(run.tasks) < len(columns):
         notes.append(f"{run.origin}: its means are over these alone")
-    if absent := [
-        row_label(row) for row in experiment.rows if not any(same_row(e.row, row) and run.has(e) for e in found)
-    ]:
+    if absent := [row.name for row in experiment.rows if not any(same_row(e.row, row) and run.has(e) for e in found)]:
         notes.append(f"{run.origin}: no results for {_named(absent)}")
     replicates = list(run.frame[run.over].drop_duplicates())
     planned = run.planned or (experiment.seeds if run.over == "seed" else 0)

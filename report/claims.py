@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from methods.contract import Claim, Experiment, Paper, Row
 from report import statistics
-from report.runs import Entry, Run, counterpart, row_label, same_row
+from report.runs import Entry, Run, counterpart, same_row
 from report.statistics import Comparison
 from report.table import MISSING, Basis, Cell, Grid, Line, Number, decision
 
@@ -265,7 +265,7 @@ def sides(claim: Claim) -> str:
 
 def ranking(claim: Claim) -> str:
     """What should rank like what."""
-    return f"least {claim.ranks} with greatest {claim.metric} over the settings of {row_label(claim.better)}"
+    return f"least {claim.ranks} with greatest {claim.metric} over the settings of {claim.better.name}"
 
 
 def allowance(claim: Claim) -> str:
@@ -293,4 +293,4 @@ def side_label(side: Side) -> str:
     if len(side) == 1:
         return side[0].label
     *most, last = (entry.setting.replace(";", ", ") for entry in side)
-    return f"mean of {row_label(side[0].row)}, {', '.join(most)} and {last}"
+    return f"mean of {side[0].row.name}, {', '.join(most)} and {last}"

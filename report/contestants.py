@@ -10,7 +10,7 @@ import pandas as pd
 from methods.contract import Experiment, Row
 from report import records
 from report.records import Group
-from report.runs import Entry, Run, counterpart, entries, row_label, runs_of, same_row
+from report.runs import Entry, Run, counterpart, entries, runs_of, same_row
 
 
 @dataclass(frozen=True)
@@ -89,4 +89,4 @@ def _named(entry: Entry, experiment: Experiment) -> Entry:
     if entry.row.variant != RELEASED or entry.row.label:
         return entry
     full = next((row for row in experiment.rows if (row.method, row.variant) == (entry.row.method, "default")), None)
-    return replace(entry, row=replace(entry.row, label=f"{row_label(full or Row(entry.row.method))}, as released"))
+    return replace(entry, row=replace(entry.row, label=f"{(full or Row(entry.row.method)).name}, as released"))

@@ -14,7 +14,6 @@ from report.contestants import RELEASED, Contestant, contestants
 from report.figures import draw
 from report.figures.charts import Chart
 from report.records import AVERAGE, PROTOCOLS, TRACKS
-from report.runs import row_label
 from report.statistics import Comparison
 
 DATASET = "office31"
@@ -156,9 +155,7 @@ def _theirs(one: Contestant, paper: Paper, results: Path) -> str:
     """The gain stated in the paper for the same data, with its network."""
     names = [name for experiment in paper.experiments if experiment.default for name in experiment.published]
     for beside in records.read_published(results / "published.csv", paper.key or one.paper, list(dict.fromkeys(names))):
-        method, base = (
-            beside.name_of(paper.published_rows.get(row_label(entry.row))) for entry in (one.entry, one.base)
-        )
+        method, base = (beside.name_of(paper.published_rows.get(entry.row.name)) for entry in (one.entry, one.base))
         gain = beside.difference(method, base, AVERAGE) if records.same_data(beside, one.group) else None
         if gain is not None:
             return f"{gain.value:+.1f}{' (unverified)' if gain.mark else ''}, {beside.backbone}"

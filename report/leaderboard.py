@@ -16,7 +16,7 @@ from methods.contract import Experiment, Paper
 from report import claims, records, statistics
 from report.contestants import Contestant, contestants
 from report.records import AVERAGE, PROTOCOLS, TRACKS, Group, PublishedDifference
-from report.runs import Entry, row_label
+from report.runs import Entry
 from report.statistics import Comparison
 from report.table import MISSING, Basis, Cell, Grid, Line, Number, decision, difference, estimated, plain
 
@@ -156,7 +156,7 @@ def published_gain(
     """
     for table in records.read_published(results / "published.csv", paper.key or name, list(dict.fromkeys(names))):
         if records.same_data(table, group):
-            better, worse = (table.name_of(paper.published_rows.get(row_label(one.row))) for one in (entry, base))
+            better, worse = (table.name_of(paper.published_rows.get(one.row.name)) for one in (entry, base))
             gain = table.difference(better, worse, AVERAGE)
             if gain is not None:
                 return gain, table.backbone

@@ -36,7 +36,7 @@ from report.claims import (
     turned,
 )
 from report.records import AVERAGE, Group, PublishedDifference, PublishedTable
-from report.runs import entries, row_label, runs_of, shown
+from report.runs import entries, runs_of, shown
 
 PLACE = ("paper", "claim", "experiment", "dataset", "protocol", "backbone", "track", "compared")
 """Columns that together are unique to each row of the ledger."""
@@ -237,7 +237,7 @@ def published_effect(
     if not plain or group is None:
         return ""
     for table in tables:
-        better, worse = (table.name_of(paper.published_rows.get(row_label(row))) for row in (claim.better, claim.worse))
+        better, worse = (table.name_of(paper.published_rows.get(row.name)) for row in (claim.better, claim.worse))
         gains = partial(_gains, table, better, worse)
         found = gains(claim.tasks) or [table.difference(better, worse, AVERAGE)]
         if found == [None] and not claim.tasks:

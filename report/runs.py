@@ -39,7 +39,7 @@ class Entry:
         """Label in the table."""
         if self.level is not None:
             return f"{self.level:g}"
-        return f"{row_label(self.row)}, {self.setting.replace(';', ', ')}" if self.setting else row_label(self.row)
+        return f"{self.row.name}, {self.setting.replace(';', ', ')}" if self.setting else self.row.name
 
 
 class _Line(NamedTuple):
@@ -227,11 +227,6 @@ class Run:
 def having(entry: Entry, runs: Sequence[Run]) -> list[Run]:
     """The runs that have results of a line."""
     return [run for run in runs if run.has(entry)]
-
-
-def row_label(row: Row) -> str:
-    """Name of a row in tables."""
-    return row.label or (row.method if row.variant == "default" else row.variant)
 
 
 def same_row(first: Row, second: Row) -> bool:

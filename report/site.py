@@ -47,7 +47,6 @@ from report.leaderboard import Board
 from report.ledger import Verdict
 from report.pages import TEMPLATES, Sources, environment, grid_view, table_view
 from report.records import COMMITTED
-from report.runs import row_label
 from report.table import MISSING, Basis, Grid, Line, Number, Table, as_csv, as_markdown, decision
 
 Drawn = dict[str, list[dict[str, Any]]]
@@ -495,7 +494,7 @@ def _own_labels(shown: Shown, *experiments: Experiment) -> list[str]:
     """Names of the paper's full method in the tables of some experiments, or of all."""
     rows = [row for one in experiments or shown.paper.experiments for row in one.rows]
     own = [row for row in rows if (row.method, row.variant) == (shown.name, "default")]
-    return list(dict.fromkeys(map(row_label, own)))
+    return list(dict.fromkeys(row.name for row in own))
 
 
 def others(results: Path, own: Sequence[str] = ()) -> list[Grid]:

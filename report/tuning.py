@@ -24,7 +24,7 @@ from methods import contract
 from methods.contract import Paper
 from report import build, statistics
 from report.records import Group
-from report.runs import Entry, Run, counterpart, entries, row_label, runs_of, same_row, setting_values, swept
+from report.runs import Entry, Run, counterpart, entries, runs_of, same_row, setting_values, swept
 from report.table import MISSING, Cell, Grid, Line, Number, estimated, grid_as_markdown
 
 ORACLE = "oracle"
@@ -143,7 +143,7 @@ def studies(papers: Mapping[str, Paper], results: Path) -> list[Study]:
                     base = counterpart(its[0].setting, experiment.baseline, experiment, run)
                     place = (name, experiment.name)
                     given = getattr(contract.load(row.method).variants[row.variant], next(iter(swept(experiment))))
-                    study = _study(place, row_label(row), group, run, its, base, given) if complete else None
+                    study = _study(place, row.name, group, run, its, base, given) if complete else None
                     if study is not None:
                         found.append(study)
     return found

@@ -30,7 +30,7 @@ from benchmarks.networks.feeding import Inputs
 from benchmarks.records.store import LAST, Record, Spec
 from datasets.protocols import HELD_OUT_CLASSES, Problem
 from methods import contract, kernels
-from methods.contract import Domains, Losses, Method, Phase, Recipe
+from methods.contract import Domains, Losses, Method, Phase, Recipe, Term
 from methods.network import Network
 
 CHECKPOINT_AFTER = 300.0
@@ -365,6 +365,8 @@ class Training:
         seed_torch(spec.device, spec.seed, name, step, *processes.stream())
         with _autocast(spec):
             losses = losses_of()
+            if step == 0 or stream == "epoch step":
+                _require_terms(losses, stream, spec.method)
             if not losses:
                 return losses
             total = contract.total(losses)
@@ -382,14 +384,42 @@ def _sum(values: Sequence[Tensor]) -> float:
     return total
 
 
+def _require_terms(losses: Any, stream: str, method: str) -> None:
+    """Checks what a method has returned, at the first step of a phase: torch's errors would name neither file nor term.
+
+    Raises:
+        UserError: it is no mapping of names to terms, or a value is not a scalar tensor with a gradient.
+    """
+    asked = f"{stream.replace(' ', '_')} of methods/{method}.py must return {{name: Term(scalar tensor, weight)}}"
+    if not isinstance(losses, Mapping):
+        raise UserError(f"{asked}; it returns {_described(losses)}.")
+    for name, term in losses.items():
+        if not isinstance(term, Term):
+            raise UserError(f"{asked}; {name!r} is {_described(term)} and no Term.")
+        if not isinstance(term.value, Tensor) or term.value.ndim:
+            raise UserError(f"{asked}; {name!r} is {_described(term.value)}.")
+        if not term.value.requires_grad:
+            raise UserError(f"methods/{method}.py: the loss {name!r} has no gradient; is it detached?")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return "None" if value is None else f"a value of type {type(value).__name__}"
+
+
 def _require_finite(means: dict[str, float], spec: Spec, step: int) -> None:
     """NaN and infinity survive in an epoch's mean, so one check per epoch is enough and needs no synchronisation."""
-    for name, value in means.items():
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the loss {name!r} of {spec.method} on {spec.task} (seed {spec.seed}) became {value} by step {step}; "
-                "a smaller rate or weight may help."
-            )
+    wrong = {repr(name): str(value) for name, value in means.items() if not math.isfinite(value)}
+    if not wrong:
+        return
+    losses, values = " and ".join(wrong), " and ".join(dict.fromkeys(wrong.values()))
+    several = len(wrong) > 1  # parameters that one has spoilt spoil the others at the next step
+    raise DivergedError(
+        f"the {'losses' if several else 'loss'} {losses} of {spec.method} on {spec.task} (seed {spec.seed}) became "
+        f"{values} by step {step}{' (one may have made the others so)' if several else ''}; "
+        "a smaller rate or weight may help."
+    )
 
 
 def _logits(spec: Spec, model: nn.Module, data: Data, inputs: Inputs) -> Tensor:

@@ -46,7 +46,8 @@ def commands() -> None:
 @commands.command("list")
 def list_papers() -> None:
     """Papers, their experiments and the data sets that these are defined on."""
-    for name, paper in contract.papers().items():
+    for name in contract.papers():
+        paper = plan.paper(name)
         beside = ", a comparator" if paper.comparator else ""
         click.echo(f"{name}{beside}: {paper.title}\n{paper.authors}; {paper.venue} {paper.year}\n")
         rows = [[one.name, ", ".join(one.recipes), one.title] for one in paper.experiments]
@@ -64,7 +65,7 @@ def show_plan(paper: str, options: Options, mirror: str | None, data: Path, runs
     planned = plan.make(paper, options, location)
     committed = tables.committed_cells(*planned.papers)
     rows = [
-        [use.paper, use.experiment, cell.spec.dataset, use.row.label or use.row.variant, use.setting or "-",
+        [use.paper, use.experiment, cell.spec.dataset, use.row.name, use.setting or "-",
          cell.spec.task, cell.spec.seed, cell.spec.hash, _state(cell, records, committed)]
         for cell in planned.cells
         for use in cell.uses
@@ -132,8 +133,8 @@ def reproduce(
         raise UserError(reasons[0])
     summary = running.run(planned, location, records, options, how, continue_committed, force)
     everything = paper == plan.ALL
-    if not (everything or options.experiments or options.datasets):
-        others = plan.further(paper, options, location)
+    named = everything or options.experiments or options.datasets
+    if not named and (others := plan.further(paper, options, location)):
         click.echo("Also there:\n" + "\n".join(f"  {line}" for line in others))
     for reason in plan.not_run() if everything else []:
         click.echo(f"Not run: {reason}", err=True)

@@ -8,11 +8,13 @@ import time
 import traceback
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from tqdm import tqdm
 
+import methods
 from benchmarks.cell import training, tsne
 from benchmarks.cell.kept import leave
 from benchmarks.cell.loading import activation_key, load_data, problem_of, trains_trunk, weights_of
@@ -68,7 +70,7 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
         error, diverged = str(failure), isinstance(failure, training.DivergedError)
     except Exception as failure:  # a bug in one method must not stop the others
         said = " ".join(str(failure).split())  # one line: it is shown among others
-        error, detail = f"{type(failure).__name__}: {said}", traceback.format_exc()
+        error, detail = f"{type(failure).__name__}: {said}{_where(failure, spec.method)}", traceback.format_exc()
         if processes.size() > 1:  # the other processes cannot know and would wait for this one
             raise
     try:
@@ -76,6 +78,18 @@ def run_one(cell: Cell, location: Location, store: Store, commit: str, kept: boo
     except UserError as failure:
         error = f"{error} (and {failure})"
     return Outcome(spec.hash, cell.label, None, time.perf_counter() - start, error, diverged)
+
+
+def _where(failure: Exception, method: str) -> str:
+    """Where in ``methods/`` an error arose, `` (methods/dan.py, line 24)``; empty if elsewhere.
+
+    In the method's own file if that took part: a shared function that it calls wrongly says less.
+    """
+    frames = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(failure.__traceback__)]
+    within = [(path.stem, line) for path, line in frames if str(path.parent) in methods.__path__]
+    for module, line in ([one for one in within if one[0] == method] or within)[-1:]:
+        return f" (methods/{module}.py, line {line})"
+    return ""
 
 
 def _finish(cell: Cell, location: Location, store: Store, commit: str, kept: bool) -> None:

@@ -13,7 +13,7 @@ from benchmarks.machine import processes
 from benchmarks.machine.errors import UserError
 from benchmarks.networks import backbones, weights
 from benchmarks.networks.backbones import Choice, choice_of
-from benchmarks.plan import choices, settings
+from benchmarks.plan import choices, declared, settings
 from benchmarks.records.store import LAST, Spec, recipe_values, revision
 from benchmarks.records.words import reproduce
 from datasets import folders, protocols, registry, store
@@ -120,10 +120,11 @@ def paper(name: str) -> Paper:
     """The paper of module ``methods/<name>.py``, or the trial of a method without one.
 
     Raises:
-        UserError: there is no such paper.
+        UserError: there is no such paper, or its module declares what cannot be planned.
     """
     if name not in contract.names():
         raise UserError(f"unknown paper {name!r}; there are: {', '.join(contract.papers())}.")
+    declared.check(name)
     return contract.load(name).paper or recipes.trial(name)
 
 
@@ -145,11 +146,12 @@ def wanted(name: str, options: Options) -> list[tuple[str, Options]]:
         paper(name)
         return [(name, options)]
     found = []
-    known = {experiment.name for its in contract.papers().values() for experiment in its.experiments}
+    papers = {one: paper(one) for one in contract.papers()}
+    known = {experiment.name for its in papers.values() for experiment in its.experiments}
     for named in options.experiments:
         if named not in known:
             raise UserError(f"no paper has an experiment for {named}; `python -m benchmarks list` shows them all.")
-    for one, its in contract.papers().items():
+    for one, its in papers.items():
         for experiment in _of_all(its, options):
             keys = options.datasets or tuple(key for key in experiment.recipes if key != "folder")
             datasets = tuple(key for key in keys if is_defined(experiment, key))
@@ -411,7 +413,7 @@ def _cells_of(
             config = dataclasses.replace(base, **values)
             reason = why_not(method, config, choice_of(templates[0]), plan)
             if reason:
-                plan.note(f"{row.label or row.variant} on {templates[0].backbone} is not run: {reason}")
+                plan.note(f"{row.name} on {templates[0].backbone} is not run: {reason}")
                 continue
             shown = {**training, **values, **(settings.shown(options.settings) if options.settings else {})}
             use = Use(name, experiment.name, row, _setting(shown, templates[0], usual, experiment))

@@ -19,7 +19,7 @@ from report import records, statistics
 from report.figures import charts, layers, sweeps
 from report.figures.charts import Chart
 from report.records import COMMITTED, Group
-from report.runs import Entry, Run, entries, row_label, runs_of, setting_values, swept
+from report.runs import Entry, Run, entries, runs_of, setting_values, swept
 from report.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def selection_chart(experiment: Experiment, run: Run, group: Group, found: Seque
         value = setting_values(entry.setting).get(field)
         measured, tested = run.mean(entry, metric=metric), run.mean(entry)
         if value is not None and measured is not None and tested is not None:
-            curves.setdefault(row_label(entry.row), []).append((value, measured, tested))
+            curves.setdefault(entry.row.name, []).append((value, measured, tested))
     if not curves:
         return None
     values = sorted({value for points in curves.values() for value, _, _ in points}, key=lambda one: _place(order, one))
@@ -403,7 +403,7 @@ def _map(experiment: Experiment, dataset: str, task: str, frame: pd.DataFrame) -
         for (method, variant, _), part in frame.groupby(["method", "variant", "setting"], sort=False)
     ]
     parts.sort(key=lambda one: order.index(one[0]) if one[0] in order else len(order))
-    labels = {(row.method, row.variant): row_label(row) for row in experiment.rows}
+    labels = {(row.method, row.variant): row.name for row in experiment.rows}
     names = [labels.get(key, key[0]) for key, _ in parts]
     seed = frame["seed"].iloc[0]
 

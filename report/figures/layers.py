@@ -17,7 +17,7 @@ from methods.contract import Experiment, Paper
 from report.figures import charts
 from report.figures.charts import Chart
 from report.records import Group, PublishedTable
-from report.runs import Entry, Run, counterpart, row_label, same_row, setting_values, without
+from report.runs import Entry, Run, counterpart, same_row, setting_values, without
 from report.statistics import Comparison
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def curves_of(experiment: Experiment, run: Run, found: Sequence[Entry], paper: P
             ]
             if not points:
                 continue
-            curve = curves.setdefault(label, Curve(row_label(entry.row)))
+            curve = curves.setdefault(label, Curve(entry.row.name))
             curve.points += points
             gap = None if same_row(entry.row, experiment.baseline) else run.compare(entry, base, tasks=tasks)
             if gap is not None:
@@ -104,7 +104,7 @@ def chart(
         theirs: label -> number of layers -> what is published.
     """
     over = experiment.layers
-    base = row_label(experiment.baseline)
+    base = experiment.baseline.name
     bars = any(gap.n > 1 for curve in curves.values() for gap in curve.gaps.values())
     note = "a point per run; lines: means of the runs" + (
         f"; bars: 95 % interval of the difference from {base} over {run.over}s" if bars else ""

@@ -26,9 +26,11 @@ def cells(location: Location, folder: str) -> list[Cell]:
     backbones.BACKBONES["caffenet-32"] = dataclasses.replace(small, window=window)
     method = contract.load("yosinski")
     assert method.paper is not None
-    experiment = next(one for one in method.paper.experiments if one.name == "imagenet")
-    short = dataclasses.replace(experiment, recipes={"folder": RECIPE}, sweep={"n": (3,)}, backbone="caffenet-32")
-    paper = dataclasses.replace(method.paper, experiments=(short,))
+    changes = {"recipes": {"folder": RECIPE}, "sweep": {"n": (3,)}, "backbone": "caffenet-32"}
+    experiments = tuple(
+        dataclasses.replace(one, **changes) if one.name == "imagenet" else one for one in method.paper.experiments
+    )
+    paper = dataclasses.replace(method.paper, experiments=experiments)
     known = {name: contract.load(name) for name in contract.names()}
     known["yosinski"] = dataclasses.replace(method, paper=paper)
     contract._methods = lambda: known  # type: ignore[assignment]

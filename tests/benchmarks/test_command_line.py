@@ -20,7 +20,7 @@ from benchmarks.cli.commands import commands
 from benchmarks.cli.main import MODULES, SUMMARIES, Commands, main
 from benchmarks.export import tables
 from benchmarks.machine import host
-from benchmarks.plan import comparing, plan
+from benchmarks.plan import comparing, declared, plan
 from benchmarks.plan.plan import Options
 from benchmarks.records import files, schema
 from benchmarks.records.store import Store
@@ -113,11 +113,13 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(folder)])
     monkeypatch.setattr(host, "ROOT", tmp_path)
-    contract._methods.cache_clear()
+    for known in (contract._methods, declared.check):
+        known.cache_clear()
     yield folder / "newcomer.py"
     for name in ("newcomer", "broken"):
         sys.modules.pop(f"methods.{name}", None)
-    contract._methods.cache_clear()
+    for known in (contract._methods, declared.check):
+        known.cache_clear()
 
 
 @pytest.fixture
@@ -429,11 +431,28 @@ def examples() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
+def with_paper() -> str:
+    """The method with a paper: its import and its last line are replaced."""
+    whole, more = examples()
+    imports, _, rest = more.partition("\n\n")
+    lines = [imports if line.startswith("from methods.contract ") else line for line in whole.splitlines()[:-1]]
+    return "\n".join([*lines, rest])
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_the_example_passes_the_linter(paper: bool, newcomer: Path) -> None:
+    newcomer.write_text(with_paper() if paper else examples()[0])
+    for command in (["check"], ["format", "--check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--config", ROOT / "pyproject.toml", newcomer]
+        run = subprocess.run(ruff, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout
+
+
 def test_a_new_method_takes_one_file(
     newcomer: Path, few_digits: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is in the list, the plan, the run, the tables and make help, with no other edit."""
-    newcomer.write_text("".join(examples()))
+    newcomer.write_text(with_paper())
     runs = newcomer.parent.parent / "runs"
     what = ["newcomer", "--tasks", "optdigits:mfeat", "--data", few_digits.root, "--runs", runs]
     assert "newcomer" in call(capsys, monkeypatch, "list")[1]
@@ -448,6 +467,29 @@ def test_a_new_method_takes_one_file(
         "newcomer"
         in subprocess.run(["make", "help"], cwd=newcomer.parent, capture_output=True, text=True, check=True).stdout
     )
+
+
+def test_an_error_in_a_step_names_the_line(
+    newcomer: Path, few_digits: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = with_paper().replace('target["fc7"]', 'target["fc9"]')
+    newcomer.write_text(text)
+    line = text[: text.index("fc9")].count("\n") + 1
+    what = ["newcomer", "--tasks", "optdigits:mfeat", "--seeds", 1, "--data", few_digits.root, "--jobs", 1]
+    status, output, error = call(capsys, monkeypatch, "reproduce", *what, "--runs", newcomer.parent.parent / "runs")
+    assert status == 1
+    assert f"FAILED: KeyError: 'fc9' (methods/newcomer.py, line {line}) (" in output + error
+
+
+def test_a_wrong_declaration_is_said_where_it_is_used(
+    newcomer: Path, few_digits: Location, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newcomer.write_text(with_paper().replace("(FIRST,)", "FIRST"))
+    for command in (["list"], ["plan", "newcomer"], ["plan", "all"], ["choose", "newcomer"]):
+        status, _, error = call(capsys, monkeypatch, *command)
+        said = "Error: methods/newcomer.py: experiments must be a tuple; write (FIRST,).\n"
+        assert (status, error) == (2, said), command
+    assert call(capsys, monkeypatch, "plan", "dan", "--data", few_digits.root)[0] == 0
 
 
 def test_a_method_without_a_paper_is_run_beside_source_only(

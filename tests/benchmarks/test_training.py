@@ -18,7 +18,7 @@ from benchmarks.cell.loading import shares
 from benchmarks.cell.training import DivergedError, State, run_cell
 from benchmarks.machine.errors import UserError
 from benchmarks.records.store import UNSTABLE_FIELDS, Record, Spec, recipe_values
-from methods import contract
+from methods import contract, source_only
 from methods.contract import Batch, Losses, Recipe, Term
 from tests.benchmarks.cells import TINY, problem, spec
 
@@ -148,8 +148,55 @@ def test_a_loss_that_is_no_number_stops_the_cell(monkeypatch: pytest.MonkeyPatch
         return losses
 
     monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, step=poisoned))
-    with pytest.raises(DivergedError, match=r"'(transfer|classification)' of source_only on left:right .* nan by step"):
+    both = (
+        r"the losses 'classification' and 'transfer' of source_only on left:right \(seed 0\) became nan by step 15 "
+        r"\(one may have made the others so\); a smaller rate or weight may help\."
+    )
+    with pytest.raises(DivergedError, match=both):
         run(spec())
+    monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, step=one_too_large))
+    one = r"the loss 'transfer' of source_only on left:right \(seed 0\) became inf by step 5; a smaller rate"
+    with pytest.raises(DivergedError, match=one):
+        run(spec())
+
+
+def one_too_large(model: Any, batch: Batch) -> Losses:
+    """A value that is infinite at once, without a share in the gradient."""
+    losses = source_only.step(model, batch)
+    return {**losses, "transfer": Term(losses["classification"].value + float("inf"), weight=0.0)}
+
+
+MUST = "step of methods/source_only.py must return {name: Term(scalar tensor, weight)}; "
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (lambda _value: None, f"{MUST}it returns None."),
+        (lambda value: value, f"{MUST}it returns a tensor of shape ()."),
+        (lambda value: {"own": value}, f"{MUST}'own' is a tensor of shape () and no Term."),
+        (lambda value: {"own": (value, 1.0)}, f"{MUST}'own' is a value of type tuple and no Term."),
+        (lambda value: {"own": Term(value.expand(500))}, f"{MUST}'own' is a tensor of shape (500,)."),
+        (lambda value: {"own": Term(value.item())}, f"{MUST}'own' is a value of type float."),
+        (
+            lambda value: {"good": Term(value), "own": Term(value.detach())},
+            "methods/source_only.py: the loss 'own' has no gradient; is it detached?",
+        ),
+    ],
+)
+@pytest.mark.parametrize("stream", ["step", "second_step", "epoch_step"])
+def test_what_a_method_returns_is_looked_at_once(
+    stream: str, given: Any, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = contract.load("source_only")
+
+    def wrong(model: Any, *_rest: Any) -> Any:
+        return given(model.classifier.weight.sum())
+
+    monkeypatch.setattr(contract, "load", lambda _name: dataclasses.replace(real, **{stream: wrong}))
+    with pytest.raises(UserError) as error:
+        run(spec())
+    assert str(error.value) == (says.replace("step", stream, 1) if says.startswith("step") else says)
 
 
 def reachable(*roots: Any) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from typing import Any
 
@@ -16,8 +17,9 @@ from methods.contract import Batch, Method
 from methods.network import Network
 from tests.methods.training import CLASSES, FEATURES, NETWORKS, SHIFT, Run, batches, domain, frozen_trunk, start
 
-MODULES: dict[str, Any] = {"dann": dann, "cdan": cdan, "deep_coral": deep_coral, "mcc": mcc}
-METHODS: dict[str, Method] = {name: module.METHOD for name, module in MODULES.items()}
+METHODS: dict[str, Method] = {
+    name: contract.load(name) for name, paper in contract.papers().items() if paper.comparator
+}
 PROGRESS = 0.3
 LAMBDA = 0.7
 
@@ -295,7 +297,7 @@ def accuracy(run: Run) -> float:
     return (run.logits(x).argmax(1) == y).double().mean().item()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["cdan", "dann", "deep_coral", "mcc"])  # weight 1 and such a shift suit not every one
 def test_the_shifted_target_is_classified_better(name: str) -> None:
     method = METHODS[name]
     configs = [small(name, weight=value) for value in (1.0, 0.0)]
@@ -310,6 +312,5 @@ def test_the_shifted_target_is_classified_better(name: str) -> None:
 def test_comparators_claim_nothing(name: str) -> None:
     paper = METHODS[name].paper
     assert paper is not None
-    assert paper.comparator
     assert not paper.claims
-    assert "comparator" in (MODULES[name].__doc__ or "")
+    assert "comparator" in (importlib.import_module(f"methods.{name}").__doc__ or "")

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from benchmarks.plan import declared
 from methods import contract
-from methods.contract import Batch, Experiment, Paper, Recipe, Row, Setup, asked
+from methods.contract import Batch, Experiment, Recipe, Row, Setup, asked
 from methods.network import Network
 from tests.methods.training import CLASSES, NETWORKS, Run, batches, domain, domains, start
 
@@ -38,7 +39,7 @@ ADAPTED = [
 ]
 """Of those that only make something of what others have trained."""
 EXPERIMENTS = [
-    pytest.param(paper, experiment, id=f"{name}-{experiment.name}")
+    pytest.param(experiment, id=f"{name}-{experiment.name}")
     for name, paper in contract.papers().items()
     for experiment in paper.experiments
 ]
@@ -92,9 +93,13 @@ def test_the_suite_has_methods() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_what_it_declares_can_be_planned(name: str) -> None:
+    declared.check(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_default_variant_and_frozen_configurations(name: str) -> None:
     method = contract.load(name)
-    assert "default" in method.variants
     assert method.variants["default"] == method.config()
     rows = [row for one in contract.papers().values() for experiment in one.experiments for row in experiment.rows]
     longer = {row.variant for row in rows if row.method == name and row.times > 1}
@@ -102,11 +107,7 @@ def test_default_variant_and_frozen_configurations(name: str) -> None:
     # One may keep the paper's value of a setting that is chosen for the other.
     known = {(repr(config), variant in method.fixed) for variant, config in values.items()}
     assert len(known) == len(values), "two variants are the same configuration"
-    for config in values.values():
-        assert isinstance(config, method.config)
-        assert config.__dataclass_params__.frozen
-    for option, grid in method.chosen.items():
-        assert getattr(method.config(), option) in grid
+    assert method.config.__dataclass_params__.frozen
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,13 +144,17 @@ def test_ten_steps_learn_the_source(name: str, variant: str) -> None:
     run = fresh(name, variant)
     before = copy.deepcopy(dict(run.model.named_parameters()))
     x, y = domain(300, 999)
-    untrained = cross_entropy(run.logits(x), y)
+    untrained = cross_entropy(run.logits(x), y).item()
     run.train(batches(STEPS))
     assert all(torch.tensor(list(terms.values())).isfinite().all() for terms in run.history)
-    assert cross_entropy(run.logits(x), y) < 0.9 * untrained
-    trained = {id(p) for group in run.optimiser.param_groups for p in group["params"]}
+    trained = cross_entropy(run.logits(x), y).item()
+    assert trained < 0.9 * untrained, (
+        f"{name} {variant}: the source's cross-entropy is {trained:.3f} after {STEPS} steps at rate "
+        f"{rate(name, variant)} and was {untrained:.3f} before; it has to fall by a tenth"
+    )
+    moving = {id(p) for group in run.optimiser.param_groups for p in group["params"]}
     for key, parameter in run.model.named_parameters():
-        assert torch.equal(parameter, before[key]) == (id(parameter) not in trained), key
+        assert torch.equal(parameter, before[key]) == (id(parameter) not in moving), key
     if run.method.diagnostics:
         with torch.no_grad():
             figures = run.method.diagnostics(run.model.eval(), domains())
@@ -224,25 +229,16 @@ def test_what_trains_nothing_makes_the_same_of_the_same_networks(name: str, vari
     assert a.logits(domain(50, 999)[0]).isfinite().all()
 
 
-def exists(row: Row) -> bool:
-    return row.method in NAMES and row.variant in contract.load(row.method).variants
-
-
-@pytest.mark.parametrize(("paper", "experiment"), EXPERIMENTS)
-def test_experiments_name_what_exists(paper: Paper, experiment: Experiment) -> None:
-    assert all(exists(row) for row in experiment.rows)
-    assert len(set(experiment.rows)) == len(experiment.rows)
-    assert experiment.baseline in experiment.rows
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_can_be_trained(experiment: Experiment) -> None:
     assert experiment.seeds > 0
-    assert experiment.recipes
     for recipe in experiment.recipes.values():
         assert 0 < recipe.epoch <= recipe.steps
     configs = [contract.load(row.method).variants[row.variant] for row in experiment.rows]
     for option, values in experiment.sweep.items():
-        having = [config for config in configs if hasattr(config, option)]
-        assert having
+        having = next(config for config in configs if hasattr(config, option))
         for value in values:
-            dataclasses.replace(having[0], **{option: value})
+            dataclasses.replace(having, **{option: value})
 
 
 @pytest.mark.parametrize("name", contract.papers())
@@ -287,18 +283,13 @@ def test_a_question_is_asked_wherever_it_is_set_up() -> None:
 
 
 @pytest.mark.parametrize("name", contract.papers())
-def test_claims_and_published_rows_name_what_exists(name: str) -> None:
+def test_claims_compare_what_differs(name: str) -> None:
     paper = contract.papers()[name]
     experiments = {experiment.name: experiment for experiment in paper.experiments}
-    assert len(experiments) == len(paper.experiments)
-    assert any(experiment.default for experiment in paper.experiments)
     asked_in = [(claim, experiments[one]) for claim in paper.claims for one in claim.experiments]
     for claim, experiment in asked_in:
-        assert {claim.better, claim.worse} <= set(experiment.rows)
         same = (claim.better, claim.better_setting) == (claim.worse, claim.worse_setting)
         assert not same or claim.level is not None or claim.ranks
         tasks = {task for its in experiment.tasks.values() for task in its}
         elsewhere = set(experiment.recipes) - set(experiment.tasks)  # data sets with their own usual tasks
         assert elsewhere or not tasks or set(claim.tasks) <= tasks
-    labels = {row.label for experiment in paper.experiments for row in experiment.rows}
-    assert set(paper.published_rows) <= labels

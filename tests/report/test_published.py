@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.machine.errors import UserError
+from methods import contract
 from report.records import PROVENANCE, WORTH, Group, PublishedDifference, read_published, same_data, task_name
 from tests.report.samples import write_published
 
@@ -103,6 +104,18 @@ def test_every_committed_provenance_is_explained() -> None:
 
     path = Path(__file__).parents[2] / "results" / "published.csv"
     assert set(pd.read_csv(path, dtype=str, keep_default_na=False)["provenance"]) <= set(PROVENANCE)
+
+
+@pytest.mark.parametrize("name", contract.papers())
+def test_declared_tables_and_methods_are_in_the_committed_file(name: str) -> None:
+    path, paper = Path(__file__).parents[2] / "results" / "published.csv", contract.papers()[name]
+    tables = {table for experiment in paper.experiments for table in experiment.published}
+    found = read_published(path, paper.key or name, sorted(tables))
+    assert {table.name for table in found} == tables
+    mapped = [(names,) if isinstance(names, str) else names for names in paper.published_rows.values()]
+    assert set(paper.published_rows) <= {row.name for experiment in paper.experiments for row in experiment.rows}
+    rows = {row for table in found for row in table.rows}
+    assert {row for names in (*mapped, paper.published_only) for row in names} <= rows
 
 
 def test_committed_numbers_of_dan() -> None:
