@@ -112,13 +112,16 @@ def _named(experiment: Experiment) -> str:
     return ", ".join(row.name for row in experiment.rows)
 
 
+_hints = functools.cache(get_type_hints)
+
+
 def _fields(of: type) -> set[str]:
     return {field.name for field in dataclasses.fields(of)}
 
 
 def _tuples(declared: Any) -> Iterator[str]:
     """Fields, or values of mappings, that are no tuple although they are declared as one, or hold something else."""
-    for name, hint in get_type_hints(type(declared)).items():
+    for name, hint in _hints(declared.__class__).items():
         parts = {name: getattr(declared, name)}
         if get_origin(hint) is Mapping:
             parts = {f"{name}[{key!r}]": value for key, value in parts[name].items()}
