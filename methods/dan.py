@@ -79,7 +79,7 @@ from methods.contract import (
     rising,
 )
 from methods.network import Network
-from methods.recipes import BRIEF_LENET, CALTECH, CLASSIC, FROZEN, LAST_BLOCKS, LENET, PHOTOS, selection, tuning
+from methods.recipes import BRIEF_LENET, CALTECH, CLASSIC, FROZEN, LAST_BLOCKS, PHOTOS, selection, tuning
 
 EXPONENTS = frozen(
     {
@@ -336,7 +336,7 @@ EXPERIMENTS = (
         "lambda-sensitivity": BRIEF_LENET.on("digits-mini"),
         "lambda-office": FIGURES}, default=False, sweep=frozen({"weight": LAMBDAS})),
     selection(SOURCE_ONLY, FULL),
-    *tuning(SOURCE_ONLY, FULL, ALL_PAIRS, grid=WIDE, digits=LENET),
+    *tuning(SOURCE_ONLY, FULL, ALL_PAIRS, grid=WIDE),
     *recipes.late_trainings(SOURCE_ONLY),
 )
 CLAIMS = (

@@ -23,8 +23,8 @@ DIGITS = frozen(
 # and 0.08, mean of three tasks and two seeds, source_only; 600 steps at 0.03 have 1.4 %.
 BRIEF = frozen({**DIGITS, "digits-mini": Recipe(steps=300, epoch=30, rate=0.05)})
 """LeNet from scratch, on ``digits-mini`` in half the steps, so that a default run takes minutes on a laptop: used by
-DDC, DAN, JAN and the comparators, whose source-only rows are the very same cells.  Networks with BatchNorm and DAN's
-study of the rules keep the longer training."""
+DDC, DAN, JAN and the comparators, whose source-only rows are the very same cells.  Networks with BatchNorm keep the
+longer training."""
 
 HEAD = Recipe(steps=600, epoch=60, rate=0.1)
 """Bottleneck and classifier on cached activations.  Of 0.03, 0.1, 0.2 and 0.3, this rate and 0.2 gave source_only the
