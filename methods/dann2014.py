@@ -21,8 +21,7 @@ J_NN is minimised by mini-batches, and the MMD by one step over all samples of b
     x~ = x with a part of its inputs set to 0,    x^ = W1' max(0, W1 x~ + b1) + c,    min  |x^ - x|^2 / 2
 
 Baselines: NN is gamma = 0 (``source_only`` on the same network, equal to the last bit), DAE + NN is ``dae-nn``; L-SVM,
-TCA, SA and CORAL are shallow ones (``methods.shallow``; TCA's rows on pixels, jointly scaled SURF, Lite2, and Lite0
-with few source or target labels are of an older implementation). The data are SURF histograms of 800 visual words, as
+TCA, SA and CORAL are shallow ones (``methods.shallow``). The data are SURF histograms of 800 visual words, as
 standardised relative frequencies, and photographs of 28 x 28 grey pixels.
 
 What is known of the paper.  Its full text and tables were not at hand, so none of its numbers is quoted; those that
