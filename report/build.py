@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from methods.contract import Experiment, Paper, Row
-from report import records, statistics
+from report import again, records, statistics
 from report.claims import REPRODUCED, claims_grid, verdict
 from report.records import (
     AVERAGE,
@@ -521,8 +521,7 @@ def table_of(
     if own:  # papers say nothing about a user's own images
         tables = ()
     beside = [table for table in tables if records.same_data(table, group)]
-    most = max((len([task for task in table.tasks if task != AVERAGE]) for table in beside), default=0)
-    runs = with_partial_marked(runs, experiment, group, most)
+    runs = with_partial_marked(runs, experiment, group, records.published_tasks(tables, group))
     notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs, beside))]
     notes += failures
     tested = any(run.tasks for run in runs)
@@ -594,12 +593,15 @@ def tables(
         return []
     beside = records.read_published(results / "published.csv", paper.key or name, loaded.experiment.published)
     failed = records.failures(runs) if runs is not None else []
-    return [
-        table_of(
-            name, paper, loaded.experiment, loaded.frame, group, beside, _failures(loaded.experiment, group, failed)
-        )
-        for group in groups
-    ]
+    made = []
+    for group in groups:
+        failures = _failures(loaded.experiment, group, failed)
+        table = table_of(name, paper, loaded.experiment, loaded.frame, group, beside, failures)
+        if again.is_older(name, loaded.experiment, group, results):
+            words = f"{again.OLDER}: the committed cells have other settings than today's; the command trains anew"
+            table = replace(table, facts=(*table.facts, ("training", words)))
+        made.append(table)
+    return made
 
 
 def _failures(experiment: Experiment, group: Group, failed: Sequence[records.Failure]) -> list[str]:

@@ -281,7 +281,7 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
                 "command": make_command(shown.name, experiment),
                 "tables": [
                     table_view(table, sources, f"{experiment.name}-{number}")
-                    | {"command": _again(shown.name, part, table)}
+                    | {"command": _again(shown.name, part, table), "older": "training" in dict(table.facts)}
                     for number, table in enumerate(part.tables)
                 ],
                 "figures": drawn[f"{shown.name}/{experiment.name}"],

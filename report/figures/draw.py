@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import TSNE
 from benchmarks.records.words import plural
 from methods.contract import Experiment, Paper
-from report import records, statistics
+from report import again, records, statistics
 from report.figures import charts, layers, sweeps
 from report.figures.charts import Chart
-from report.records import COMMITTED, Group
-from report.runs import Entry, Run, entries, runs_of, setting_values, swept
+from report.records import Group
+from report.runs import Entry, Run, entries, runs_of, setting_values, swept, with_partial_marked
 from report.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -46,21 +47,22 @@ def of_experiment(
     Raises:
         UserError: a malformed file.
     """
-    runs = runs_of(frame, group)
+    tables = records.read_published(results / "published.csv", paper.key or name, experiment.published)
+    runs = with_partial_marked(runs_of(frame, group), experiment, group, records.published_tasks(tables, group))
     if not runs:
         return []
     run = runs[0]
+    if not run.local and again.is_older(name, experiment, group, results):
+        run = replace(run, origin=f"{run.origin}, {again.OLDER}")
     found = [entry for entry in entries(experiment, [run]) if run.has(entry)]
     made: list[Chart | None] = []
     if experiment.layers:
-        tables = records.read_published(results / "published.csv", paper.key or name, experiment.published)
         curves = layers.curves_of(experiment, run, found, paper)
         theirs = layers.published_curves(paper, experiment.layers, curves, tables)
         named = (_title(group, run), _name(experiment, group, "curves"))
         made.append(layers.chart(*named, experiment, run, group, curves, theirs) if curves else None)
     elif sweeps.swept_field(experiment) is not None and not experiment.holdout:  # that one is a study of rules
-        own = frame[frame["origin"] == (records.LOCAL if run.local else COMMITTED)]
-        sweep = sweeps.sweep(experiment, own, group)
+        sweep = sweeps.sweep(experiment, run, group)
         made.append(sweeps.chart(sweep) if sweep else None)
     made.append(selection_chart(experiment, run, group, found))
     made += [curve_chart(experiment, run, group, found, metric) for metric in experiment.curve]

@@ -14,7 +14,7 @@ from methods.contract import Experiment
 from report.figures import charts
 from report.figures.charts import Chart
 from report.records import Group
-from report.runs import Entry, Run, entries, runs_of, setting_values, unswept
+from report.runs import Entry, Run, entries, setting_values, unswept
 from report.statistics import SPREADS
 
 if TYPE_CHECKING:
@@ -56,15 +56,11 @@ def swept_field(experiment: Experiment) -> str | None:
     return name if swept and all(isinstance(v, int | float) and not isinstance(v, bool) for v in swept) else None
 
 
-def sweep(experiment: Experiment, frame: pd.DataFrame, group: Group) -> Sweep | None:
-    """The figure of one group, from this machine's run if there is one, otherwise from the committed results.
-
-    None if the experiment sweeps no numeric field or no line has a complete replicate.
-    """
+def sweep(experiment: Experiment, run: Run, group: Group) -> Sweep | None:
+    """The figure of one run; None if the experiment sweeps no numeric field or no line has a complete replicate."""
     name = swept_field(experiment)
     if name is None:
         return None
-    run = sorted(runs_of(frame, group), key=lambda run: not run.local)[0]
     curves: dict[str, list[Point]] = {}
     baselines: dict[str, Point] = {}
     for entry in entries(experiment, [run]):
