@@ -17,6 +17,7 @@ from report.figures import hints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -119,6 +120,12 @@ def line(
     axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
+def filling(number: int) -> dict[str, str]:
+    """Colour and hatch of the ``number``-th bars: after the last colour the hatches are shifted."""
+    hatch = HATCHES[(number + number // len(COLORS)) % len(HATCHES)]
+    return {"color": COLORS[number % len(COLORS)], "hatch": hatch, "edgecolor": "white"}
+
+
 def level(axes: Axes, y: float, spread: float, label: str) -> None:
     """A horizontal line with its band, for values that do not depend on x."""
     known = 0.0 if spread != spread else spread
@@ -157,6 +164,15 @@ def swept_axis(axes: Axes, xs: Sequence[float]) -> None:
     axes.autoscale_view(scaley=False)  # margins on the new scale
     axes.set_xticks(list(xs), [f"{x:g}" for x in xs])
     axes.minorticks_off()
+
+
+def log_ticks(axis: Axis) -> None:
+    """Plain numbers at 1, 2 and 5 on a logarithmic axis: powers of ten would have exponents too small to read."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def finish(canvas: Figure, axes: Axes, x: str, y: str, title: str, note: str) -> None:

@@ -283,9 +283,8 @@ def bars(
         for i, (label, means) in enumerate(lines.items()):
             x = [tasks.index(task) - 0.4 + width * (i + 0.5) for task in means]
             spread = [0 if math.isnan(one.se) else one.se for one in means.values()]
-            color, hatch = (options[i % len(options)] for options in (charts.COLORS, charts.HATCHES))
             y = [one.mean for one in means.values()]
-            axes.bar(x, y, width, yerr=spread, color=color, hatch=hatch, edgecolor="white", label=label, capsize=2)
+            axes.bar(x, y, width, yerr=spread, label=label, capsize=2, **charts.filling(i))
         axes.set_xticks(
             range(len(tasks)), tasks, rotation=30 if len(tasks) > 3 else 0, ha="right" if len(tasks) > 3 else "center"
         )

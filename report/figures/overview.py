@@ -247,8 +247,7 @@ def costs(group: Group, found: Sequence[Contestant]) -> Chart | None:
         )  # fmt: skip
         time.plot(data["seconds"], places, color=charts.COLORS[1], marker="D", markersize=4, linestyle="")
         time.set_xscale("log")
-        time.xaxis.set_major_formatter("{x:g}")
-        time.xaxis.set_minor_formatter("{x:g}" if data["seconds"].max() < 10 * data["seconds"].min() else "")
+        charts.log_ticks(time.xaxis)
         accuracy.set_yticks(places, labels, fontsize=7)
         accuracy.invert_yaxis()
         accuracy.set_xlabel("accuracy, mean of tasks (%)")
