@@ -120,7 +120,7 @@ def line(
     axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
-def filling(number: int) -> dict[str, str]:
+def filling(number: int) -> dict[str, Any]:
     """Colour and hatch of the ``number``-th bars: after the last colour the hatches are shifted."""
     hatch = HATCHES[(number + number // len(COLORS)) % len(HATCHES)]
     return {"color": COLORS[number % len(COLORS)], "hatch": hatch, "edgecolor": "white"}
@@ -196,4 +196,9 @@ def legend(axes: Axes, entries: int) -> None:
     if entries <= 5:
         axes.legend()
     else:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+        legend_beside(axes)
+
+
+def legend_beside(axes: Axes) -> None:
+    """Beside the axes, where it covers nothing."""
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)

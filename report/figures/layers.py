@@ -177,8 +177,8 @@ def _ours(panel: Axes, number: int, label: str, curve: Curve, shift: float) -> N
 
 def _line(panel: Axes, number: int, means: Mapping[int, float], label: str = "", color: str = "") -> None:
     """The line through some means; a level for what has no layers, such as a base network."""
-    own, marker, style = (options[number % len(options)] for options in (charts.COLORS, charts.MARKERS, charts.STYLES))
-    color = color or own
+    color = color or charts.COLORS[number % len(charts.COLORS)]
+    marker, style = (options[number % len(options)] for options in (charts.MARKERS, charts.STYLES))
     if list(means) == [0]:
         panel.axhline(means[0], color=color, linestyle=style, linewidth=1)
     (drawn,) = panel.plot(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINEAR, WIDE = 5, 10
-"""Points up to which the axis of gains is linear if one of them is beyond ``WIDE``: one collapse flattens the others."""
+"""Points up to which the axis of gains is linear if one is beyond ``WIDE``: a collapse would flatten all others."""
 
 
 def bars(found: Sequence[Study]) -> list[Chart]:
@@ -109,5 +109,5 @@ def claimed(dataset: str, found: Sequence[Study]) -> Chart:
         f"{one.label} {', '.join(f'{gains[rule][i]:+.1f} by {rule}' for rule in rules[:2])}"
         for i, one in enumerate(found)
     )
-    return Chart(f"tuning-{dataset}", f"{words}; the oracle is what tuning on target labels would have claimed; {note}.",
-                 f"{words}: {told}.", draw, data, (8.4, 3.8))  # fmt: skip
+    caption = f"{words}; the oracle is what tuning on target labels would have claimed; {note}."
+    return Chart(f"tuning-{dataset}", caption, f"{words}: {told}.", draw, data, (8.4, 3.8))

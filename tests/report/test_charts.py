@@ -347,9 +347,35 @@ def test_a_row_that_two_papers_show_counts_once_and_as_its_owners(tmp_path: Path
     ]
 
 
-def test_gains_ranks_rules_and_costs(tmp_path: Path) -> None:
+def test_two_variants_with_the_same_cells_count_once(tmp_path: Path) -> None:
+    """As where nothing is chosen and the weight of one is the default of the other."""
+    lines = [{**line, "cell": f"{line['method']}-{line['task']}-{line['seed']}"} for line in rows()]
+    lines += [{**line, "variant": "fixed"} for line in lines if line["method"] == "dan"]
+    experiment = dataclasses.replace(MAIN, rows=(BASE, Row("dan", "fixed", label="DAN, weight 1"), FULL))
+    frame = frame_of(tmp_path, lines)
+    assert [one.label for one in contestants_of([("dan", experiment, frame)])] == ["source only", "DAN"]
+    for line in lines:
+        line["cell"] += line["variant"]
+    frame = frame_of(tmp_path, lines)
+    assert len(contestants_of([("dan", experiment, frame)])) == 3
+
+
+def test_means_over_different_tasks_are_not_compared(tmp_path: Path) -> None:
+    found = contestants(tmp_path)
+    fewer = dataclasses.replace(found[2], run=dataclasses.replace(found[2].run, tasks=("mnist:optdigits",)))
+    gains, *_ = overview.of_all([*found[:2], fewer])
+    assert "1 task: JAN +4.0" in gains.alt
+    assert "2 tasks: DAN +3.0" in gains.alt
+
+
+def test_gains_ranks_rules_and_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview, "SOME", 4)
     made = {chart.name.partition("-")[0]: chart for chart in overview.of_all(contestants(tmp_path))}
     assert list(made) == ["gains", "ranks", "selection", "cost"]
+    monkeypatch.setattr(overview, "SOME", 5)
+    assert [chart.name for chart in overview.of_all(contestants(tmp_path))][-1] == "selection-rules", "too few rows"
+    alone = [one for one in contestants(tmp_path) if one.paper == "dan"]
+    assert [chart.name for chart in overview.of_all(alone)] == ["gains-digits-mini-full", "selection-rules"]
     gains = made["gains"].data.set_index("row")
     assert gains["difference"].to_dict() == pytest.approx({"JAN": 4.0, "DAN": 3.0, "DDC": -6.0})
     assert gains.loc["DAN", "low"] == pytest.approx(0.51586, abs=1e-5)
@@ -366,6 +392,8 @@ def test_gains_ranks_rules_and_costs(tmp_path: Path) -> None:
         (made["ranks"], "average rank over 2 tasks (1: most accurate)"),
         (made["selection"], "accuracy above the last iterate (percentage points)"),
         (made["cost"], "time of a cell (s)"),
+        (made["cost"], "digits-mini, full protocol, lenet, finetune, 2 tasks"),
+        (made["gains"], "DAN (dan), n = 3"),
     ):
         assert words in svg(chart, tmp_path / chart.name)
 
