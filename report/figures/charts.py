@@ -167,10 +167,11 @@ def swept_axis(axes: Axes, xs: Sequence[float]) -> None:
 
 
 def log_ticks(axis: Axis) -> None:
-    """Plain numbers at 1, 2 and 5 on a logarithmic axis: powers of ten would have exponents too small to read."""
+    """A few plain numbers on a logarithmic axis that has its data: exponents of ten would be too small to read."""
     from matplotlib.ticker import LogLocator, NullLocator
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 5, 7)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
 
