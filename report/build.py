@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ from report.runs import (
     without,
 )
 from report.statistics import Estimate
-from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, decision, difference, estimated
+from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, cell_text, decision, difference, estimated
 
 LARGEST = 3
 """How many off-diagonal entries of each row of a matrix a table shows."""
@@ -396,26 +397,33 @@ def published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) 
     base = table.name_of(paper.published_rows.get(experiment.baseline.name))
     rows = [(row.name, table.name_of(paper.published_rows.get(row.name))) for row in experiment.rows]
     rows += [(name, table.name_of(name)) for name in paper.published_only]
+    tasks = list(dict.fromkeys(map(_runs_left_out, table.tasks)))
     lines, used = [], set()
     for label, method in rows:
         if method is None:
             continue
-        numbers = table.rows[method]
+        numbers = {_runs_left_out(task): number for task, number in table.rows[method].items()}
         used |= {number.provenance for number in numbers.values()}
-        cells: list[Cell] = []
-        for task in table.tasks:
-            cells.append(_published_cell(numbers.get(task)))
+        cells = [_published_cell(numbers.get(task)) for task in tasks]
         cells.append(_published_difference(table.difference(method, base, AVERAGE)))
         lines.append(Line(label, f"published as {method}", tuple(cells)))
     if not lines:
         return None
+    columns = [*tasks, f"{AVERAGE} less {base or 'baseline'}"]
+    if all(line.cells[-1] == MISSING for line in lines):
+        columns, lines = columns[:-1], [replace(line, cells=line.cells[:-1]) for line in lines]
     whose = "another suite's" if used == {"reimplementation"} else "the paper's own"
     notes = [f"{whose} network and protocol: differences over the baseline compare with ours, levels need not"]
     notes += [f"{name}: {PROVENANCE[name]}" for name in PROVENANCE if name in used and name != "unverified"]
     if "unverified" in used:
         notes.append(f"* unverified: {PROVENANCE['unverified']}")
     title = f"Published: {table.name}, {table.backbone}, {table.dataset}"
-    return Grid("published", title, (*table.tasks, f"{AVERAGE} less {base or 'baseline'}"), tuple(lines), tuple(notes))
+    return Grid("published", title, tuple(columns), tuple(lines), tuple(notes))
+
+
+def _runs_left_out(task: str) -> str:
+    """``n=3`` for ``n=3 runs=4``: rows of one figure are means of different numbers of runs."""
+    return re.sub(r" runs=\d+$", "", task)
 
 
 # ---------------------------------------------------------------------------------------------------- notes
@@ -543,7 +551,12 @@ def table_of(
     if own:
         title = f"{name} on {short(group.dataset)}, images of your own"
     facts = _facts(experiment, group, every)
-    return Table(name, experiment.name, group, title, facts, tuple(grid for grid in grids if grid is not None))
+    return Table(name, experiment.name, group, title, facts, tuple(grid for grid in grids if grid and _says(grid)))
+
+
+def _says(grid: Grid) -> bool:
+    """Whether there is anything but dashes in it."""
+    return any(cell_text(cell) != MISSING for line in grid.lines for cell in line.cells)
 
 
 @dataclass(frozen=True)

@@ -270,8 +270,9 @@ def _downloads(shown: Shown, out: Path) -> None:
 def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[str, str]], drawn: Drawn) -> str:
     frames = [part.loaded.frame for part in shown.filled]
     sources = Sources(frames, records.kept(frames, runs, results))
-    parts = []
-    for part in shown.parts:
+    first = _main(shown)
+    parts, seen = [], set[Grid]()
+    for part in sorted(shown.parts, key=lambda part: part is not first):
         experiment = part.experiment
         parts.append(
             {
@@ -280,7 +281,7 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
                 "default": experiment.default,
                 "command": make_command(shown.name, experiment),
                 "tables": [
-                    table_view(table, sources, f"{experiment.name}-{number}")
+                    table_view(_once(table, seen), sources, f"{experiment.name}-{number}")
                     | {"command": _again(shown.name, part, table), "older": "training" in dict(table.facts)}
                     for number, table in enumerate(part.tables)
                 ],
@@ -290,7 +291,6 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
             }
         )
     module = importlib.import_module(f"methods.{shown.name}")
-    first = _main(shown)
     their_own = [one for one in statements.statements(shown.verdicts) if one.whose == "paper"]
     return (
         environment()
@@ -323,6 +323,17 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
             data=sources.json(),
         )
     )
+
+
+def _once(table: Table, seen: set[Grid]) -> Table:
+    """The table without what its page shows elsewhere: published numbers, and claims of which none was run here."""
+    shown = [grid for grid in table.grids if grid.name != "published" or grid not in seen]
+    seen.update(shown)
+    return replace(table, grids=tuple(grid for grid in shown if grid.name != "claims" or _measured(grid)))
+
+
+def _measured(grid: Grid) -> bool:
+    return any(isinstance(cell, Number) for line in grid.lines for cell in line.cells)
 
 
 def _again(name: str, part: Part, table: Table) -> str:
@@ -366,7 +377,7 @@ def _verdict_grid(rows: Sequence[Verdict], sources: Sources | None, name: str, *
         effect, interval, p, n = decision(found, row.decision.traced if row.decision else None)
         q = MISSING if math.isnan(row.q) else Number(row.q, digits=4)
         label = f"{row.paper}: {row.claim}" if whole else row.claim
-        told = row.why or row.full_verdict.removeprefix(row.verdict).strip(" ,()")
+        told = (row.why or row.full_verdict.removeprefix(row.verdict).strip(" ,()")).replace("`", "")
         what = "; ".join(filter(None, (row.compared, row.where_run, told)))
         cells = (row.text, row.whose, row.published or MISSING, effect, interval, p, q, n)
         lines.append(Line(label, row.verdict, (*cells, *up_and_down(found), what)))
@@ -390,14 +401,14 @@ def _statement_grid(rows: Sequence[Verdict], name: str, *, whole: bool) -> dict[
             words = (*told, one.first.text, one.where, one.published)
             lines.append(Line(label, one.whose, tuple(word or MISSING for word in words)))
     notes = [f"{whose}: {words}" for whose, words in WHOSE.items()]
-    columns = ("here", "ours", "in words", "where", "published")
+    columns = ("in the paper's set-ups", "in ours", "in words", "where", "published")
     grid = Grid("statements", "Claims, each in one line", columns, tuple(lines), tuple(notes), "claim")
     return grid_view(grid, None, name) | {"second": "whose"}
 
 
 def _without_command(words: str) -> str:
     """What it takes to run a claim, without the command, which is shown with every set-up."""
-    return re.sub(r": `make [^`]*`", "", words)
+    return re.sub(r": `make [^`]*`", "", words).replace("`", "")
 
 
 def _choices(name: str, results: Path) -> list[dict[str, str]]:
