@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 import shutil
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +55,8 @@ Drawn = dict[str, list[dict[str, Any]]]
 COMPARE, SPEED = "compare", "speed"
 """The pages of comparisons, and of the measurements of ``make bench``."""
 FILES = ("style.css", "site.js")
+LONGEST = 600
+"""Letters of a figure's description for readers who cannot see it."""
 SAID = 2
 """How many of the paper's own claims its page states at the top."""
 NOTES = (
@@ -211,7 +214,7 @@ def draw_all(
             {
                 "path": f"figures/{key.partition('/')[0] or 'all'}/{chart.name}",
                 "label": chart.name,
-                "alt": chart.alt,
+                "alt": textwrap.shorten(chart.alt, LONGEST, placeholder=" ...; the file of data has all."),
                 "caption": chart.caption,
                 "width": round(chart.size[0] * 96),
                 "height": round(chart.size[1] * 96),

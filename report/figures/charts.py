@@ -27,6 +27,30 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 MAP = "viridis"
 """Colour map of heat maps: increases in lightness, so it can be read in grey as well."""
+FIELDS = {
+    "weight": "weight of the transfer term",
+    "width": "units of the adaptation layer",
+    "layer": "place of the adaptation layer",
+    "cut": "place of the adaptation layer",
+    "images": "target images behind the statistics",
+    "layers": "number of adapted BatchNorm layers",
+    "c": "C of the retrained classifier",
+    "temperature": "temperature of the soft labels",
+    "confusion": "weight of the domain confusion",
+    "soft": "weight of the soft labels",
+    "n": "n, layers",
+}
+"""What is varied -> its name on an axis and in a caption."""
+METRICS = {
+    "linear_mmd": "MMD in the adaptation layer",
+    "trunk_mmd": "MMD at the adaptation layer's place",
+    "test_accuracy": "accuracy on the target",
+    "classification": "classification loss",
+    "soft_labels": "soft labels",
+    "a_distance": "proxy A-distance",
+    "joint_mmd": "joint MMD",
+}
+"""The same for what is measured."""
 KINDS = ("pdf", "svg", "png", "csv")
 MANY = 40
 """Minimum number of figures for drawing them in one process per core, which take seconds to start."""
@@ -180,7 +204,7 @@ def finish(canvas: Figure, axes: Axes, x: str, y: str, title: str, note: str) ->
     """Labels, broken into lines that fit, a grid, and a note below the figure on its bands."""
     width, height = canvas.get_size_inches()
     axes.set_xlabel(broken(x, width, 10))
-    axes.set_ylabel(broken(y, height, 10))
+    axes.set_ylabel(broken(y, 0.85 * height, 10))
     axes.set_title(broken(title, width, 9), fontsize=9)
     axes.grid(alpha=0.3)
     if note:

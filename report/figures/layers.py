@@ -133,7 +133,7 @@ def chart(
             panels[1].set_ylabel("top-1 accuracy (%)")
         highest = max(point.layers for curve in curves.values() for point in curve.points)
         for panel in panels:
-            panel.set_xlabel(f"{over}, layers")
+            panel.set_xlabel(charts.FIELDS.get(over, over))
             panel.set_xticks(range(highest + 1))
             panel.grid(alpha=0.3)
         panels[0].legend(fontsize=7)

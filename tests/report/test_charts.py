@@ -104,10 +104,12 @@ def test_alpha_per_layer(tmp_path: Path) -> None:
     lines = rows({("dan", TASK): (50.0, 52.0)})
     for name, values in {"alpha.bn1": (0.9, 0.8), "alpha.bn2": (0.7, 0.7), "alpha.mean": (0.8, 0.75)}.items():
         lines += measured({("dan", TASK): values}, name)
+    assert of(tmp_path, MAIN, lines) == [], "two numbers are no figure"
+    lines += measured({("dan", TASK): (0.5, 0.5)}, "alpha.bn3")
     chart = only(of(tmp_path, MAIN, lines))
-    assert column(chart, "place") == ["bn1", "bn2"], "the mean is none of the layers"
-    assert column(chart, "alpha") == pytest.approx([0.85, 0.7])
-    assert "alpha, mean of" in svg(chart, tmp_path)
+    assert column(chart, "place") == ["bn1", "bn2", "bn3"], "the mean is none of the layers"
+    assert column(chart, "alpha") == pytest.approx([0.85, 0.7, 0.5])
+    assert f"alpha, {TASK}" in svg(chart, tmp_path)
 
 
 def test_distances_are_bars_where_a_claim_is_about_them(tmp_path: Path) -> None:

@@ -61,8 +61,9 @@ def test_files(tmp_path: Path) -> None:
     assert first == second
     svg = first[".svg"].decode()
     for words in (
-        "accuracy, mean of 2 tasks (%)",
-        "lam, the swept setting",
+        "accuracy, mean of mnist:optdigits,",
+        "optdigits:mnist (%)",
+        "lam",
         "source only",
         "standard error over n = 3 seeds",
     ):
