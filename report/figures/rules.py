@@ -13,6 +13,7 @@ from benchmarks.records.rules import RULES, SUITE
 from benchmarks.records.words import plural
 from report.figures import charts
 from report.figures.charts import Chart
+from report.leaderboard import place
 from report.tuning import GIVEN, ORACLE, Study
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ LINEAR, WIDE = 5, 10
 
 def bars(found: Sequence[Study]) -> list[Chart]:
     """For each data set, each method's gain for users beside what the oracle would have claimed."""
-    datasets = dict.fromkeys(one.group.dataset for one in found)
+    datasets = dict.fromkeys(one.group.dataset for one in sorted(found, key=lambda one: place(one.group)))
     return [claimed(name, [one for one in found if one.group.dataset == name]) for name in datasets]
 
 
