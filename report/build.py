@@ -611,7 +611,7 @@ def tables(
         failures = _failures(loaded.experiment, group, failed)
         table = table_of(name, paper, loaded.experiment, loaded.frame, group, beside, failures)
         if again.is_older(name, loaded.experiment, group, results):
-            words = f"{again.OLDER}: the committed cells have other settings than today's; the command trains anew"
+            words = "an older one: the committed cells have other settings than today's; the command trains anew"
             table = replace(table, facts=(*table.facts, ("training", words)))
         made.append(table)
     return made
