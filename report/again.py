@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from benchmarks.records.store import read_specs, recipe_values
 from benchmarks.records.words import reproduce
 from methods.contract import Experiment, recipe_key
 from report import records
 from report.records import Group
+
+OLDER = "an older training"
+"""What results are called that were trained by another recipe than the experiment's."""
 
 
 def make_command(
@@ -53,3 +60,34 @@ def replicates(frame: pd.DataFrame, group: Group) -> int:
     """Number of seeds or splits in a table."""
     rows = records.of_group(frame, group)
     return len(rows[["split", "seed"]].drop_duplicates())
+
+
+def is_older(name: str, experiment: Experiment, group: Group, results: Path) -> bool:
+    """Whether committed cells of a table were trained by another recipe than the one that its command trains by.
+
+    What the experiment varies is not compared, nor the rate on a fixed trunk, which depends on the trunk.
+    """
+    declared = experiment.recipes.get(recipe_key(_known_as(experiment, group.dataset)))
+    if declared is None:
+        return False
+    free = {*experiment.recipe_sweep, *(["rate"] if group.track == "frozen" else [])}
+    todays = [recipe_values(declared.longer(times)) for times in {row.times for row in experiment.rows}]
+    path = results / name / "specs" / f"{experiment.name}.json"
+    specs = [spec for spec in _specs(path) if all(spec[field] == value for field, value in group._asdict().items())]
+    return any(all(_differ(spec["recipe"], one, free) for one in todays) for spec in specs)
+
+
+@functools.lru_cache(maxsize=1)
+def _specs(path: Path) -> list[dict[str, Any]]:
+    """The specs beside committed results; those of one experiment are asked for again and again."""
+    return [one["spec"] for one in read_specs(path).values()]
+
+
+def _differ(spec: dict[str, Any], todays: dict[str, Any], free: set[str]) -> bool:
+    """Whether two recipes differ in a field; JSON has lists for tuples."""
+    names = (spec.keys() | todays.keys()) - free
+    return any(_plain(spec.get(name)) != _plain(todays.get(name)) for name in names)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from methods.contract import Experiment, Paper, Row
-from report import records, statistics
+from report import again, records, statistics
 from report.claims import REPRODUCED, claims_grid, verdict
 from report.records import (
     AVERAGE,
@@ -39,7 +40,7 @@ from report.runs import (
     without,
 )
 from report.statistics import Estimate
-from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, decision, difference, estimated
+from report.table import MISSING, Basis, Cell, Grid, Line, Number, Table, cell_text, decision, difference, estimated
 
 LARGEST = 3
 """How many off-diagonal entries of each row of a matrix a table shows."""
@@ -396,26 +397,33 @@ def published_grid(paper: Paper, experiment: Experiment, table: PublishedTable) 
     base = table.name_of(paper.published_rows.get(experiment.baseline.name))
     rows = [(row.name, table.name_of(paper.published_rows.get(row.name))) for row in experiment.rows]
     rows += [(name, table.name_of(name)) for name in paper.published_only]
+    tasks = list(dict.fromkeys(map(_runs_left_out, table.tasks)))
     lines, used = [], set()
     for label, method in rows:
         if method is None:
             continue
-        numbers = table.rows[method]
+        numbers = {_runs_left_out(task): number for task, number in table.rows[method].items()}
         used |= {number.provenance for number in numbers.values()}
-        cells: list[Cell] = []
-        for task in table.tasks:
-            cells.append(_published_cell(numbers.get(task)))
+        cells = [_published_cell(numbers.get(task)) for task in tasks]
         cells.append(_published_difference(table.difference(method, base, AVERAGE)))
         lines.append(Line(label, f"published as {method}", tuple(cells)))
     if not lines:
         return None
+    columns = [*tasks, f"{AVERAGE} less {base or 'baseline'}"]
+    if all(line.cells[-1] == MISSING for line in lines):
+        columns, lines = columns[:-1], [replace(line, cells=line.cells[:-1]) for line in lines]
     whose = "another suite's" if used == {"reimplementation"} else "the paper's own"
     notes = [f"{whose} network and protocol: differences over the baseline compare with ours, levels need not"]
     notes += [f"{name}: {PROVENANCE[name]}" for name in PROVENANCE if name in used and name != "unverified"]
     if "unverified" in used:
         notes.append(f"* unverified: {PROVENANCE['unverified']}")
     title = f"Published: {table.name}, {table.backbone}, {table.dataset}"
-    return Grid("published", title, (*table.tasks, f"{AVERAGE} less {base or 'baseline'}"), tuple(lines), tuple(notes))
+    return Grid("published", title, tuple(columns), tuple(lines), tuple(notes))
+
+
+def _runs_left_out(task: str) -> str:
+    """``n=3`` for ``n=3 runs=4``: rows of one figure are means of different numbers of runs."""
+    return re.sub(r" runs=\d+$", "", task)
 
 
 # ---------------------------------------------------------------------------------------------------- notes
@@ -521,8 +529,7 @@ def table_of(
     if own:  # papers say nothing about a user's own images
         tables = ()
     beside = [table for table in tables if records.same_data(table, group)]
-    most = max((len([task for task in table.tasks if task != AVERAGE]) for table in beside), default=0)
-    runs = with_partial_marked(runs, experiment, group, most)
+    runs = with_partial_marked(runs, experiment, group, records.published_tasks(tables, group))
     notes = [note for run in runs for note in _incomplete(experiment, run, found, _columns(runs, beside))]
     notes += failures
     tested = any(run.tasks for run in runs)
@@ -544,7 +551,12 @@ def table_of(
     if own:
         title = f"{name} on {short(group.dataset)}, images of your own"
     facts = _facts(experiment, group, every)
-    return Table(name, experiment.name, group, title, facts, tuple(grid for grid in grids if grid is not None))
+    return Table(name, experiment.name, group, title, facts, tuple(grid for grid in grids if grid and _says(grid)))
+
+
+def _says(grid: Grid) -> bool:
+    """Whether there is anything but dashes in it."""
+    return any(cell_text(cell) != MISSING for line in grid.lines for cell in line.cells)
 
 
 @dataclass(frozen=True)
@@ -594,12 +606,15 @@ def tables(
         return []
     beside = records.read_published(results / "published.csv", paper.key or name, loaded.experiment.published)
     failed = records.failures(runs) if runs is not None else []
-    return [
-        table_of(
-            name, paper, loaded.experiment, loaded.frame, group, beside, _failures(loaded.experiment, group, failed)
-        )
-        for group in groups
-    ]
+    made = []
+    for group in groups:
+        failures = _failures(loaded.experiment, group, failed)
+        table = table_of(name, paper, loaded.experiment, loaded.frame, group, beside, failures)
+        if again.is_older(name, loaded.experiment, group, results):
+            words = "an older one: the committed cells have other settings than today's; the command trains anew"
+            table = replace(table, facts=(*table.facts, ("training", words)))
+        made.append(table)
+    return made
 
 
 def _failures(experiment: Experiment, group: Group, failed: Sequence[records.Failure]) -> list[str]:

@@ -232,7 +232,7 @@ def claims_grid(paper: Paper, experiment: Experiment, runs: Sequence[Run], found
         *RULE,
     ]
     columns = ("effect", "95 % interval", "p", "n", "tasks up", "tasks down", "verdict")
-    return Grid("claims", "Claims of the paper", columns, tuple(lines), tuple(notes), heading="claim")
+    return Grid("claims", "Claims and questions", columns, tuple(lines), tuple(notes), heading="claim")
 
 
 RULE = (

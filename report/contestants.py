@@ -55,6 +55,7 @@ def contestants(
 ) -> list[Contestant]:
     """The rows of the default experiments; each method, variant, setting and baseline once per group and tasks.
 
+    So are two variants with the same cells, as where the weight of one is the default of the other.
     From the committed results of a group, or from this machine's if nothing is committed.
 
     Args:
@@ -81,7 +82,12 @@ def contestants(
                 key = (*one.method, base.row.method, base.row.variant, group, run.tasks)
                 if key not in found or (one.own and not found[key].own):
                     found[key] = one
-    return list(found.values())
+    shown: dict[tuple[object, ...], Contestant] = {}
+    for one in found.values():
+        same = (one.group, one.entry.row.method, one.base.row, frozenset(one.run.basis(one.entry).cells))
+        if same not in shown or (one.own and not shown[same].own):
+            shown[same] = one
+    return list(shown.values())
 
 
 def _named(entry: Entry, experiment: Experiment) -> Entry:

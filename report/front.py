@@ -72,7 +72,7 @@ def matrix(rows_of: Mapping[str, Sequence[Verdict]]) -> dict[str, list[tuple[str
     for name, rows in rows_of.items():
         cells = []
         for whose, heading in WHOSE.items():
-            counts = Counter(row.verdict for row in rows if row.whose == whose)
+            counts = Counter(row.verdict for row in statements.outcomes(rows) if row.whose == whose)
             cells.append((heading, [(verdict, counts[verdict]) for verdict in VERDICTS if counts[verdict]]))
         found[name] = cells
     return found
@@ -125,7 +125,8 @@ def _told(board: Board, line: Standing, sources: Sources) -> dict[str, Any]:
         "ours": cell_view(ours, sources),
         "theirs": cell_view(published, sources) if published is not None else None,
         "where": f"{group.dataset}, {group.protocol}, {group.backbone}, {group.track}",
-        "dataset": group.dataset,
+        "whose": "a reimplementation's" if line.comparator else "published",
+        "published_on": f"{group.dataset}, {line.published_on}",
         "verdict": line.verdict,
     }
 

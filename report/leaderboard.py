@@ -108,9 +108,9 @@ def boards(
             standings.sort(key=lambda line: -_mean(line.one))
             made.append(Board(group, next(iter(some.values())).run.tasks, tuple(standings)))
 
-    def rank(board: Board) -> tuple[int | str, ...]:
+    def rank(board: Board) -> tuple[object, ...]:
         usual = sum(line.one.usual for line in board.lines)
-        return *_place(board.group), -len(board.lines), -usual, board.group.backbone
+        return *place(board.group), -len(board.lines), -usual, board.group.backbone
 
     return sorted(made, key=rank)
 
@@ -120,9 +120,10 @@ def _rank(one: Contestant) -> tuple[bool, bool]:
     return not one.own, one.is_base != (one.entry.row.method == PLAIN)
 
 
-def _place(group: Group) -> tuple[int, str, int, int]:
-    known = DATASETS.index(group.dataset) if group.dataset in DATASETS else len(DATASETS)
-    return known, group.dataset, PROTOCOLS.index(group.protocol), TRACKS.index(group.track)
+def place(group: Group) -> tuple[tuple[int, str], ...]:
+    """Where a group stands among others: by data set, protocol and track."""
+    orders = ((DATASETS, group.dataset), (PROTOCOLS, group.protocol), (TRACKS, group.track))
+    return tuple((order.index(name) if name in order else len(order), name) for order, name in orders)
 
 
 def _mean(one: Contestant) -> float:

@@ -15,7 +15,7 @@ import jinja2
 import pandas as pd
 
 from report import records
-from report.claims import VERDICTS
+from report.claims import NOT_RUN, VERDICTS
 from report.records import COMMITTED, SELECTIONS
 from report.table import MISSING, Basis, Cell, Grid, Number, Table, cell_text
 
@@ -99,9 +99,11 @@ def cell_view(cell: Cell, sources: Sources | None) -> dict[str, Any]:
     """A cell for the templates: its text, sort key, classes and sources."""
     view: dict[str, Any] = {"text": cell_text(cell), "classes": [], "sort": None, "attributes": {}}
     if isinstance(cell, str):
-        verdict = next((one for one in VERDICTS if cell.startswith(one)), None)
+        first = next((one for one in VERDICTS if cell.startswith(one)), None)
+        said = [one for one in VERDICTS if one != NOT_RUN and one in cell]
         view["classes"] = ["none"] if cell == MISSING else ["word"]
-        view["classes"] += [f"is-{verdict.replace(' ', '-')}"] if verdict else []
+        if first and said in ([], [first]):  # of several verdicts none has the colour
+            view["classes"].append(f"is-{first.replace(' ', '-')}")
         return view
     basis: Basis | None = cell.basis
     if isinstance(cell, Number):

@@ -384,6 +384,12 @@ def same_data(table: PublishedTable, group: Group) -> bool:
     return table.dataset in DATASETS.get((group.dataset, group.protocol), ())
 
 
+def published_tasks(tables: Iterable[PublishedTable], group: Group) -> int:
+    """Number of tasks in the largest published table on the same data; 0 if there is none."""
+    on_same = (table for table in tables if same_data(table, group))
+    return max((len([task for task in table.tasks if task != AVERAGE]) for table in on_same), default=0)
+
+
 @functools.lru_cache(maxsize=2)
 def _published_rows(path: Path, _changed: int, _size: int) -> list[tuple[int, dict[str, str]]]:
     """All rows of the file in one of its states: every table asks for some of them."""

@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 import shutil
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +55,8 @@ Drawn = dict[str, list[dict[str, Any]]]
 COMPARE, SPEED = "compare", "speed"
 """The pages of comparisons, and of the measurements of ``make bench``."""
 FILES = ("style.css", "site.js")
+LONGEST = 600
+"""Letters of a figure's description for readers who cannot see it."""
 SAID = 2
 """How many of the paper's own claims its page states at the top."""
 NOTES = (
@@ -211,7 +214,7 @@ def draw_all(
             {
                 "path": f"figures/{key.partition('/')[0] or 'all'}/{chart.name}",
                 "label": chart.name,
-                "alt": chart.alt,
+                "alt": textwrap.shorten(chart.alt, LONGEST, placeholder=" ...; the file of data has all."),
                 "caption": chart.caption,
                 "width": round(chart.size[0] * 96),
                 "height": round(chart.size[1] * 96),
@@ -270,8 +273,9 @@ def _downloads(shown: Shown, out: Path) -> None:
 def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[str, str]], drawn: Drawn) -> str:
     frames = [part.loaded.frame for part in shown.filled]
     sources = Sources(frames, records.kept(frames, runs, results))
-    parts = []
-    for part in shown.parts:
+    first = _main(shown)
+    parts, seen = [], set[Grid]()
+    for part in sorted(shown.parts, key=lambda part: part is not first):
         experiment = part.experiment
         parts.append(
             {
@@ -280,8 +284,8 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
                 "default": experiment.default,
                 "command": make_command(shown.name, experiment),
                 "tables": [
-                    table_view(table, sources, f"{experiment.name}-{number}")
-                    | {"command": _again(shown.name, part, table)}
+                    table_view(_once(table, seen), sources, f"{experiment.name}-{number}")
+                    | {"command": _again(shown.name, part, table), "older": "training" in dict(table.facts)}
                     for number, table in enumerate(part.tables)
                 ],
                 "figures": drawn[f"{shown.name}/{experiment.name}"],
@@ -290,7 +294,6 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
             }
         )
     module = importlib.import_module(f"methods.{shown.name}")
-    first = _main(shown)
     their_own = [one for one in statements.statements(shown.verdicts) if one.whose == "paper"]
     return (
         environment()
@@ -323,6 +326,17 @@ def _page(shown: Shown, results: Path, runs: Path | None, nav: Sequence[tuple[st
             data=sources.json(),
         )
     )
+
+
+def _once(table: Table, seen: set[Grid]) -> Table:
+    """The table without what its page shows elsewhere: published numbers, and claims of which none was run here."""
+    shown = [grid for grid in table.grids if grid.name != "published" or grid not in seen]
+    seen.update(shown)
+    return replace(table, grids=tuple(grid for grid in shown if grid.name != "claims" or _measured(grid)))
+
+
+def _measured(grid: Grid) -> bool:
+    return any(isinstance(cell, Number) for line in grid.lines for cell in line.cells)
 
 
 def _again(name: str, part: Part, table: Table) -> str:
@@ -366,7 +380,7 @@ def _verdict_grid(rows: Sequence[Verdict], sources: Sources | None, name: str, *
         effect, interval, p, n = decision(found, row.decision.traced if row.decision else None)
         q = MISSING if math.isnan(row.q) else Number(row.q, digits=4)
         label = f"{row.paper}: {row.claim}" if whole else row.claim
-        told = row.why or row.full_verdict.removeprefix(row.verdict).strip(" ,()")
+        told = (row.why or row.full_verdict.removeprefix(row.verdict).strip(" ,()")).replace("`", "")
         what = "; ".join(filter(None, (row.compared, row.where_run, told)))
         cells = (row.text, row.whose, row.published or MISSING, effect, interval, p, q, n)
         lines.append(Line(label, row.verdict, (*cells, *up_and_down(found), what)))
@@ -390,14 +404,14 @@ def _statement_grid(rows: Sequence[Verdict], name: str, *, whole: bool) -> dict[
             words = (*told, one.first.text, one.where, one.published)
             lines.append(Line(label, one.whose, tuple(word or MISSING for word in words)))
     notes = [f"{whose}: {words}" for whose, words in WHOSE.items()]
-    columns = ("here", "ours", "in words", "where", "published")
+    columns = ("in the paper's set-ups", "in ours", "in words", "where", "published")
     grid = Grid("statements", "Claims, each in one line", columns, tuple(lines), tuple(notes), "claim")
     return grid_view(grid, None, name) | {"second": "whose"}
 
 
 def _without_command(words: str) -> str:
     """What it takes to run a claim, without the command, which is shown with every set-up."""
-    return re.sub(r": `make [^`]*`", "", words)
+    return re.sub(r": `make [^`]*`", "", words).replace("`", "")
 
 
 def _choices(name: str, results: Path) -> list[dict[str, str]]:

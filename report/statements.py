@@ -100,9 +100,17 @@ def statements(rows: Iterable[Verdict]) -> list[Statement]:
     return [Statement(name, tuple(its)) for name, its in found.items()]
 
 
+def outcomes(rows: Iterable[Verdict]) -> list[Verdict]:
+    """The rows of the ledger that count: of a joint claim one for each set-up."""
+    papers: dict[str, list[Verdict]] = {}
+    for row in rows:
+        papers.setdefault(row.paper, []).append(row)
+    return [row for its in papers.values() for one in statements(its) for row in one.outcomes]
+
+
 def counted(rows: Iterable[Verdict], *, ours: bool = False) -> list[tuple[str, int]]:
-    """How many rows of the ledger have each verdict, in order: for the paper's claims, or for ours."""
-    counts = Counter(row.verdict for row in rows if (row.whose == OURS) == ours)
+    """How many set-ups have each verdict, in order: of the paper's claims, or of ours."""
+    counts = Counter(row.verdict for row in outcomes(rows) if (row.whose == OURS) == ours)
     return [(verdict, counts[verdict]) for verdict in VERDICTS]
 
 

@@ -82,12 +82,13 @@ def _chart(place: Place, boards: dict[str, Board]) -> Chart | None:
         canvas.suptitle(", ".join((place[0], f"{place[1]} protocol", place[2])), fontsize=9)
 
     rows = [_row(place, backbone, label, line) for label in order for backbone, line in sorted(lines[label].items())]
-    words = f"Every method on {place[0]}, {place[1]} protocol, {place[2]}, by the network"
+    words = f"Methods run on several networks, on {place[0]}, {place[1]} protocol, {place[2]}"
     told = "; ".join(f"{label}: {', '.join(_gains(lines[label], backbones))}" for label in order)
     return Chart(
         charts.file_name(f"backbones-{'-'.join(place)}"),
         f"{words}: accuracy with its standard error, gain over the own baseline with its 95 % interval; hollow: the "
-        f"gain that the paper states, on its own network. {_correlations(lines, backbones)}",
+        f"gain that the paper states, on its own network. A method's weight is each network's own. "
+        f"{_correlations(lines, backbones)}",
         f"{words}, gain in percentage points: {told}.",
         draw,
         pd.DataFrame(rows, columns=COLUMNS),

@@ -17,6 +17,7 @@ from report.figures import hints
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -26,6 +27,30 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 2)))
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 MAP = "viridis"
 """Colour map of heat maps: increases in lightness, so it can be read in grey as well."""
+FIELDS = {
+    "weight": "weight of the transfer term",
+    "width": "units of the adaptation layer",
+    "layer": "place of the adaptation layer",
+    "cut": "place of the adaptation layer",
+    "images": "target images behind the statistics",
+    "layers": "number of adapted BatchNorm layers",
+    "c": "C of the retrained classifier",
+    "temperature": "temperature of the soft labels",
+    "confusion": "weight of the domain confusion",
+    "soft": "weight of the soft labels",
+    "n": "n, layers",
+}
+"""What is varied -> its name on an axis and in a caption."""
+METRICS = {
+    "linear_mmd": "MMD in the adaptation layer",
+    "trunk_mmd": "MMD at the adaptation layer's place",
+    "test_accuracy": "accuracy on the target",
+    "classification": "classification loss",
+    "soft_labels": "soft labels",
+    "a_distance": "proxy A-distance",
+    "joint_mmd": "joint MMD",
+}
+"""The same for what is measured."""
 KINDS = ("pdf", "svg", "png", "csv")
 MANY = 40
 """Minimum number of figures for drawing them in one process per core, which take seconds to start."""
@@ -119,6 +144,12 @@ def line(
     axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
+def filling(number: int) -> dict[str, Any]:
+    """Colour and hatch of the ``number``-th bars: after the last colour the hatches are shifted."""
+    hatch = HATCHES[(number + number // len(COLORS)) % len(HATCHES)]
+    return {"color": COLORS[number % len(COLORS)], "hatch": hatch, "edgecolor": "white"}
+
+
 def level(axes: Axes, y: float, spread: float, label: str) -> None:
     """A horizontal line with its band, for values that do not depend on x."""
     known = 0.0 if spread != spread else spread
@@ -159,11 +190,21 @@ def swept_axis(axes: Axes, xs: Sequence[float]) -> None:
     axes.minorticks_off()
 
 
+def log_ticks(axis: Axis) -> None:
+    """A few plain numbers on a logarithmic axis that has its data: exponents of ten would be too small to read."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 5, 7)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
 def finish(canvas: Figure, axes: Axes, x: str, y: str, title: str, note: str) -> None:
     """Labels, broken into lines that fit, a grid, and a note below the figure on its bands."""
     width, height = canvas.get_size_inches()
     axes.set_xlabel(broken(x, width, 10))
-    axes.set_ylabel(broken(y, height, 10))
+    axes.set_ylabel(broken(y, 0.85 * height, 10))
     axes.set_title(broken(title, width, 9), fontsize=9)
     axes.grid(alpha=0.3)
     if note:
@@ -180,4 +221,9 @@ def legend(axes: Axes, entries: int) -> None:
     if entries <= 5:
         axes.legend()
     else:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+        legend_beside(axes)
+
+
+def legend_beside(axes: Axes) -> None:
+    """Beside the axes, where it covers nothing."""
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)

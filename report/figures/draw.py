@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,14 @@ import pandas as pd
 from benchmarks.machine.errors import UserError
 from benchmarks.records.files import numbered_rows
 from benchmarks.records.schema import TSNE
+from benchmarks.records.store import read_specs
 from benchmarks.records.words import plural
 from methods.contract import Experiment, Paper
-from report import records, statistics
+from report import again, records, statistics
 from report.figures import charts, layers, sweeps
 from report.figures.charts import Chart
-from report.records import COMMITTED, Group
-from report.runs import Entry, Run, entries, runs_of, setting_values, swept
+from report.records import Group
+from report.runs import Entry, Run, entries, runs_of, setting_values, swept, with_partial_marked
 from report.statistics import Estimate
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ DISTANCES = {
 """Metric that a paper has a figure of -> label of its axis."""
 MATRIX = "@.*,"
 """Pattern of the names of a matrix's entries: ``name@row,column`` with the names of two classes."""
+VARIED = 3
+"""Minimum number of values, of rows where they differ, for a figure of a family."""
 MOST = 12
 """Maximum number of heat maps per experiment."""
 
@@ -46,21 +50,22 @@ def of_experiment(
     Raises:
         UserError: a malformed file.
     """
-    runs = runs_of(frame, group)
+    tables = records.read_published(results / "published.csv", paper.key or name, experiment.published)
+    runs = with_partial_marked(runs_of(frame, group), experiment, group, records.published_tasks(tables, group))
     if not runs:
         return []
     run = runs[0]
+    if not run.local and again.is_older(name, experiment, group, results):
+        run = replace(run, origin=f"{run.origin}, {again.OLDER}")
     found = [entry for entry in entries(experiment, [run]) if run.has(entry)]
     made: list[Chart | None] = []
     if experiment.layers:
-        tables = records.read_published(results / "published.csv", paper.key or name, experiment.published)
         curves = layers.curves_of(experiment, run, found, paper)
         theirs = layers.published_curves(paper, experiment.layers, curves, tables)
         named = (_title(group, run), _name(experiment, group, "curves"))
         made.append(layers.chart(*named, experiment, run, group, curves, theirs) if curves else None)
     elif sweeps.swept_field(experiment) is not None and not experiment.holdout:  # that one is a study of rules
-        own = frame[frame["origin"] == (records.LOCAL if run.local else COMMITTED)]
-        sweep = sweeps.sweep(experiment, own, group)
+        sweep = sweeps.sweep(experiment, run, group)
         made.append(sweeps.chart(sweep) if sweep else None)
     made.append(selection_chart(experiment, run, group, found))
     made += [curve_chart(experiment, run, group, found, metric) for metric in experiment.curve]
@@ -92,7 +97,7 @@ def selection_chart(experiment: Experiment, run: Run, group: Group, found: Seque
     varied = list(swept(experiment))
     if not metric or len(varied) != 1:
         return None
-    (field,) = varied
+    (field,), measure = varied, charts.METRICS.get(metric, metric)
     order = list(swept(experiment)[field])
     curves: dict[str, list[tuple[str, Estimate, Estimate]]] = {}
     for entry in found:
@@ -111,13 +116,14 @@ def selection_chart(experiment: Experiment, run: Run, group: Group, found: Seque
             x = [float(values.index(value)) for value, _, _ in points]
             charts.line(upper, i, x, [one.mean for _, one, _ in points], [one.se for _, one, _ in points], label)
             charts.line(lower, i, x, [one.mean for _, _, one in points], [one.se for _, _, one in points], label)
-        lower.set_xticks(range(len(values)), values)
-        upper.set_ylabel(f"{metric} after training")
+        turned = {"rotation": 30, "ha": "right"} if max(map(len, values)) > 4 else {}
+        lower.set_xticks(range(len(values)), values, **turned)
+        upper.set_ylabel(charts.broken(f"{measure} after training", 2.2, 10))
         upper.set_ylim(bottom=0)
         upper.grid(alpha=0.3)
         upper.set_title(_title(group, run), fontsize=9)
         charts.legend(upper, len(curves))
-        lower.set_xlabel(field)
+        lower.set_xlabel(charts.FIELDS.get(field, field))
         lower.set_ylabel("accuracy (%)")
         lower.grid(alpha=0.3)
         canvas.supxlabel(note, fontsize=7)
@@ -129,15 +135,15 @@ def selection_chart(experiment: Experiment, run: Run, group: Group, found: Seque
     ]
     data = _table(rows, f"row,origin,field,x,{metric},{metric}_se,accuracy,accuracy_se,n")
     least = "; ".join(
-        f"of {label} the least {metric} is at {min(points, key=lambda one: one[1].mean)[0]}, the highest accuracy at "
+        f"of {label} the least {measure} is at {min(points, key=lambda one: one[1].mean)[0]}, the highest accuracy at "
         f"{max(points, key=lambda one: one[2].mean)[0]}"
         for label, points in curves.items()
     )
     where = f"{group.dataset}, {group.backbone}, {group.track}, {sweeps.mean_of(run)}"
-    words = f"{metric} above accuracy against {field} on {where}"
+    words = f"{measure} above accuracy of {' and '.join(curves)} against {charts.FIELDS.get(field, field)} on {where}"
     return Chart(
         _name(experiment, group, metric),
-        f"{words}, {run.origin}; the least {metric} is what the paper takes; {note}.",
+        f"{words}, {run.origin}; the paper takes where the {measure} is least; {note}.",
         f"{words}: {least}.",
         draw,
         data,
@@ -164,7 +170,8 @@ def curve_chart(experiment: Experiment, run: Run, group: Group, found: Sequence[
     if not curves:
         return None
     note = sweeps.band_note([mean.n for points in curves.values() for _, mean in points], run)
-    unit = "accuracy on the target (%)" if metric.endswith("accuracy") else f"{metric}, training loss (nats)"
+    measure = charts.METRICS.get(metric, metric)
+    unit = f"{measure} (%)" if metric.endswith("accuracy") else f"{measure}, training (nats)"
 
     def draw(canvas: Figure) -> None:
         axes = canvas.add_subplot()
@@ -182,7 +189,8 @@ def curve_chart(experiment: Experiment, run: Run, group: Group, found: Sequence[
     ends = "; ".join(
         f"{label} goes from {points[0][1].mean:.3g} to {points[-1][1].mean:.3g}" for label, points in curves.items()
     )
-    words = f"Learning curve of {metric} on {group.dataset}, {sweeps.mean_of(run)}"
+    where = f"{group.dataset}, {group.backbone}, {group.track}, {sweeps.mean_of(run)}"
+    words = f"Learning curve: {measure} of {' and '.join(curves)} on {where}"
     return Chart(
         _name(experiment, group, metric),
         f"{words}, {run.origin}; {note}. Shown, nothing is chosen by it.",
@@ -215,7 +223,8 @@ def _family(
         means = {member: run.mean(entry, metric=f"{family}.{member}") for member in members}
         if known := {member: mean for member, mean in means.items() if mean is not None}:
             lines[entry.label] = known
-    if not lines:
+    different = ({round(mean.mean, 2) for mean in means.values()} for means in lines.values())
+    if sum(len(values) for values in different if len(values) > 1) < VARIED:
         return None
     note = sweeps.band_note([mean.n for means in lines.values() for mean in means.values()], run).replace(
         "band", "bars"
@@ -281,9 +290,8 @@ def bars(
         for i, (label, means) in enumerate(lines.items()):
             x = [tasks.index(task) - 0.4 + width * (i + 0.5) for task in means]
             spread = [0 if math.isnan(one.se) else one.se for one in means.values()]
-            color, hatch = (options[i % len(options)] for options in (charts.COLORS, charts.HATCHES))
             y = [one.mean for one in means.values()]
-            axes.bar(x, y, width, yerr=spread, color=color, hatch=hatch, edgecolor="white", label=label, capsize=2)
+            axes.bar(x, y, width, yerr=spread, label=label, capsize=2, **charts.filling(i))
         axes.set_xticks(
             range(len(tasks)), tasks, rotation=30 if len(tasks) > 3 else 0, ha="right" if len(tasks) > 3 else "center"
         )
@@ -296,7 +304,7 @@ def bars(
         for task, one in means.items()
     ]
     told = "; ".join(f"{label} {np.mean([one.mean for one in means.values()]):.2f}" for label, means in lines.items())
-    words = f"{metric} per task on {group.dataset}, {group.backbone}, {group.track}"
+    words = f"{charts.METRICS.get(metric, metric)} per task on {group.dataset}, {group.backbone}, {group.track}"
     return Chart(
         _name(experiment, group, metric),
         f"{words}, {run.origin}; {note}.",
@@ -335,14 +343,17 @@ def _matrix(
     values = np.zeros((len(first), len(second)))  # entries close to 0 are left out of the files
     for (row, column), value in zip(keys, means, strict=True):
         values[first.index(row), second.index(column)] = value
-    cells, size = rows["cell"].nunique(), charts.heat_map_size(len(first), len(second))
+    size, measure = charts.heat_map_size(len(first), len(second)), charts.METRICS.get(kind, kind)
+    tasks = list(dict.fromkeys(map(str, rows["task"])))
+    about = ", ".join(tasks) if len(tasks) <= sweeps.NAMED else plural(len(tasks), "task")
+    over = f"{about}, mean over {plural(rows['cell'].nunique(), 'cell')}"
 
     def draw(canvas: Figure) -> None:
-        unit = f"{kind} ({'share' if values.max() <= 1 else 'images'})"
+        unit = f"{measure} ({'share' if values.max() <= 1 else 'images'})"
         axes = charts.heat_map(canvas, values, first, second, unit, top)
-        axes.set_xlabel("taken for" if kind == "confusion" else "class")
+        axes.set_xlabel("taken for" if kind == "confusion" else f"class of the {measure}")
         canvas.suptitle(charts.broken(f"{entry.label}: {_title(group, run)}", size[0], 8), fontsize=8)
-        canvas.supxlabel(f"mean over {plural(cells, 'cell')}", fontsize=7)
+        canvas.supxlabel(over, fontsize=7)
 
     data = _table(
         [(entry.label, run.origin, *key, value) for key, value in zip(keys, means, strict=True)],
@@ -350,10 +361,10 @@ def _matrix(
     )
     diagonal = [values[i, second.index(row)] for i, row in enumerate(first) if row in second]
     told = f"; mean of the diagonal {np.mean(diagonal):.2f}" if diagonal else ""
-    words = f"{kind} of {entry.label} on {group.dataset}, mean over {plural(cells, 'cell')}"
+    words = f"{measure} of {entry.label} on {group.dataset}, {over}"
     return Chart(
         _name(experiment, group, kind, entry.label),
-        f"{words}, {run.origin}; rises with lightness, on one scale for all rows.",
+        f"{words}, {run.origin}; scale at the right, one for all rows.",
         f"Heat map: {words}{told}.",
         draw,
         data,
@@ -389,14 +400,17 @@ def map_charts(name: str, experiment: Experiment, results: Path) -> list[Chart]:
             raise UserError(f"{path}, line {line}: domain is {row['domain']!r}, expected source or target.")
         rows.append({**row, **at})
     frame = pd.DataFrame(rows, columns=list(TSNE))
+    known = read_specs(results / name / "specs" / f"{experiment.name}.json")
     made = []
     for (dataset, task), part in frame.groupby(["dataset", "task"], sort=False):
         first = part[(part["split"] == part["split"].iloc[0]) & (part["seed"] == part["seed"].iloc[0])]
-        made.append(_map(experiment, str(dataset), str(task), first))
+        spec = known.get(first["cell"].iloc[0], {}).get("spec", {})
+        where = ", ".join(map(str, (dataset, *(spec[key] for key in ("protocol", "backbone", "track") if spec))))
+        made.append(_map(experiment, where, str(dataset), str(task), first))
     return made
 
 
-def _map(experiment: Experiment, dataset: str, task: str, frame: pd.DataFrame) -> Chart:
+def _map(experiment: Experiment, where: str, dataset: str, task: str, frame: pd.DataFrame) -> Chart:
     order = [(row.method, row.variant) for row in experiment.rows]
     parts = [
         ((str(method), str(variant)), part)
@@ -428,11 +442,11 @@ def _map(experiment: Experiment, dataset: str, task: str, frame: pd.DataFrame) -
             panel.set_xlabel("t-SNE, first axis")
         panels[0].set_ylabel("t-SNE, second axis")
         panels[0].legend(fontsize=7, loc="lower left")
-        canvas.suptitle(f"{dataset}, {task}, seed {seed}", fontsize=9)
+        canvas.suptitle(f"{where}: {task}, seed {seed}", fontsize=9)
 
     counts = {str(domain): int(number) for domain, number in frame["domain"].value_counts().items()}
     images = " and ".join(f"{counts.get(domain, 0) // len(parts)} {domain}" for domain in ("source", "target"))
-    words = f"Bottleneck features of {', '.join(names)} on {task} of {dataset}, laid out in the plane by t-SNE"
+    words = f"Bottleneck features of {', '.join(names)} on {task} of {where}, laid out in the plane by t-SNE"
     return Chart(
         charts.file_name(f"{experiment.name}-{dataset}-{task}-map"),
         f"{words}: {images} images, committed, seed {seed}; a picture, it decides nothing.",

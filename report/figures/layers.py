@@ -6,6 +6,7 @@ Used for experiments whose ``layers`` names such a field.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,6 +42,8 @@ class Curve:
 
     row: str
     """Label of its row."""
+    tasks: tuple[str, ...] = ()
+    """Those that it is about, if others have lines of their own; empty for all."""
     points: list[Point] = field(default_factory=list)
     gaps: dict[int, Comparison] = field(default_factory=dict)
     """Number of layers -> the paired difference from the baseline."""
@@ -67,7 +70,8 @@ def curves_of(experiment: Experiment, run: Run, found: Sequence[Entry], paper: P
         name = Entry(entry.row, without(entry.setting, (experiment.layers,))).label
         base = counterpart(entry.setting, experiment.baseline, experiment, run)
         for tasks in parts or (run.tasks,):
-            label = f"{name} on {', '.join(tasks)}" if parts else name
+            its = tuple(task for task in tasks if task in run.tasks) if parts else ()
+            label = f"{name} on {', '.join(its)}" if its else name
             points = [
                 Point(layers, float(value), str(task), str(split), int(seed))
                 for (task, split, seed), value in run.values(entry).items()
@@ -75,7 +79,7 @@ def curves_of(experiment: Experiment, run: Run, found: Sequence[Entry], paper: P
             ]
             if not points:
                 continue
-            curve = curves.setdefault(label, Curve(entry.row.name))
+            curve = curves.setdefault(label, Curve(entry.row.name, its))
             curve.points += points
             gap = None if same_row(entry.row, experiment.baseline) else run.compare(entry, base, tasks=tasks)
             if gap is not None:
@@ -101,13 +105,15 @@ def chart(
         run: the results that the curves come from.
         group: where they were computed.
         curves: at least one, by label.
-        theirs: label -> number of layers -> what is published.
+        theirs: label, of a curve or its own -> number of layers -> what is published.
     """
     over = experiment.layers
     base = experiment.baseline.name
     bars = any(gap.n > 1 for curve in curves.values() for gap in curve.gaps.values())
-    note = "a point per run; lines: means of the runs" + (
-        f"; bars: 95 % interval of the difference from {base} over {run.over}s" if bars else ""
+    runs = Counter((label, point.layers, point.task) for label, curve in curves.items() for point in curve.points)
+    n = "-".join(map(str, dict.fromkeys((min(runs.values()), max(runs.values())))))
+    note = f"a point per run, n = {n} {run.over}{'' if n == '1' else 's'}; lines: means of the runs" + (
+        f"; bars: 95 % interval of the difference from {base}" if bars else ""
     )
 
     def draw(canvas: Figure) -> None:
@@ -117,14 +123,17 @@ def chart(
             _ours(panels[0], i, label, curve, shift)
             if label in theirs:
                 _line(panels[1], i, theirs[label])
-        panels[0].set_title(title, fontsize=8)
+        for i, label in enumerate(label for label in theirs if label not in curves):
+            _line(panels[1], i, theirs[label], label, "black")
+            panels[1].legend(fontsize=7)
+        panels[0].set_title(charts.broken(title, 4.3, 8), fontsize=8)
         panels[0].set_ylabel("accuracy (%)")
         if theirs:
             panels[1].set_title("published (own axis)", fontsize=8)
             panels[1].set_ylabel("top-1 accuracy (%)")
         highest = max(point.layers for curve in curves.values() for point in curve.points)
         for panel in panels:
-            panel.set_xlabel(f"{over}, layers")
+            panel.set_xlabel(charts.FIELDS.get(over, over))
             panel.set_xticks(range(highest + 1))
             panel.grid(alpha=0.3)
         panels[0].legend(fontsize=7)
@@ -166,11 +175,10 @@ def _ours(panel: Axes, number: int, label: str, curve: Curve, shift: float) -> N
         )
 
 
-def _line(panel: Axes, number: int, means: Mapping[int, float], label: str = "") -> None:
+def _line(panel: Axes, number: int, means: Mapping[int, float], label: str = "", color: str = "") -> None:
     """The line through some means; a level for what has no layers, such as a base network."""
-    color, marker, style = (
-        options[number % len(options)] for options in (charts.COLORS, charts.MARKERS, charts.STYLES)
-    )
+    color = color or charts.COLORS[number % len(charts.COLORS)]
+    marker, style = (options[number % len(options)] for options in (charts.MARKERS, charts.STYLES))
     if list(means) == [0]:
         panel.axhline(means[0], color=color, linestyle=style, linewidth=1)
     (drawn,) = panel.plot(
@@ -204,10 +212,10 @@ def _data(over: str, run: Run, curves: Mapping[str, Curve], theirs: Mapping[str,
 def published_curves(
     paper: Paper, over: str, curves: Mapping[str, Curve], tables: Sequence[PublishedTable]
 ) -> dict[str, dict[int, float]]:
-    """Label of a line -> number of layers -> published value, for tasks ``n=3 ...`` in the first table that has it.
+    """Label of a line -> number of layers -> published value, for tasks ``n=3 ...``.
 
-    If one row has several lines, in separate settings or on separate tasks, the first gets it: the paper's own is
-    first.
+    A line on some tasks gets the tables whose data are named after their targets, or the mean of these; any other the
+    first table.  If several lines of a row fit, as in several settings, what is published is a line of its own.
 
     Args:
         paper: for its names of rows.
@@ -216,17 +224,31 @@ def published_curves(
         tables: the published tables.
     """
     found: dict[str, dict[int, float]] = {}
-    drawn = set()  # each once: the paper's single curve does not belong to each of our starts or tasks
-    for table in tables:
-        for label, curve in curves.items():
-            row = curve.row
-            method = table.name_of(paper.published_rows.get(row)) or (row if row in table.rows else None)
-            numbers = {
-                int(match[1]): number.value
-                for task, number in table.rows.get(method or "", {}).items()
-                if (match := re.match(rf"{re.escape(over)}=(\d+)", task)) is not None
-            }
-            if numbers and label not in found and method not in drawn:
-                found[label] = dict(sorted(numbers.items()))
-                drawn.add(method)
+    for row in dict.fromkeys(curve.row for curve in curves.values()):
+        its = {label: _published(paper, over, curve, tables) for label, curve in curves.items() if curve.row == row}
+        known = {label: values for label, values in its.items() if values}
+        found |= known if len(known) < 2 else {f"{row}, published": next(iter(known.values()))}
     return found
+
+
+def _published(paper: Paper, over: str, curve: Curve, tables: Sequence[PublishedTable]) -> dict[int, float]:
+    """Number of layers -> what is published for a line; empty if nothing is."""
+    names = paper.published_rows.get(curve.row) or curve.row
+    fitting = []
+    for table in tables:
+        numbers = {
+            int(match[1]): number.value
+            for task, number in table.rows.get(table.name_of(names) or "", {}).items()
+            if (match := re.match(rf"{re.escape(over)}=(\d+)", task)) is not None
+        }
+        if numbers and (not curve.tasks or any(_about(task, table) for task in curve.tasks)):
+            fitting.append(numbers)
+    if not curve.tasks:
+        fitting = fitting[:1]
+    common = sorted(set[int]().union(*fitting).intersection(*fitting))
+    return {number: float(np.mean([numbers[number] for numbers in fitting])) for number in common}
+
+
+def _about(task: str, table: PublishedTable) -> bool:
+    """Whether a published table is about the target of a task: ``man:natural`` of ``ImageNet natural (449) target``."""
+    return re.search(rf"\b{re.escape(task.partition(':')[2])}\b", table.dataset) is not None

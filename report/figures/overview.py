@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from report import statistics
 from report.contestants import Contestant
 from report.figures import charts
 from report.figures.charts import Chart
-from report.leaderboard import PLAIN
+from report.leaderboard import PLAIN, place
 from report.records import SELECTIONS, Group
 from report.statistics import Comparison
 
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 
 RULES = {rule: words.partition(",")[0] for rule, words in SELECTIONS.items() if rule != "last"}
 """Rules of selection compared with the last iterate."""
-FEW = 4
-"""Minimum number of methods on one data set and network for a figure that compares them."""
+FEW, SOME, MANY = 4, 6, 40
+"""Minimum numbers of rows on the same tasks and network for a figure of their ranks, and of what they cost; maximum
+number of rows that can be read in one figure."""
+Place = tuple[Group, frozenset[str]]
+"""Data, protocol, network and track, and the tasks: only on the same ones are means compared."""
 
 
 def of_all(found: Sequence[Contestant], studied: Sequence[Contestant] = ()) -> list[Chart]:
@@ -37,22 +41,40 @@ def of_all(found: Sequence[Contestant], studied: Sequence[Contestant] = ()) -> l
     """
     made: list[Chart | None] = []
     data: dict[tuple[str, str], list[Contestant]] = {}
+    found = ordered(found)
     for one in found:
         data.setdefault((one.group.dataset, one.group.protocol), []).append(one)
     made += [gains(dataset, protocol, some) for (dataset, protocol), some in data.items()]
-    groups: dict[Group, list[Contestant]] = {}
+    places: dict[Place, list[Contestant]] = {}
     for one in found:
-        groups.setdefault(one.group, []).append(one)
-    made += [ranks(group, some) for group, some in groups.items()]
+        places.setdefault((one.group, frozenset(one.run.tasks)), []).append(one)
+    made += [ranks(group, some) for (group, _), some in places.items()]
     made.append(selections([one for one in found if one.own], "selection-rules", ""))
     made.append(selections(studied, "selection-study", ", a part of the source held out"))
-    made += [costs(group, some) for group, some in groups.items()]
+    made += [costs(group, some) for (group, _), some in places.items()]
     return [chart for chart in made if chart is not None]
 
 
-def named(group: Group) -> str:
+def ordered(found: Sequence[Contestant]) -> list[Contestant]:
+    """In the order of the leaderboards: the network that most experiments name comes first."""
+    usual = Counter(one.group for one in found if one.usual)
+    return sorted(found, key=lambda one: (place(one.group), -usual[one.group], one.group.backbone))
+
+
+def named(group: Group, tasks: Sequence[str]) -> str:
     """In words."""
-    return f"{group.dataset}, {group.protocol} protocol, {group.backbone}, {group.track}"
+    where = f"{group.dataset}, {group.protocol} protocol, {group.backbone}, {group.track}"
+    return f"{where}, {plural(len(tasks), 'task')}"
+
+
+def _file(kind: str, group: Group, tasks: Sequence[str]) -> str:
+    return charts.file_name("-".join((kind, *group, plural(len(tasks), "task"))))
+
+
+def distinct(found: Sequence[Contestant]) -> list[str]:
+    """Their labels, with the paper added where two are the same."""
+    often = Counter(one.label for one in found)
+    return [one.label if often[one.label] == 1 else f"{one.label} ({one.paper})" for one in found]
 
 
 def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | None:
@@ -65,57 +87,64 @@ def gains(dataset: str, protocol: str, found: Sequence[Contestant]) -> Chart | N
     known: list[tuple[Contestant, Comparison]] = [(one, gap) for one, gap in pairs if gap is not None]
     if not known:
         return None
-    known.sort(key=lambda pair: (pair[0].group.backbone, pair[0].group.track, -pair[1].effect))
-    labels = [f"{one.label} ({one.paper})" for one, _ in known]
-    places = list(dict.fromkeys((one.group.backbone, one.group.track) for one, _ in known))
-    counts = [sum((one.group.backbone, one.group.track) == place for one, _ in known) for place in places]
+    its: dict[Place, list[tuple[Contestant, Comparison]]] = {}
+    for one, gap in known:
+        its.setdefault((one.group, frozenset(one.run.tasks)), []).append((one, gap))
+    parts = [
+        (
+            f"{group.backbone}, {group.track}, {plural(len(tasks), 'task')}",
+            sorted(some, key=lambda pair: -pair[1].effect),
+        )
+        for (group, tasks), some in its.items()
+    ]
+    known = [pair for _, some in parts for pair in some]
 
     def draw(canvas: Figure) -> None:
-        panels = canvas.subplots(len(places), 1, sharex=True, squeeze=False, height_ratios=counts)[:, 0]
-        for number, (panel, place) in enumerate(zip(panels, places, strict=True)):
-            its = [
-                (label, one, gap)
-                for label, (one, gap) in zip(labels, known, strict=True)
-                if (one.group.backbone, one.group.track) == place
-            ]
+        heights = [len(some) for _, some in parts]
+        panels = canvas.subplots(len(parts), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+        for number, (panel, (title, some)) in enumerate(zip(panels, parts, strict=True)):
             color, marker = (options[number % len(options)] for options in (charts.COLORS, charts.MARKERS))
-            for y, (_, one, gap) in enumerate(its):
+            for y, (one, gap) in enumerate(some):
                 if gap.n > 1:
                     panel.plot([gap.low, gap.high], [y, y], color=color, linewidth=1.2)
                 face = color if one.own else "white"
                 panel.plot([gap.effect], [y], color=color, marker=marker, markersize=5, markerfacecolor=face)
             panel.axvline(0, color="black", linewidth=0.8)
-            panel.set_yticks(range(len(its)), [label for label, _, _ in its], fontsize=7)
+            labels = [f"{one.label} ({one.paper}), n = {gap.n}" for one, gap in some]
+            panel.set_yticks(range(len(some)), labels, fontsize=7)
             panel.invert_yaxis()
-            panel.set_title(", ".join(place), fontsize=8, loc="left")
+            panel.set_title(title, fontsize=8, loc="left")
             panel.grid(alpha=0.3)
         canvas.suptitle(f"{dataset}, {protocol} protocol", fontsize=9)
         panels[-1].set_xlabel("gain over each method's own baseline (percentage points)")
-        canvas.supxlabel("line: 95 % interval over seeds or splits; filled: the paper's own full method", fontsize=7)
+        canvas.supxlabel("line: 95 % interval over n seeds or splits; filled: the paper's own method", fontsize=7)
 
     rows = [
         (one.paper, one.label, *one.group, one.base.label, gap.effect, gap.low, gap.high, gap.p, gap.n)
         for one, gap in known
     ]
     columns = "paper,row,dataset,protocol,backbone,track,baseline,difference,low,high,p,n"
-    told = "; ".join(f"{label} {gap.effect:+.1f}" for label, (_, gap) in zip(labels, known, strict=True))
+    told = "; ".join(
+        f"{title}: {', '.join(f'{one.label} {gap.effect:+.1f}' for one, gap in some)}" for title, some in parts
+    )
     words = f"Gain over each method's own baseline on {dataset}, {protocol} protocol, mean over tasks"
     return Chart(
         charts.file_name(f"gains-{dataset}-{protocol}"),
-        f"{words}, with the 95 % interval over seeds or splits. Filled: the paper's own full method.",
+        f"{words}, with the 95 % interval over n seeds or splits. Filled: the paper's own full method.",
         f"{words}, percentage points: {told}.",
         draw,
         pd.DataFrame(rows, columns=columns.split(",")),
-        (6.4, 1.3 + 0.2 * len(known) + 0.3 * len(places)),
+        (6.4, 1.3 + 0.2 * len(known) + 0.35 * len(parts)),
     )
 
 
 def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
-    """Average rank of the rows over the tasks of one data set and network, 1 the most accurate."""
-    unique = list({(one.entry.row.method, one.entry.row.variant, one.entry.setting): one for one in found}.values())
-    tasks = [task for task in unique[0].run.tasks if all(task in one.run.tasks for one in unique)]
-    if len(unique) < FEW or len(tasks) < 2:
+    """Average rank of the rows over the same tasks on one network, 1 the most accurate; None if of one paper alone."""
+    unique = list({one.method: one for one in found}.values())
+    tasks = unique[0].run.tasks
+    if len(unique) < FEW or len(tasks) < 2 or len({one.paper for one in unique}) == 1:
         return None
+    labels, where = distinct(unique), named(group, tasks)
     means = np.array([[one.run.task_mean(one.entry, task) for task in tasks] for one in unique])
     placed = rules.ranks(-means.T).T
     average = placed.mean(axis=1)
@@ -126,25 +155,20 @@ def ranks(group: Group, found: Sequence[Contestant]) -> Chart | None:
         for y, i in enumerate(order):
             axes.plot([placed[i].min(), placed[i].max()], [y, y], color=charts.COLORS[0], linewidth=1)
             axes.plot([average[i]], [y], color=charts.COLORS[0], marker="o", markersize=5)
-        axes.set_yticks(range(len(order)), [unique[i].label for i in order], fontsize=7)
+        axes.set_yticks(range(len(order)), [labels[i] for i in order], fontsize=7)
         axes.invert_yaxis()
-        charts.finish(
-            canvas,
-            axes,
-            f"average rank over {plural(len(tasks), 'task')} (1: most accurate)",
-            "",
-            named(group),
-            "line: from the best to the worst rank on a task",
-        )
+        x = f"average rank over {plural(len(tasks), 'task')} (1: most accurate)"
+        charts.finish(canvas, axes, x, "", "", "line: from the best to the worst rank on a task")
+        canvas.suptitle(charts.broken(where, 5.2, 9), fontsize=9)
 
     rows = [
         (unique[i].paper, unique[i].label, *group, average[i], placed[i].min(), placed[i].max(), len(tasks))
         for i in order
     ]
-    told = ", ".join(f"{unique[i].label} {average[i]:.1f}" for i in order)
-    words = f"Average rank over {plural(len(tasks), 'task')} of {named(group)}"
+    told = ", ".join(f"{labels[i]} {average[i]:.1f}" for i in order)
+    words = f"Average rank over the tasks of {where}"
     return Chart(
-        charts.file_name("ranks-" + "-".join(group)),
+        _file("ranks", group, tasks),
         f"{words}; line: from the best to the worst rank on a task. Tasks are fixed, not a sample. "
         "Every row is trained by its own paper's recipe.",
         f"{words}: {told}.",
@@ -172,7 +196,7 @@ def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | No
             if gap is not None:
                 known.setdefault(label, {})[rule] = (gap.effect, gap.low, gap.high)
                 rows.append((one.paper, one.label, *one.group, rule, gap.effect, gap.low, gap.high, gap.n))
-    if not known:
+    if not 0 < len(known) <= MANY:
         return None
     shown = {rule: words for rule, words in RULES.items() if any(rule in rules for rules in known.values())}
 
@@ -208,7 +232,7 @@ def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | No
             "Which epoch is taken",
             "line: 95 % interval over seeds or splits",
         )
-        axes.legend(fontsize=7)
+        charts.legend_beside(axes)
 
     told = "; ".join(
         f"{label}: " + ", ".join(f"{rule} {numbers[0]:+.2f}" for rule, numbers in rules.items())
@@ -221,17 +245,18 @@ def selections(found: Sequence[Contestant], name: str, where: str) -> Chart | No
         f"{words}, percentage points: {told}.",
         draw,
         pd.DataFrame(rows, columns="paper,row,dataset,protocol,backbone,track,rule,difference,low,high,n".split(",")),
-        (6.6, 1.4 + (0.1 + 0.08 * len(shown)) * len(known)),
+        (8.4, 1.4 + (0.1 + 0.08 * len(shown)) * len(known)),
     )
 
 
 def costs(group: Group, found: Sequence[Contestant]) -> Chart | None:
-    """Accuracy, and the time per cell beside it, of the rows of one data set and network; the most accurate first."""
-    unique = list({(one.entry.row.method, one.entry.row.variant, one.entry.setting): one for one in found}.values())
+    """Accuracy, and the time per cell beside it, of the rows on the same tasks and network; the most accurate first."""
+    unique = list({one.method: one for one in found}.values())
     known = [(one, mean) for one in unique if (mean := one.run.mean(one.entry)) and one.run.seconds(one.entry) > 0]
-    if len(known) < FEW:
+    if len(known) < SOME:
         return None
     known.sort(key=lambda pair: -pair[1].mean)
+    where = named(group, found[0].run.tasks)
     rows = [
         (one.paper, one.label, *group, one.run.seconds(one.entry), mean.mean, mean.se, mean.n) for one, mean in known
     ]
@@ -247,24 +272,23 @@ def costs(group: Group, found: Sequence[Contestant]) -> Chart | None:
         )  # fmt: skip
         time.plot(data["seconds"], places, color=charts.COLORS[1], marker="D", markersize=4, linestyle="")
         time.set_xscale("log")
-        time.xaxis.set_major_formatter("{x:g}")
-        time.xaxis.set_minor_formatter("{x:g}" if data["seconds"].max() < 10 * data["seconds"].min() else "")
+        charts.log_ticks(time.xaxis)
         accuracy.set_yticks(places, labels, fontsize=7)
         accuracy.invert_yaxis()
-        accuracy.set_xlabel("accuracy, mean of tasks (%)")
+        accuracy.set_xlabel("accuracy, mean of the tasks (%)")
         time.set_xlabel("time of a cell (s)")
         for axes in (accuracy, time):
             axes.grid(alpha=0.3)
-        canvas.suptitle(named(group), fontsize=9)
+        canvas.suptitle(charts.broken(where, 6.4, 9), fontsize=9)
         canvas.supxlabel("bars: ± standard error; time: one thread, wall clock", fontsize=7)
 
     told = "; ".join(
         f"{label}: {seconds:.3g} s, {mean:.1f} %"
         for label, seconds, mean in zip(labels, data["seconds"], data["accuracy"], strict=True)
     )
-    words = f"Accuracy and the time of a cell on {named(group)}"
+    words = f"Accuracy and the time of a cell on {where}"
     return Chart(
-        charts.file_name("cost-" + "-".join(group)),
+        _file("cost", group, found[0].run.tasks),
         f"{words}; bars: ± standard error. Time: one thread, wall clock, the machine busy at times.",
         f"{words}: {told}.",
         draw,

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OURS = "this suite"
+CLOCKS = {"cpu": "CPU", "wall": "wall-clock"}
+LITTLE = 3
+"""Factor between times up to which their axis is linear."""
 GROWTH = {
     "mmd over the batch": ("samples of each domain", "MK-MMD of five kernels, forward and backward, over the batch"),
     "plan over cells": ("cells of a plan", "Time of a plan against its number of short cells"),
@@ -67,6 +70,8 @@ def where(frame: pd.DataFrame) -> str:
 
 def races(frame: pd.DataFrame) -> Chart:
     """Every race's times relative to its first contestant: the lower bound, if there is one."""
+    spelled = {name.casefold(): name for name in sorted(frame["contestant"], reverse=True)}  # a module as its method
+    frame = frame.assign(contestant=[spelled[name.casefold()] for name in frame["contestant"]])
     groups = [some.reset_index(drop=True) for _, some in frame.groupby(["topic", "size"], sort=False)]
     names = list(dict.fromkeys(frame["contestant"]))
     floors = {some["contestant"][0] for some in groups} - {OURS}
@@ -91,13 +96,15 @@ def races(frame: pd.DataFrame) -> Chart:
                 [y + (i - (len(shown) - 1) / 2) * height for y, _ in places],
                 [ratio for _, ratio in places],
                 height,
-                color=charts.COLORS[i % len(charts.COLORS)],
-                hatch=charts.HATCHES[i % len(charts.HATCHES)],
-                edgecolor="white",
                 label=name,
+                **charts.filling(i),
             )
         axes.axvline(1, color="black", linewidth=0.8)
-        labels = [f"{some['topic'][0]}, {some['size'][0]}\nover {some['contestant'][0]}" for some in several]
+        labels = [
+            f"{some['topic'][0]}, {some['size'][0]}\nover {some['contestant'][0]}; {CLOCKS[some['clock'][0]]}, n = "
+            f"{some['rounds'][0]}"
+            for some in several
+        ]
         axes.set_yticks(range(len(several)), labels, fontsize=7)
         axes.invert_yaxis()
         charts.finish(canvas, axes, "time over that of the first contestant", "", "Speed", where(frame))
@@ -106,7 +113,7 @@ def races(frame: pd.DataFrame) -> Chart:
     told = "; ".join(f"{topic}, {size}: {name} {1e3 * seconds:.3g} ms" for topic, size, name, seconds, *_ in rows)
     return Chart(
         "speed",
-        f"CPU time of one call over that of the first contestant of the race, medians ({where(frame)}).",
+        f"Time of one call over that of the first contestant of the race, the median of n rounds ({where(frame)}).",
         f"Median times of every race: {told}.",
         draw,
         pd.DataFrame(rows, columns=["topic", "size", "contestant", "seconds", "spread", "ratio"]),
@@ -119,18 +126,21 @@ def growth(topic: str, frame: pd.DataFrame) -> Chart:
     axis, title = GROWTH[topic]
     sizes = frame["size"].str.extract(r"^(\d+)")[0].astype(float)
     curves = {str(name): (sizes[some.index], some) for name, some in frame.groupby("contestant", sort=False)}
+    note = "one round" if set(frame["rounds"]) == {"1"} else "medians; band: half the distance of the quartiles"
 
     def draw(canvas: Figure) -> None:
         axes = canvas.add_subplot()
         for i, (name, (x, some)) in enumerate(curves.items()):
             charts.line(axes, i, list(x), list(some["seconds"]), list(some["spread"]), name)
         axes.set_xscale("log")
-        axes.set_yscale("log")
         axes.set_xticks(sorted(set(sizes)), [f"{size:g}" for size in sorted(set(sizes))])
-        axes.yaxis.set_major_formatter("{x:g}")  # powers of ten would have exponents too small to read
         axes.minorticks_off()
-        clock = {"cpu": "CPU", "wall": "wall-clock"}[frame["clock"].iloc[0]]
-        charts.finish(canvas, axes, axis, f"{clock} time (seconds)", title, "band: half the distance of the quartiles")
+        if frame["seconds"].max() > LITTLE * frame["seconds"].min():
+            axes.set_yscale("log")
+            charts.log_ticks(axes.yaxis)
+        else:
+            axes.set_ylim(bottom=0)
+        charts.finish(canvas, axes, axis, f"{CLOCKS[frame['clock'].iloc[0]]} time (seconds)", title, note)
         charts.legend(axes, len(curves))
 
     told = "; ".join(
@@ -139,4 +149,4 @@ def growth(topic: str, frame: pd.DataFrame) -> Chart:
     )
     columns = ["contestant", "size", "seconds", "spread"]
     name = "speed-" + re.sub(r"\W+", "-", topic)
-    return Chart(name, f"{title} ({where(frame)}).", f"{title}: {told}.", draw, frame[columns])
+    return Chart(name, f"{title} ({where(frame)}); {note}.", f"{title}: {told}.", draw, frame[columns])

@@ -14,12 +14,14 @@ from methods.contract import Experiment
 from report.figures import charts
 from report.figures.charts import Chart
 from report.records import Group
-from report.runs import Entry, Run, entries, runs_of, setting_values, unswept
+from report.runs import Entry, Run, entries, setting_values, unswept
 from report.statistics import SPREADS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NAMED = 3
+"""Maximum number of tasks that a figure names."""
 DATA_COLUMNS = ("row", "origin", "field", "x", "accuracy", "se", "n")
 
 
@@ -56,15 +58,11 @@ def swept_field(experiment: Experiment) -> str | None:
     return name if swept and all(isinstance(v, int | float) and not isinstance(v, bool) for v in swept) else None
 
 
-def sweep(experiment: Experiment, frame: pd.DataFrame, group: Group) -> Sweep | None:
-    """The figure of one group, from this machine's run if there is one, otherwise from the committed results.
-
-    None if the experiment sweeps no numeric field or no line has a complete replicate.
-    """
+def sweep(experiment: Experiment, run: Run, group: Group) -> Sweep | None:
+    """The figure of one run; None if the experiment sweeps no numeric field or no line has a complete replicate."""
     name = swept_field(experiment)
     if name is None:
         return None
-    run = sorted(runs_of(frame, group), key=lambda run: not run.local)[0]
     curves: dict[str, list[Point]] = {}
     baselines: dict[str, Point] = {}
     for entry in entries(experiment, [run]):
@@ -103,6 +101,7 @@ def chart(figure: Sweep) -> Chart:
     group, run = figure.group, figure.run
     note = band_note([point.n for points in figure.curves.values() for point in points], run)
     title = f"{group.dataset}, {group.backbone}, {group.track}, {group.protocol} protocol ({run.origin})"
+    field = charts.FIELDS.get(figure.field, figure.field)
     xs = sorted({point.x for points in figure.curves.values() for point in points})
 
     def draw_on(canvas: Figure) -> None:
@@ -114,21 +113,24 @@ def chart(figure: Sweep) -> Chart:
             charts.level(axes, base.accuracy, base.se, label)
         charts.swept_axis(axes, xs)
         y = f"accuracy, {mean_of(run)} (%)"
-        charts.finish(canvas, axes, f"{figure.field}, the swept setting", y, title, note)
+        charts.finish(canvas, axes, field, y, title, note)
         charts.legend(axes, len(figure.curves) + len(figure.baselines))
 
     best = {label: max(points, key=lambda point: point.accuracy) for label, points in figure.curves.items()}
     highest = "; ".join(
         f"{label} is highest at {point.x:g} with {point.accuracy:.1f} %" for label, point in best.items()
     )
-    words = f"Accuracy against {figure.field} on {group.dataset}, {group.backbone}, {group.track}, {mean_of(run)}"
+    rows = " and ".join(figure.curves)
+    words = f"Accuracy of {rows} against {field} on {group.dataset}, {group.backbone}, {group.track}, {mean_of(run)}"
     name = "-".join((figure.experiment.name, *group))
     return Chart(name, f"{words}, {run.origin}; {note}.", f"{words}: {highest}.", draw_on, data(figure))
 
 
 def mean_of(run: Run) -> str:
-    """``mean of 6 tasks``."""
-    return f"mean of {plural(len(run.tasks), 'task')}"
+    """``mean of 6 tasks``; a few are named."""
+    if len(run.tasks) > NAMED:
+        return f"mean of {plural(len(run.tasks), 'task')}"
+    return ("mean of " if len(run.tasks) > 1 else "") + ", ".join(run.tasks)
 
 
 def band_note(counts: Sequence[int], run: Run) -> str:

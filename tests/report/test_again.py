@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,13 +13,17 @@ import pytest
 
 from benchmarks.plan import plan
 from benchmarks.plan.plan import Options
+from benchmarks.records.store import recipe_values
 from benchmarks.records.words import plural, reproduce
 from datasets.store import Location
 from methods.contract import Experiment, papers
 from report import build, records
-from report.again import make_command, replicates
-from report.records import Group
+from report.again import is_older, make_command, replicates
+from report.figures import draw
+from report.records import COMMITTED, Group, load
 from tests.benchmarks.test_cell_hashes import everything_prepared
+from tests.report.samples import BASE, MAIN, PAPER, RECIPE, rows, write
+from tests.report.test_charts import TASK
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 NOWHERE = Location(Path("/nonexistent"))
@@ -84,6 +90,37 @@ def test_what_it_plans_is_what_is_committed(name: str, wanted: str) -> None:
         }
         places = ["method", "variant", "setting", "task", "split", "seed"]
         assert set(records.plain(rows.astype({"split": str}), places)) <= planned
+
+
+@pytest.mark.parametrize(
+    ("track", "recipe", "older"),
+    [
+        ("finetune", {}, False),
+        ("finetune", {"steps": 20, "epoch": 10}, False),  # the row that is trained for twice the steps
+        ("finetune", {"steps": 30}, True),
+        ("finetune", {"milestones": [0.5]}, True),
+        ("finetune", {"rate": 0.005}, True),
+        ("frozen", {"rate": 0.005}, False),
+    ],
+)
+def test_an_older_training_is_said(tmp_path: Path, track: str, recipe: dict[str, object], older: bool) -> None:
+    group = Group("digits-mini", "full", "lenet", track)
+    experiment = dataclasses.replace(MAIN, rows=(*MAIN.rows, dataclasses.replace(BASE, times=2)))
+    spec = {**group._asdict(), "recipe": {**recipe_values(RECIPE), **recipe}}
+    groups = {"spec": spec, "versions": {}, "cells": {"c0ffee": [TASK, "0", 0, 0]}}
+    path = tmp_path / "dan" / "specs" / "digits.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps([[{}], groups]))
+    assert is_older("dan", experiment, group, tmp_path) is older
+    lines = [{**line, "track": track} for line in rows()]
+    write(tmp_path / "dan" / "digits.csv", lines)
+    loaded = build.load("dan", experiment, None, tmp_path)
+    (table,) = build.tables("dan", PAPER, loaded, [group], tmp_path)
+    assert ("training" in dict(table.facts)) is older
+    sweep = dataclasses.replace(experiment, sweep={"lam": (0.1,)})
+    frame = load({COMMITTED: write(tmp_path / "a.csv", [line | {"setting": "lam=0.1"} for line in lines])})
+    (chart,) = draw.of_experiment("dan", PAPER, sweep, frame, group, tmp_path)
+    assert ("committed, an older training;" in chart.caption) is older
 
 
 def test_what_has_no_results_has_a_command_too() -> None:

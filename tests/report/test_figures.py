@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from report import __main__ as cli
-from report.figures.sweeps import data, draw, sweep, swept_field
-from report.records import COMMITTED, LOCAL, Group, load
+from report.figures.sweeps import draw, sweep, swept_field
+from report.records import COMMITTED, Group, load
+from report.runs import Run, runs_of
 from tests.report.samples import MAIN, PAPER, SWEEP, rows, write
 
 GROUP = Group("digits-mini", "full", "lenet", "finetune")
@@ -27,6 +28,11 @@ def lines(*settings: str) -> list[dict[str, str]]:
     return found
 
 
+def run_of(tmp_path: Path, found: list[dict[str, str]]) -> Run:
+    (run,) = runs_of(load({COMMITTED: write(tmp_path / "a.csv", found)}), GROUP)
+    return run
+
+
 def test_which_experiments_have_a_figure() -> None:
     assert swept_field(SWEEP) == "lam"
     assert swept_field(MAIN) is None
@@ -36,28 +42,18 @@ def test_which_experiments_have_a_figure() -> None:
 
 
 def test_points_by_rising_value(tmp_path: Path) -> None:
-    frame = load({COMMITTED: write(tmp_path / "a.csv", lines("lam=10.0", "lam=0.1", "lam=1.0"))})
-    figure = sweep(SWEEP, frame, GROUP)
+    run = run_of(tmp_path, lines("lam=10.0", "lam=0.1", "lam=1.0"))
+    figure = sweep(SWEEP, run, GROUP)
     assert figure is not None
     points = figure.curves["DAN"]
     assert [(point.x, point.accuracy, point.n) for point in points] == [(0.1, 74.5, 3), (1.0, 75.5, 3), (10.0, 73.5, 3)]
     assert [point.se for point in points] == pytest.approx([0.5] * 3)
     assert {label: point.accuracy for label, point in figure.baselines.items()} == {"source only": 70.5}
-    assert sweep(MAIN, frame, GROUP) is None
-
-
-def test_this_machine_goes_before_the_committed_results(tmp_path: Path) -> None:
-    committed = write(tmp_path / "a.csv", lines("lam=0.1"))
-    local = write(tmp_path / "b.csv", lines("lam=1.0"))
-    figure = sweep(SWEEP, load({COMMITTED: committed, LOCAL: local}), GROUP)
-    assert figure is not None
-    assert [point.x for point in figure.curves["DAN"]] == [1.0]
-    assert set(data(figure)["origin"]) == {LOCAL}
+    assert sweep(MAIN, run, GROUP) is None
 
 
 def test_files(tmp_path: Path) -> None:
-    frame = load({COMMITTED: write(tmp_path / "a.csv", lines("lam=0.1", "lam=1.0", "lam=10.0"))})
-    figure = sweep(SWEEP, frame, GROUP)
+    figure = sweep(SWEEP, run_of(tmp_path, lines("lam=0.1", "lam=1.0", "lam=10.0")), GROUP)
     assert figure is not None
     first = {path.suffix: path.read_bytes() for path in draw(figure, tmp_path / "one" / "figure")}
     second = {path.suffix: path.read_bytes() for path in draw(figure, tmp_path / "two" / "figure")}
@@ -65,8 +61,9 @@ def test_files(tmp_path: Path) -> None:
     assert first == second
     svg = first[".svg"].decode()
     for words in (
-        "accuracy, mean of 2 tasks (%)",
-        "lam, the swept setting",
+        "accuracy, mean of mnist:optdigits,",
+        "optdigits:mnist (%)",
+        "lam",
         "source only",
         "standard error over n = 3 seeds",
     ):
@@ -83,7 +80,7 @@ def test_files(tmp_path: Path) -> None:
 
 def test_one_seed_and_a_zero_are_drawn(tmp_path: Path) -> None:
     alone = [row for row in lines("lam=0", "lam=0.1", "lam=10.0") if row["seed"] == "0"]
-    figure = sweep(SWEEP, load({COMMITTED: write(tmp_path / "a.csv", alone)}), GROUP)
+    figure = sweep(SWEEP, run_of(tmp_path, alone), GROUP)
     assert figure is not None
     assert math.isnan(figure.curves["DAN"][0].se)
     svg = next(path for path in draw(figure, tmp_path / "figure") if path.suffix == ".svg").read_text()

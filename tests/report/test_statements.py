@@ -62,8 +62,11 @@ def test_a_joint_claim_is_judged_by_the_comparison_that_fits_least(tmp_path: Pat
     equal = partial(Claim, "equal", "DAN is within one point.", on=("digits",), margin=1.0)
     for joint, words in ((False, "reproduced on 1 of 2, reversed on 1 of 2"), (True, "reversed")):
         parts = equal(FULL, BASE, point="not below", joint=joint), equal(BASE, FULL, point="not above", joint=joint)
-        (one, _) = statements.statements(found(tmp_path, *parts))
+        made = found(tmp_path, *parts)
+        (one, _) = statements.statements(made)
         assert one.words() == words
+        counts = {"reversed": 1, "not run here": 1} | ({} if joint else {"reproduced": 1})
+        assert {verdict: number for verdict, number in statements.counted(made) if number} == counts
         assert len(one.rows) == 2, "the ledger has both"
 
 

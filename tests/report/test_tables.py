@@ -14,6 +14,7 @@ import pytest
 
 from report import records
 from report.build import table_of
+from report.pages import cell_view
 from report.records import COMMITTED, LOCAL, Group, groups, load
 from report.runs import Entry, Run
 from report.table import Grid, Interval, Number, Table, as_csv, as_markdown, as_text, cell_text
@@ -87,15 +88,16 @@ DAN    committed           +3.00         +3.00  +3.00 ± 0.58   [+0.52, +5.48]  
 DAN    this machine        +4.00         +2.00     +3.00 ± -                -       -    1
   paired by task, split and seed; 95 % interval and p: t-test over the n means over tasks
 
-Claims of the paper
+Claims and questions
 
 claim    run                 effect    95 % interval       p    n    tasks up    tasks down  verdict
 -------  ------------  ------------  ---------------  ------  ---  ----------  ------------  ---------------
 gain     committed     +3.00 ± 0.58   [+0.52, +5.48]  0.0351    3           0             0  reproduced
 gain     this machine     +3.00 ± -                -       -    1           -             -  not enough runs
   gain: DAN beats source only. (DAN against source only)
-  reproduced: the 95 % interval lies above 0; reversed: below 0; no effect: within 0.5 points (or the metric's own)
-  undecided: else, with the number of replicates that would be expected to decide it
+  reproduced: the 95 % interval lies above 0; reversed: below 0; no effect: it contains 0 and is within 0.5 points \
+of it (or the metric's own)
+  undecided: else, with the number of replicates expected to decide it at the same mean and spread
   tasks up, down: whose own difference is above or below 0 (t-tests, Holm); mixed: one or more go against the mean
 """
 
@@ -164,7 +166,7 @@ def test_missing_cells_are_named(tmp_path: Path) -> None:
     without = [row for row in rows() if row["method"] == "dan"]
     alone = table_of("dan", PAPER, MAIN, frame(tmp_path, without), GROUP)
     assert "committed: no results for source only" in grid(alone, "accuracy").notes
-    assert cells(alone, "difference", "DAN") == dict.fromkeys(grid(alone, "difference").columns, "-")
+    assert "difference" not in [one.name for one in alone.grids], "a table of dashes"
     assert cells(alone, "claims", "gain")["verdict"] == "not run here"
 
 
@@ -227,7 +229,7 @@ def test_what_else_is_set_has_to_be_the_same_in_the_baseline(tmp_path: Path) -> 
     label = "DAN, lam=1.0, batchnorm=joint"
     assert cells(table, "difference", label)["mean"] == "-7.00 ± 0.58"
     table = table_of("dan", PAPER, SWEEP, frame(tmp_path, [*base, *dan]), GROUP)
-    assert cells(table, "difference", label)["mean"] == "-", "a baseline under another BatchNorm is no baseline"
+    assert "difference" not in [one.name for one in table.grids], "a baseline under another BatchNorm is no baseline"
 
 
 def test_the_same_cell_on_two_devices_makes_two_lines(tmp_path: Path) -> None:
@@ -294,6 +296,28 @@ def test_published_numbers_stand_under_the_table(tmp_path: Path) -> None:
     assert any(note.startswith("quoted: ") for note in found.notes)
     assert "68.5 ± 0.4\\*" in as_markdown(table)
     assert {line.origin for line in grid(table, "accuracy").lines} == {COMMITTED}, "other data: not beside ours"
+
+
+def test_the_number_of_published_runs_is_no_column(tmp_path: Path) -> None:
+    lines = [("CNN", "n=1 runs=4", "60", "", "paper"), ("DAN", "n=1 runs=8", "62", "", "paper")]
+    tables = records.read_published(write_published(tmp_path / "published.csv", lines), "dan", ["Table1"])
+    found = grid(table_of("dan", PAPER, MAIN, frame(tmp_path, rows()), GROUP, tables), "published")
+    assert found.columns == ("n=1",), "nor is a difference of averages that are not published"
+    assert [cell_text(line.cells[0]) for line in found.lines] == ["60.0", "62.0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "colour"),
+    [
+        ("reproduced", ["is-reproduced"]),
+        ("reproduced on 2 of 2; not run here on 1", ["is-reproduced"]),
+        ("reproduced on 1 of 2, reversed on 1 of 2", []),
+        ("not run here on 2", ["is-not-run-here"]),
+        ("DAN, reversed", []),
+    ],
+)
+def test_several_verdicts_have_no_colour(text: str, colour: list[str]) -> None:
+    assert cell_view(text, None)["classes"] == ["word", *colour]
 
 
 def test_published_methods_that_nobody_runs_here_are_shown_as_such(tmp_path: Path) -> None:
