@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.records.store import read_specs, recipe_values
+from benchmarks.records.store import canonical, read_specs, recipe_values
 from benchmarks.records.words import reproduce
 from methods.contract import Experiment, recipe_key
 from report import records
@@ -71,10 +71,10 @@ def is_older(name: str, experiment: Experiment, group: Group, results: Path) -> 
     if declared is None:
         return False
     free = {*experiment.recipe_sweep, *(["rate"] if group.track == "frozen" else [])}
-    todays = [recipe_values(declared.longer(times)) for times in {row.times for row in experiment.rows}]
+    todays = {_kept(recipe_values(declared.longer(row.times)), free) for row in experiment.rows}
     path = results / name / "specs" / f"{experiment.name}.json"
     specs = [spec for spec in _specs(path) if all(spec[field] == value for field, value in group._asdict().items())]
-    return any(all(_differ(spec["recipe"], one, free) for one in todays) for spec in specs)
+    return any(_kept(spec["recipe"], free) not in todays for spec in specs)
 
 
 @functools.lru_cache(maxsize=1)
@@ -83,11 +83,6 @@ def _specs(path: Path) -> list[dict[str, Any]]:
     return [one["spec"] for one in read_specs(path).values()]
 
 
-def _differ(spec: dict[str, Any], todays: dict[str, Any], free: set[str]) -> bool:
-    """Whether two recipes differ in a field; JSON has lists for tuples."""
-    names = (spec.keys() | todays.keys()) - free
-    return any(_plain(spec.get(name)) != _plain(todays.get(name)) for name in names)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _kept(recipe: dict[str, Any], free: set[str]) -> str:
+    """A recipe without some of its fields, as text that is the same for equal ones."""
+    return canonical({name: value for name, value in recipe.items() if name not in free})

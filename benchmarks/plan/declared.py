@@ -13,6 +13,7 @@ from datasets import registry
 from datasets.protocols import PROTOCOLS
 from methods import contract
 from methods.contract import Claim, Experiment, Method, Paper, Recipe, Row
+from methods.errors import UnknownMethodError
 
 
 @functools.cache
@@ -91,9 +92,12 @@ def _of_experiment(experiment: Experiment) -> Iterator[str]:
 
 
 def _of_row(row: Row) -> Iterator[str]:
-    if row.method not in contract.names():
-        yield f"unknown method {row.method!r}; there are: {', '.join(contract.names())}"
-    elif row.variant not in (known := contract.load(row.method).variants):
+    try:
+        known = contract.load(row.method).variants
+    except UnknownMethodError as error:
+        yield str(error).rstrip(".")
+        return
+    if row.variant not in known:
         yield f"{row.method} has no variant {row.variant!r}; it has: {', '.join(known)}"
 
 
